@@ -1,0 +1,125 @@
+"""Errors that say what, where, what was expected and what to do.
+
+::
+
+    NsdBenchError
+    |-- SourceError      (ValueError)        NSD's files are missing, broken or contradict each other
+    |-- RecipeError      (ValueError)        the recipe asks for something that does not exist
+    |-- TierError        (ValueError)        a tier file is wrong, or its tiers leak
+    |-- OutputError      (OSError)           the output cannot be written where it was asked for
+    |-- PackageError     (ValueError)        a package is broken or of another kind than needed
+    |-- SubmissionError  (ValueError)        predictions do not fit the truth they are scored against
+    `-- ModelError       (ValueError)        a saved model is broken or does not fit the package
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+__all__ = [
+    "ModelError",
+    "NsdBenchError",
+    "OutputError",
+    "PackageError",
+    "RecipeError",
+    "SourceError",
+    "SubmissionError",
+    "TierError",
+    "choices",
+]
+
+_MOST_CHOICES = 12
+
+
+class NsdBenchError(Exception):
+    """Base of every error raised on purpose; its text has four parts.
+
+    Parameters
+    ----------
+    problem
+        What is wrong, with the value.
+    place
+        Where: the file, subject, session, column or row.
+    expected
+        What was expected instead.
+    fix
+        What to do next: a command or an argument.
+
+    Examples
+    --------
+    >>> print(NsdBenchError("no such file", place="subj03, session 33",
+    ...                     expected="subj03 has 32 sessions", fix="remove 33 from 'sessions'"))
+    subj03, session 33: no such file.
+      Expected: subj03 has 32 sessions.
+      What to do: remove 33 from 'sessions'.
+    """
+
+    def __init__(self, problem: str, *, place: str, expected: str, fix: str) -> None:
+        self.problem, self.place, self.expected, self.fix = problem, place, expected, fix
+        # All four go to Exception.__init__ so that the error survives pickling between processes.
+        super().__init__(problem, place, expected, fix)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _rebuild, (type(self), self.problem, self.place, self.expected, self.fix)
+
+    def __str__(self) -> str:
+        return (
+            f"{self.place}: {_sentence(self.problem)}\n"
+            f"  Expected: {_sentence(self.expected)}\n"
+            f"  What to do: {_sentence(self.fix)}"
+        )
+
+
+def _rebuild(kind: type[NsdBenchError], problem: str, place: str, expected: str, fix: str) -> NsdBenchError:
+    return kind(problem, place=place, expected=expected, fix=fix)
+
+
+def _sentence(text: str) -> str:
+    return text if text.endswith((".", "!", "?", ":")) else text + "."
+
+
+class SourceError(NsdBenchError, ValueError):
+    """NSD's files are missing, broken or contradict each other."""
+
+
+class RecipeError(NsdBenchError, ValueError):
+    """The recipe asks for something that does not exist."""
+
+
+class TierError(NsdBenchError, ValueError):
+    """A tier file is wrong, or its tiers leak."""
+
+
+class OutputError(NsdBenchError, OSError):
+    """The output cannot be written where it was asked for."""
+
+
+class PackageError(NsdBenchError, ValueError):
+    """A package is broken or of another kind than needed."""
+
+
+class SubmissionError(NsdBenchError, ValueError):
+    """Predictions do not fit the truth they are scored against."""
+
+
+class ModelError(NsdBenchError, ValueError):
+    """A saved model is broken or does not fit the package."""
+
+
+def choices(value: object, valid: Iterable[object]) -> str:
+    """Name the valid choices: all of them if few, else those nearest to `value`.
+
+    Examples
+    --------
+    >>> choices("V2x", ["V1", "V2"])
+    "one of 'V1', 'V2' (did you mean 'V2'?)"
+    """
+    names = [str(item) for item in valid]
+    near = difflib.get_close_matches(str(value), names, n=3, cutoff=0.5)
+    if len(names) <= _MOST_CHOICES:
+        hint = f" (did you mean {near[0]!r}?)" if near else ""
+        return "one of " + ", ".join(repr(name) for name in names) + hint
+    shown = near or names[:_MOST_CHOICES]
+    lead = "the nearest of" if near else "one of"
+    return f"{lead} {len(names)} known names: " + ", ".join(repr(name) for name in shown)

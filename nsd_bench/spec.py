@@ -1,0 +1,122 @@
+"""The package format, version 1: file names, dtypes, columns and allowed words.
+
+This is the only module that knows where a thing lies inside a package.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+__all__ = [
+    "FORMAT_VERSION",
+    "KINDS",
+    "TIERS",
+    "TIER_ALIASES",
+    "WITHHELD_TIERS",
+    "DATA_KEYS",
+    "NEURON_COLUMNS",
+    "OPEN_TRIAL_COLUMNS",
+    "STATISTICS",
+    "STATISTICS_GROUPS",
+    "TRIAL_COLUMNS",
+    "TRUTH_SUFFIX",
+    "CONFIG",
+    "MANIFEST",
+    "TERMS",
+    "BEHAVIOR_NAMES",
+    "FIT_ON",
+    "ROI_NAMES",
+    "NORMALIZATION",
+    "atlas_of",
+    "data_file",
+    "neurons_file",
+    "roi_column",
+    "statistics_file",
+    "trials_file",
+]
+
+FORMAT_VERSION: Final = 1
+
+KINDS: Final = ("open", "track1", "track2")
+"""`open`: nothing withheld. `track1`: responses of the withheld tiers, all behaviour and all order.
+`track2`: as track1, but behaviour is present."""
+
+TIERS: Final = ("train", "validation", "test", "final_test")
+WITHHELD_TIERS: Final = ("test", "final_test")
+TIER_ALIASES: Final = {"live_test": "test"}
+
+DATA_KEYS: Final = ("images", "responses", "behavior")
+STATISTICS: Final = ("mean", "std", "min", "max", "median")
+STATISTICS_GROUPS: Final = ("all", "stimulus_Frame")
+
+TRIAL_COLUMNS: Final = ("tiers", "trial_idx", "frame_image_id", "frame_image_class")
+OPEN_TRIAL_COLUMNS: Final = ("session", "run", "nsd_id", "coco_id", "repeat")
+NEURON_COLUMNS: Final = (
+    "unit_ids",
+    "animal_ids",
+    "sessions",
+    "scan_idx",
+    "area",
+    "layer",
+    "cell_motor_coordinates",
+    "ncsnr",
+)
+
+CONFIG: Final = "config.json"
+MANIFEST: Final = "manifest.json"
+TERMS: Final = "TERMS.md"
+BEHAVIOR_NAMES: Final = "meta/behavior_names.json"
+ROI_NAMES: Final = "meta/roi_names.json"
+FIT_ON: Final = "meta/statistics/fit_on.json"
+NORMALIZATION: Final = "meta/normalization"
+"""Per-session mean and standard deviation that were removed from the responses, both float64."""
+
+TRUTH_SUFFIX: Final = ".truth.npz"
+
+_ROI_PREFIX: Final = "roi_"
+
+
+def data_file(key: str, index: int) -> str:
+    """Path of one trial's array inside a package.
+
+    >>> data_file("images", 7)
+    'data/images/7.npy'
+    """
+    return f"data/{key}/{index}.npy"
+
+
+def neurons_file(column: str) -> str:
+    """Path of one column of the unit table."""
+    return f"meta/neurons/{column}.npy"
+
+
+def trials_file(column: str) -> str:
+    """Path of one column of the trial table."""
+    return f"meta/trials/{column}.npy"
+
+
+def statistics_file(key: str, group: str, statistic: str) -> str:
+    """Path of one statistic.
+
+    >>> statistics_file("responses", "all", "std")
+    'meta/statistics/responses/all/std.npy'
+    """
+    return f"meta/statistics/{key}/{group}/{statistic}.npy"
+
+
+def roi_column(atlas: str) -> str:
+    """Name of the unit-table column that holds an atlas' labels.
+
+    >>> roi_column("prf-visualrois")
+    'roi_prf-visualrois'
+    """
+    return _ROI_PREFIX + atlas
+
+
+def atlas_of(column: str) -> str | None:
+    """Atlas whose labels a unit-table column holds, or None if it holds none.
+
+    >>> atlas_of("roi_streams"), atlas_of("area")
+    ('streams', None)
+    """
+    return column.removeprefix(_ROI_PREFIX) if column.startswith(_ROI_PREFIX) else None
