@@ -41,7 +41,7 @@ class _LazyGroup(click.Group):
         try:
             return super().resolve_command(ctx, args)
         except click.UsageError as error:
-            raise click.UsageError(f"{error.message} Known: {', '.join(COMMANDS)}.", ctx) from None  # noqa: EM102
+            raise click.UsageError(f"{error.message} Known: {', '.join(COMMANDS)}.", ctx) from None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):

@@ -1,0 +1,275 @@
+"""Read a package: a folder or a zip of single-trial arrays with its tables and statistics."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from functools import cached_property
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from nsd_bench import spec
+from nsd_bench.errors import PackageError, choices
+from nsd_bench.statistics import response_precision
+from nsd_bench.storage import Store, array_from_bytes, open_store
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["Package"]
+
+Rows = Sequence[int] | npt.NDArray[np.integer[Any]] | slice
+
+
+class Package:
+    """One subject's images, responses, units, trials and statistics.
+
+    Everything is read when it is asked for. Packages of Sensorium's own making open too.
+
+    Parameters
+    ----------
+    path
+        The package's folder, or its zip, which need not be unzipped.
+
+    Raises
+    ------
+    PackageError
+        If there is no package at `path`; names what is missing.
+
+    Examples
+    --------
+    >>> Package("/nowhere/nsd-subj01")
+    Traceback (most recent call last):
+    ...
+    nsd_bench.errors.PackageError: /nowhere/nsd-subj01: there is no such file or folder.
+      Expected: a package: a folder with data/ and meta/, or its zip.
+      What to do: check the path, or make one with 'nsd-bench export'.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        self.store: Store = open_store(self.path)
+        if spec.trials_file("tiers") not in self.store:
+            raise PackageError(
+                f"{spec.trials_file('tiers')} is missing",
+                place=str(self.path),
+                expected="a package: data/ and meta/ below one folder",
+                fix="give the folder that holds data/ and meta/, or the zip of it",
+            )
+
+    def __repr__(self) -> str:
+        return (
+            f"<{type(self).__name__} {self.name}: {self.n_trials} trials x {self.n_units} units, {self.kind}>"
+        )
+
+    # -- what it is ---------------------------------------------------------------------------
+
+    @cached_property
+    def manifest(self) -> dict[str, Any]:
+        """The manifest; empty for a package of Sensorium's own making."""
+        return self._json(spec.MANIFEST) if spec.MANIFEST in self.store else {}
+
+    @cached_property
+    def manifest_sha256(self) -> str:
+        """Digest of the manifest, 64 hex characters; empty where there is none."""
+        return sha256(self.store.view(spec.MANIFEST)).hexdigest() if self.manifest else ""
+
+    @property
+    def name(self) -> str:
+        """Name of the package, as the manifest or else its folder has it."""
+        return str(self.manifest.get("name") or self.path.stem)
+
+    @property
+    def kind(self) -> str:
+        """One of `spec.KINDS`."""
+        return str(self.manifest.get("kind", "open"))
+
+    @property
+    def subject(self) -> int:
+        """Subject, 1 to 8 in NSD."""
+        return int(self._neurons("animal_ids")[0])
+
+    @cached_property
+    def data_key(self) -> str:
+        """Sensorium's name of a recording: subject-session-scan."""
+        return "-".join(str(self._neurons(name)[0]) for name in ("animal_ids", "sessions", "scan_idx"))
+
+    def is_withheld(self, tier: str) -> bool:
+        """Whether the responses of a tier are withheld (zeros in the files)."""
+        return self.kind != "open" and tier in spec.WITHHELD_TIERS
+
+    # -- tables -------------------------------------------------------------------------------
+
+    @cached_property
+    def tiers(self) -> npt.NDArray[np.str_]:
+        """Tier of every trial, shape (n_trials,)."""
+        tiers = self.array(spec.trials_file("tiers"))
+        for alias, tier in spec.TIER_ALIASES.items():
+            tiers = np.where(tiers == alias, tier, tiers)
+        return tiers
+
+    @cached_property
+    def trials(self) -> pd.DataFrame:
+        """Trial table; row i belongs to the files numbered i."""
+        import pandas as pd
+
+        table = pd.DataFrame({name: self.array(spec.trials_file(name)) for name in self._columns("trials")})
+        return table.assign(tiers=self.tiers)
+
+    @cached_property
+    def units(self) -> pd.DataFrame:
+        """Unit table; row v belongs to column v of the responses. Coordinates are in mm."""
+        import pandas as pd
+
+        names = self._columns("neurons")
+        columns = {name: self._neurons(name) for name in names if name != "cell_motor_coordinates"}
+        if "cell_motor_coordinates" in names:
+            columns.update(
+                zip(("x_mm", "y_mm", "z_mm"), self._neurons("cell_motor_coordinates").T, strict=True)
+            )
+        return pd.DataFrame(columns)
+
+    @cached_property
+    def roi_names(self) -> dict[str, dict[int, str]]:
+        """Atlas to label to name; empty for a package without ROI labels."""
+        if spec.ROI_NAMES not in self.store:
+            return {}
+        names = self._json(spec.ROI_NAMES)
+        return {atlas: {int(k): str(v) for k, v in labels.items()} for atlas, labels in names.items()}
+
+    @cached_property
+    def behavior_names(self) -> list[str]:
+        """Names of the columns of `behavior`."""
+        return list(self._json(spec.BEHAVIOR_NAMES)) if spec.BEHAVIOR_NAMES in self.store else []
+
+    @cached_property
+    def fit_on(self) -> dict[str, Any]:
+        """Which trials the statistics were fitted on."""
+        return self._json(spec.FIT_ON) if spec.FIT_ON in self.store else {}
+
+    @property
+    def n_trials(self) -> int:
+        """Number of trials."""
+        return len(self.tiers)
+
+    @property
+    def n_units(self) -> int:
+        """Number of units."""
+        return len(self._neurons("unit_ids"))
+
+    @cached_property
+    def data_keys(self) -> list[str]:
+        """Kinds of data that every trial has: images, responses, ..."""
+        return sorted({name.split("/")[1] for name in self.store.names() if name.startswith("data/")})
+
+    def rows(self, tier: str) -> npt.NDArray[np.int64]:
+        """Return the file numbers of one tier's trials, ascending.
+
+        Raises
+        ------
+        PackageError
+            If there is no tier of that name in the format.
+        """
+        if tier not in spec.TIERS and tier not in self.tiers:
+            raise PackageError(
+                f"there is no tier {tier!r}",
+                place=str(self.path),
+                expected=choices(tier, spec.TIERS),
+                fix="ask for one of these",
+            )
+        return np.flatnonzero(self.tiers == tier)
+
+    # -- data ---------------------------------------------------------------------------------
+
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        """Shape of every image: (channels, height, width)."""
+        return self._layout("images")[0]
+
+    def images(self, rows: Rows) -> npt.NDArray[Any]:
+        """Return images of shape (n, channels, height, width), in the dtype of the files (uint8)."""
+        return self._gather("images", rows)
+
+    def responses(self, rows: Rows) -> npt.NDArray[np.float32]:
+        """Return responses of shape (n, n_units) as stored: zeros where withheld."""
+        return self._gather("responses", rows)
+
+    def standardised_responses(self, rows: Rows) -> npt.NDArray[np.float32]:
+        """Return responses divided by the unit's training standard deviation, not centred.
+
+        Sensorium's rule, see `nsd_bench.statistics.response_precision`.
+        """
+        responses = self._gather("responses", rows)
+        responses *= self.precision
+        return responses
+
+    def behavior(self, rows: Rows) -> npt.NDArray[np.float32]:
+        """Return behaviour of shape (n, n_behavior) as stored: zeros where withheld."""
+        return self._gather("behavior", rows)
+
+    @cached_property
+    def precision(self) -> npt.NDArray[np.float32]:
+        """What `standardised_responses` multiplies with, shape (n_units,)."""
+        return response_precision(self.statistic("responses", "std"))
+
+    def statistic(self, key: str, statistic: str, group: str = "all") -> npt.NDArray[Any]:
+        """Return one statistic of the training tier: (n_columns,), or a scalar for images."""
+        return self.array(spec.statistics_file(key, group, statistic))
+
+    def array(self, name: str) -> npt.NDArray[Any]:
+        """Return the array in the file called `name` inside the package."""
+        return array_from_bytes(self.store.view(name), f"{self.path}, {name}")
+
+    def _columns(self, table: str) -> list[str]:
+        head, known = f"meta/{table}/", spec.TRIAL_COLUMNS if table == "trials" else spec.NEURON_COLUMNS
+        found = [n[len(head) : -4] for n in self.store.names() if n.startswith(head) and n.endswith(".npy")]
+        return [name for name in known if name in found] + [name for name in found if name not in known]
+
+    def _neurons(self, column: str) -> npt.NDArray[Any]:
+        return self.array(spec.neurons_file(column))
+
+    def _json(self, name: str) -> Any:
+        try:
+            return json.loads(bytes(self.store.view(name)))
+        except ValueError as error:
+            raise PackageError(
+                f"not JSON ({error})",
+                place=f"{self.path}, {name}",
+                expected="the file that the exporter wrote",
+                fix="export the package again",
+            ) from error
+
+    def _layout(self, key: str) -> tuple[tuple[int, ...], np.dtype[Any], bytes]:
+        """Shape, dtype and .npy header that every trial's file must share."""
+        name = spec.data_file(key, 0)
+        first = self.array(name)
+        data = self.store.view(name)
+        return first.shape, first.dtype, bytes(data[: len(data) - first.nbytes])
+
+    def _gather(self, key: str, rows: Rows) -> npt.NDArray[Any]:
+        if isinstance(rows, slice):
+            rows = np.arange(self.n_trials)[rows]
+        shape, dtype, header = self._layout(key)
+        out = np.empty((len(rows), *shape), dtype)
+        flat = out.reshape(len(rows), -1).view(np.uint8) if len(rows) else out
+        for position, row in enumerate(rows):
+            name = spec.data_file(key, int(row))
+            data = self.store.view(name)
+            if data[: len(header)] != header or len(data) != len(header) + flat.shape[1]:
+                raise self._unlike_the_first(name, shape, dtype)
+            flat[position] = np.frombuffer(data, np.uint8, offset=len(header))
+        return out
+
+    def _unlike_the_first(self, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> PackageError:
+        array = self.array(name)  # a file that is not even an array gives its own error here
+        return PackageError(
+            f"holds {array.dtype} of shape {array.shape}",
+            place=f"{self.path}, {name}",
+            expected=f"{dtype} of shape {shape}, like the first file",
+            fix="run 'nsd-bench validate' to list every such file, then export the package again",
+        )

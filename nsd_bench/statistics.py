@@ -1,0 +1,102 @@
+"""Statistics of the training tier, and the rule by which responses are standardised."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["column_statistics", "pixel_statistics", "response_precision"]
+
+_SMALLEST_STD_FRACTION = 0.01
+
+
+def response_precision(std: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float32]:
+    """Return what responses are multiplied with to be standardised.
+
+    Sensorium's rule (neuralpredictors, NeuroNormalizer): divide by the unit's standard deviation,
+    but never by less than 1 % of the mean standard deviation. Responses are not centred.
+
+    Parameters
+    ----------
+    std : array of shape (n_units,)
+        Standard deviation over training trials, in the response's own unit. Not modified.
+
+    Returns
+    -------
+    precision : float32 array of shape (n_units,)
+
+    Examples
+    --------
+    >>> response_precision(np.array([2.0, 0.0, 4.0], dtype="float32")).tolist()
+    [0.5, 50.0, 0.25]
+    """
+    smallest = _SMALLEST_STD_FRACTION * np.nanmean(std)
+    precision = np.full(std.shape, 1 / smallest, dtype=std.dtype)
+    large = std > smallest
+    precision[large] = 1 / std[large]
+    return precision.astype(np.float32)
+
+
+def column_statistics(
+    values: npt.NDArray[np.floating[Any]], max_block_bytes: int = 1 << 28
+) -> dict[str, npt.NDArray[np.float32]]:
+    """Compute mean, std (ddof 1), min, max and median of each column.
+
+    Parameters
+    ----------
+    values : array of shape (n_trials, n_columns)
+        May be a memory map: columns are taken in blocks. Must have at least two rows.
+    max_block_bytes
+        Memory that one block of float64 columns may take.
+
+    Returns
+    -------
+    statistics : dict of float32 arrays of shape (n_columns,)
+    """
+    n_trials, n_columns = values.shape
+    out = {name: np.empty(n_columns, dtype=np.float32) for name in ("mean", "std", "min", "max", "median")}
+    width = max(1, max_block_bytes // (8 * n_trials))
+    for start in range(0, n_columns, width):
+        block = np.asarray(values[:, start : start + width], dtype=np.float64)
+        columns = slice(start, start + width)
+        out["mean"][columns] = block.mean(axis=0)
+        out["std"][columns] = block.std(axis=0, ddof=1)
+        out["min"][columns] = block.min(axis=0)
+        out["max"][columns] = block.max(axis=0)
+        out["median"][columns] = np.median(block, axis=0)
+    return out
+
+
+def pixel_statistics(histogram: npt.NDArray[np.int64]) -> dict[str, npt.NDArray[np.float32]]:
+    """Compute the statistics of all pixels from the counts of the 256 grey values.
+
+    Exact, whatever the order in which images were counted. Scalars, as Sensorium has them.
+
+    Parameters
+    ----------
+    histogram : int64 array of shape (256,)
+        How many pixels of the training trials have each value.
+
+    Examples
+    --------
+    >>> counts = np.bincount([0, 0, 4, 8], minlength=256)
+    >>> {name: float(value) for name, value in pixel_statistics(counts).items()}
+    {'mean': 3.0, 'std': 3.829708..., 'min': 0.0, 'max': 8.0, 'median': 2.0}
+    """
+    grey = np.arange(256, dtype=np.float64)
+    total = int(histogram.sum())
+    mean = float(histogram @ grey) / total
+    variance = float(histogram @ (grey - mean) ** 2) / (total - 1)
+    seen = np.flatnonzero(histogram)
+    cumulative = histogram.cumsum()
+    middle = [int(np.searchsorted(cumulative, rank, side="right")) for rank in ((total - 1) // 2, total // 2)]
+    values = {
+        "mean": mean,
+        "std": variance**0.5,
+        "min": float(seen[0]),
+        "max": float(seen[-1]),
+        "median": sum(middle) / 2,
+    }
+    return {name: np.array(value, dtype=np.float32) for name, value in values.items()}

@@ -1,0 +1,163 @@
+"""The truth: responses that were withheld from a package, with all that scoring them needs."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from nsd_bench import spec
+from nsd_bench.errors import PackageError
+from nsd_bench.package import Package
+from nsd_bench.statistics import response_precision
+from nsd_bench.storage import write_npz
+
+__all__ = ["Truth", "load_truth"]
+
+
+@dataclass(frozen=True)
+class Truth:
+    """Responses to score against, aligned by `trial_idx` and `unit_ids`.
+
+    Parameters
+    ----------
+    package
+        Name of the package that they were withheld from.
+    subject
+        1 to 8.
+    manifest_sha256
+        Digest of that package's manifest.
+    trial_idx : array of shape (n_trials,)
+        int64 trial numbers (open package) or 32 hex characters (withheld).
+    frame_image_id : int64 array of shape (n_trials,)
+        Trials with the same id showed the same image.
+    tier : str array of shape (n_trials,)
+    responses : float32 array of shape (n_trials, n_units)
+        As stored in packages: percent signal change, or z-scored within session.
+    unit_ids : int64 array of shape (n_units,)
+    ncsnr : float32 array of shape (n_units,)
+        Noise-ceiling signal-to-noise ratio as NSD gives it; NaN where unknown.
+    response_mean, response_std : float32 arrays of shape (n_units,)
+        Fitted on the training tier.
+    rois
+        Atlas to an int16 array of shape (n_units,): labels, 0 or less where unlabelled.
+    roi_names
+        Atlas to label to name.
+    """
+
+    package: str
+    subject: int
+    manifest_sha256: str
+    trial_idx: npt.NDArray[Any]
+    frame_image_id: npt.NDArray[np.int64]
+    tier: npt.NDArray[np.str_]
+    responses: npt.NDArray[np.float32]
+    unit_ids: npt.NDArray[np.int64]
+    ncsnr: npt.NDArray[np.float32]
+    response_mean: npt.NDArray[np.float32]
+    response_std: npt.NDArray[np.float32]
+    rois: dict[str, npt.NDArray[np.int16]]
+    roi_names: dict[str, dict[int, str]]
+
+    def standardised(self) -> npt.NDArray[np.float32]:
+        """Return the responses as loaders give them: times the precision, not centred."""
+        return self.responses * response_precision(self.response_std)
+
+    def write(self, path: Path) -> None:
+        """Write an .npz that only its owner can read; same truth, same bytes."""
+        header = {"package": self.package, "subject": self.subject, "manifest_sha256": self.manifest_sha256}
+        arrays: dict[str, npt.ArrayLike] = {
+            "header": json.dumps({"format": "nsd_bench.truth/1", **header}, sort_keys=True),
+            "roi_names": json.dumps(self.roi_names, sort_keys=True),
+            **{name: getattr(self, name) for name in _ARRAYS},
+            **{spec.roi_column(atlas): labels for atlas, labels in sorted(self.rois.items())},
+        }
+        write_npz(path, arrays, mode=0o600)
+
+    @classmethod
+    def read(cls, path: str | os.PathLike[str]) -> Truth:
+        """Read a truth file.
+
+        Raises
+        ------
+        PackageError
+            If it is not a truth file.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                arrays = {name: file[name] for name in file.files}
+            header = json.loads(str(arrays["header"]))
+            return cls(
+                package=header["package"],
+                subject=header["subject"],
+                manifest_sha256=header["manifest_sha256"],
+                rois={atlas: v for k, v in arrays.items() if (atlas := _atlas(k)) is not None},
+                roi_names={
+                    atlas: {int(label): name for label, name in names.items()}
+                    for atlas, names in json.loads(str(arrays["roi_names"])).items()
+                },
+                **{name: arrays[name] for name in _ARRAYS},
+            )
+        except (OSError, ValueError, KeyError) as error:
+            raise PackageError(
+                f"not a truth file ({type(error).__name__}: {error})",
+                place=str(path),
+                expected="a .truth.npz that 'nsd-bench export' wrote beside the package",
+                fix="check the path, or export the package again",
+            ) from error
+
+
+_ARRAYS = tuple(
+    field.name
+    for field in fields(Truth)
+    if field.name not in {"package", "subject", "manifest_sha256", "rois", "roi_names"}
+)
+
+
+def _atlas(column: str) -> str | None:
+    return None if column == "roi_names" else spec.atlas_of(column)
+
+
+def load_truth(path: str | os.PathLike[str]) -> Truth:
+    """Read the truth from a truth file, or from an open package that withholds nothing.
+
+    Raises
+    ------
+    PackageError
+        If it is neither, or a package that withholds its test responses.
+    """
+    path = Path(path)
+    if path.name.endswith(".npz"):
+        return Truth.read(path)
+    package = Package(path)
+    scored = [tier for tier in spec.TIERS if tier != "train" and package.rows(tier).size]
+    withheld = [tier for tier in scored if package.is_withheld(tier)]
+    if withheld:
+        raise PackageError(
+            f"the responses of {' and '.join(withheld)} are withheld from this package",
+            place=str(path),
+            expected=f"a truth file or an open package, not one of kind {package.kind!r}",
+            fix=f"give {package.name}{spec.TRUTH_SUFFIX} instead",
+        )
+    rows = np.sort(np.concatenate([package.rows(tier) for tier in scored]))
+    trials, units = package.trials.iloc[rows], package.units
+    return Truth(
+        package=package.name,
+        subject=package.subject,
+        manifest_sha256=package.manifest_sha256,
+        trial_idx=trials["trial_idx"].to_numpy(),
+        frame_image_id=trials["frame_image_id"].to_numpy(np.int64),
+        tier=trials["tiers"].to_numpy(np.str_),
+        responses=package.responses(rows),
+        unit_ids=units["unit_ids"].to_numpy(np.int64),
+        ncsnr=units["ncsnr"].to_numpy(np.float32),
+        response_mean=package.statistic("responses", "mean"),
+        response_std=package.statistic("responses", "std"),
+        rois={atlas: units[spec.roi_column(atlas)].to_numpy(np.int16) for atlas in package.roi_names},
+        roi_names=package.roi_names,
+    )

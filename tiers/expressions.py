@@ -1,0 +1,133 @@
+"""A small safe language to say which images a rule is about: comparisons, `in`, and/or/not."""
+
+from __future__ import annotations
+
+import ast
+import operator
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from nsd_bench.errors import TierError, choices
+
+__all__ = ["evaluate"]
+
+_COMPARISONS: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
+    ast.Eq: operator.eq,
+    ast.NotEq: operator.ne,
+    ast.Lt: operator.lt,
+    ast.LtE: operator.le,
+    ast.Gt: operator.gt,
+    ast.GtE: operator.ge,
+    ast.In: lambda left, right: np.isin(left, right),
+    ast.NotIn: lambda left, right: ~np.isin(left, right),
+}
+_ARITHMETIC: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Mod: operator.mod,
+}
+
+
+def evaluate(expression: str, table: pd.DataFrame, place: str) -> npt.NDArray[np.bool_]:
+    """Say for which rows of a table an expression holds.
+
+    Nothing is ever handed to Python's `eval`.
+
+    Parameters
+    ----------
+    expression
+        Column names, numbers and texts joined by ``== != < <= > >= in + - * %`` and ``and or not``.
+    table
+        One row per image.
+    place
+        Named in errors: the tier file and the rule.
+
+    Returns
+    -------
+    holds : bool array of shape (len(table),)
+
+    Raises
+    ------
+    TierError
+        If the expression cannot be read, names an unknown column or does not give yes or no.
+
+    Examples
+    --------
+    >>> table = pd.DataFrame({"shared1000": [True, True, False], "n_repeats": [3, 1, 3]})
+    >>> evaluate("shared1000 and n_repeats in (2, 3)", table, "here").tolist()
+    [True, False, False]
+    """
+    try:
+        tree = ast.parse(expression, mode="eval").body
+    except SyntaxError as error:
+        raise _unreadable(expression, place, f"cannot be read ({error.msg})") from error
+    try:
+        value = np.asarray(_value(tree, table, place, expression))
+    except TypeError as error:
+        raise _unreadable(expression, place, f"compares things of different kinds ({error})") from error
+    if value.dtype != bool:
+        raise _unreadable(expression, place, "gives numbers, not yes or no")
+    return np.broadcast_to(value, len(table)).copy()
+
+
+def _value(node: ast.expr, table: pd.DataFrame, place: str, expression: str) -> Any:
+    def inner(child: ast.expr) -> Any:
+        return _value(child, table, place, expression)
+
+    match node:
+        case ast.Constant(value=bool() | int() | float() | str() as constant):
+            return constant
+        case ast.Name(id=name):
+            return _column(name, table, place)
+        case ast.Tuple(elts=items) | ast.List(elts=items):
+            return [inner(item) for item in items]
+        case ast.UnaryOp(op=ast.Not(), operand=operand):
+            return ~_yes_or_no(inner(operand), expression, place)
+        case ast.UnaryOp(op=ast.USub(), operand=operand):
+            return -inner(operand)
+        case ast.BoolOp(op=join, values=values):
+            combine = np.logical_and if isinstance(join, ast.And) else np.logical_or
+            return combine.reduce(
+                np.broadcast_arrays(*[_yes_or_no(inner(value), expression, place) for value in values])
+            )
+        case ast.BinOp(left=left, op=join, right=right) if type(join) in _ARITHMETIC:
+            return _ARITHMETIC[type(join)](inner(left), inner(right))
+        case ast.Compare(left=left, ops=joins, comparators=others) if all(
+            type(j) in _COMPARISONS for j in joins
+        ):
+            sides = [inner(side) for side in (left, *others)]
+            pairs = zip(joins, sides, sides[1:], strict=False)
+            return np.logical_and.reduce([np.asarray(_COMPARISONS[type(j)](a, b)) for j, a, b in pairs])
+    raise _unreadable(expression, place, f"uses {ast.unparse(node)!r}, which tier files do not know")
+
+
+def _yes_or_no(value: Any, expression: str, place: str) -> npt.NDArray[np.bool_]:
+    array = np.asarray(value)
+    if array.dtype != bool:
+        raise _unreadable(expression, place, "joins numbers with and/or/not")
+    return array
+
+
+def _column(name: str, table: pd.DataFrame, place: str) -> npt.NDArray[Any]:
+    if name not in table.columns:
+        raise TierError(
+            f"there is no column {name!r}",
+            place=place,
+            expected=choices(name, sorted(table.columns)),
+            fix="correct the name in 'where'",
+        )
+    return table[name].to_numpy()
+
+
+def _unreadable(expression: str, place: str, problem: str) -> TierError:
+    return TierError(
+        f"{expression!r} {problem}",
+        place=place,
+        expected="comparisons of columns with numbers or texts, joined by and, or, not",
+        fix="write for example: shared1000 and n_repeats == 3",
+    )
