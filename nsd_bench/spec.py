@@ -20,6 +20,7 @@ __all__ = [
     "STATISTICS_GROUPS",
     "TRIAL_COLUMNS",
     "TRUTH_SUFFIX",
+    "CHECKSUMS",
     "CONFIG",
     "MANIFEST",
     "TERMS",
@@ -64,6 +65,8 @@ NEURON_COLUMNS: Final = (
 
 CONFIG: Final = "config.json"
 MANIFEST: Final = "manifest.json"
+CHECKSUMS: Final = "checksums.sha256"
+"""Digest of every other file but the manifest, as `sha256sum --check` reads it."""
 TERMS: Final = "TERMS.md"
 BEHAVIOR_NAMES: Final = "meta/behavior_names.json"
 ROI_NAMES: Final = "meta/roi_names.json"

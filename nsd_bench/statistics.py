@@ -40,14 +40,18 @@ def response_precision(std: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.flo
 
 
 def column_statistics(
-    values: npt.NDArray[np.floating[Any]], max_block_bytes: int = 1 << 28
+    values: npt.NDArray[np.floating[Any]],
+    rows: npt.NDArray[np.int64],
+    max_block_bytes: int = 1 << 28,
 ) -> dict[str, npt.NDArray[np.float32]]:
-    """Compute mean, std (ddof 1), min, max and median of each column.
+    """Compute mean, std (ddof 1), min, max and median of each column over some rows.
 
     Parameters
     ----------
     values : array of shape (n_trials, n_columns)
-        May be a memory map: columns are taken in blocks. Must have at least two rows.
+        May be a memory map: columns are taken in blocks.
+    rows : int64 array
+        At least two row numbers.
     max_block_bytes
         Memory that one block of float64 columns may take.
 
@@ -55,12 +59,12 @@ def column_statistics(
     -------
     statistics : dict of float32 arrays of shape (n_columns,)
     """
-    n_trials, n_columns = values.shape
+    n_columns = values.shape[1]
     out = {name: np.empty(n_columns, dtype=np.float32) for name in ("mean", "std", "min", "max", "median")}
-    width = max(1, max_block_bytes // (8 * n_trials))
+    width = max(1, max_block_bytes // (8 * len(rows)))
     for start in range(0, n_columns, width):
-        block = np.asarray(values[:, start : start + width], dtype=np.float64)
         columns = slice(start, start + width)
+        block = values[:, columns][rows].astype(np.float64)
         out["mean"][columns] = block.mean(axis=0)
         out["std"][columns] = block.std(axis=0, ddof=1)
         out["min"][columns] = block.min(axis=0)

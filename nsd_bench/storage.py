@@ -11,7 +11,7 @@ import shutil
 import struct
 import tempfile
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, Protocol
 
@@ -28,8 +28,10 @@ __all__ = [
     "array_to_bytes",
     "new_file",
     "new_folder",
+    "new_outputs",
     "open_store",
     "refuse_existing",
+    "scratch_array",
     "sha256_file",
     "write_npz",
     "write_zip",
@@ -265,17 +267,35 @@ def new_folder(path: Path) -> Iterator[Path]:
     OutputError
         If `path` exists already, the disk is full or the parent cannot be written to.
     """
-    refuse_existing(path)
-    with _disk_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    with new_outputs(path.parent, [path.name]) as staging:
+        folder = staging / path.name
+        folder.mkdir()
+        yield folder
+
+
+@contextlib.contextmanager
+def new_outputs(parent: Path, names: Sequence[str]) -> Iterator[Path]:
+    """Give a temporary folder; what the block puts there under `names` moves to `parent` at its end.
+
+    Each moves by one rename, in the given order, and only when the block ends without an error.
+
+    Raises
+    ------
+    OutputError
+        If one of the names exists already, the disk is full or `parent` cannot be written to.
+    """
+    for name in names:
+        refuse_existing(parent / name)
+    with _disk_errors(parent / names[-1]):
+        parent.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(prefix=f".{names[-1]}.", dir=parent))
         try:
-            yield temporary
-            temporary.chmod(0o755)
-            temporary.rename(path)
-        except BaseException:
-            shutil.rmtree(temporary, ignore_errors=True)
-            raise
+            yield staging
+            for name in names:
+                if (staging / name).exists():
+                    (staging / name).rename(parent / name)
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
 
 
 @contextlib.contextmanager
@@ -285,10 +305,8 @@ def _disk_errors(path: Path) -> Iterator[None]:
     except OutputError:
         raise
     except OSError as error:
-        if error.filename is not None and Path(error.filename).name.startswith("."):
-            where = str(path)
-        else:
-            where = str(error.filename or path)
+        named = str(error.filename or path)
+        where = str(path) if f"/.{path.name}." in named else named  # the temporary name helps nobody
         free = shutil.disk_usage(_existing_parent(path)).free
         raise OutputError(
             f"cannot be written: {error.strerror or error}; nothing was kept",
@@ -300,6 +318,17 @@ def _disk_errors(path: Path) -> Iterator[None]:
 
 def _existing_parent(path: Path) -> Path:
     return next(parent for parent in path.absolute().parents if parent.exists())
+
+
+def scratch_array(path: Path, shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+    """Map a new file as an array of zeros, its disk space reserved.
+
+    Without the reservation a full disk would kill the process (SIGBUS) and not raise OSError.
+    """
+    n_bytes = max(1, int(np.prod(shape)) * np.dtype(dtype).itemsize)
+    with path.open("wb") as file:
+        os.posix_fallocate(file.fileno(), 0, n_bytes)
+    return np.memmap(path, dtype, mode="r+", shape=shape)
 
 
 def write_npz(path: Path, arrays: Mapping[str, npt.ArrayLike], mode: int = 0o644) -> None:
@@ -324,7 +353,7 @@ def write_zip(folder: Path, path: Path) -> None:
     with new_file(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
         for name in FolderStore(folder).names():
             source = folder / name
-            info = _entry(f"{path.stem}/{name}")
+            info = _entry(f"{folder.name}/{name}")
             info.file_size = source.stat().st_size
             with source.open("rb") as origin, archive.open(info, "w") as entry:
                 shutil.copyfileobj(origin, entry, _CHUNK_BYTES)

@@ -144,9 +144,10 @@ def assign_tiers(tier_file: TierFile, images: pd.DataFrame, place: str = "") -> 
     for number, rule in enumerate(tier_file.rules, start=1):
         free = (tiers == "") & evaluate(rule.where, images, f"{here}, rule {number}")
         tiers[_sample(rule, free, nsd_id)] = rule.tier
-    if (tiers == "").any():
+    left = tiers == ""
+    if left.any():
         raise TierError(
-            f"no rule takes {(tiers == '').sum()} of {len(tiers)} images, nsd_id {nsd_id[tiers == ''][0]} first",
+            f"no rule takes {left.sum()} of {len(tiers)} images, nsd_id {nsd_id[left][0]} first",
             place=here,
             expected="every image in a tier, or in 'none'",
             fix="add a last rule without 'where'",

@@ -51,7 +51,7 @@ class _LazyGroup(click.Group):
 @click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="nsd-bench")
 def cli() -> None:
-    """The Natural Scenes Dataset as a fixed benchmark."""
+    """Use the Natural Scenes Dataset as a fixed benchmark."""
 
 
 def main() -> None:

@@ -1,0 +1,36 @@
+"""Digests of what was read from NSD."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from nsd_bench.storage import sha256_file
+
+__all__ = ["Digests"]
+
+
+class Digests:
+    """Digests of everything that was read from NSD, by path below its root.
+
+    Small files are digested whole; of betas and images, whose files are large and only partly used, the
+    values that were read.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._found: dict[str, dict[str, str]] = {}
+
+    def add_file(self, path: Path) -> None:
+        """Digest a whole file."""
+        self._add(path, "file", sha256_file(path))
+
+    def add_values(self, path: Path, sha256: str) -> None:
+        """Note the digest of what was read from a file."""
+        self._add(path, "values read", sha256)
+
+    def _add(self, path: Path, of: str, sha256: str) -> None:
+        self._found[path.relative_to(self._root).as_posix()] = {"of": of, "sha256": sha256}
+
+    def listed(self) -> dict[str, dict[str, str]]:
+        """Return path to digest, sorted."""
+        return dict(sorted(self._found.items()))

@@ -1,0 +1,89 @@
+"""The manifest: what a package was made of, by which code, and what was fitted on what."""
+
+from __future__ import annotations
+
+import hashlib
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from exporters.recipe import Recipe
+from exporters.sources import Source
+from nsd_bench import spec
+from nsd_bench.storage import sha256_file
+from tiers import TierFile
+
+__all__ = ["package_manifest", "source_digest"]
+
+CITATION: Final = (
+    "Allen, St-Yves, Wu et al. (2022). A massive 7T fMRI dataset to bridge cognitive neuroscience and "
+    "artificial intelligence. Nature Neuroscience 25, 116-126. doi:10.1038/s41593-021-00962-x"
+)
+TERMS_URL: Final = "https://cvnlab.slite.page/p/IB6BSeW_7o/Terms-and-Conditions"
+_PROJECT = Path(__file__).parents[1]
+
+
+def package_manifest(
+    recipe: Recipe,
+    tier_file: TierFile,
+    source: Source,
+    *,
+    n_trials: dict[str, int],
+    n_units: int,
+    dropped: npt.NDArray[np.int64],
+) -> dict[str, Any]:
+    """Put together what the package's manifest says; `nsd_bench.writer` adds the checksums.
+
+    Parameters
+    ----------
+    n_trials
+        Tier to number of trials.
+    dropped : int64 array
+        unit_ids that were left out because a session has no data for them.
+    """
+    withheld = [tier for tier in n_trials if tier in spec.WITHHELD_TIERS and recipe.kind != "open"]
+    return {
+        "format": f"nsd_bench.package/{spec.FORMAT_VERSION}",
+        "name": recipe.package_name(source.subject),
+        "title": recipe.title,
+        "subject": source.subject,
+        "sessions": list(source.betas),
+        "kind": recipe.kind,
+        "n_trials": n_trials,
+        "n_units": n_units,
+        "units_dropped": {"why": "no data in at least one session", "unit_ids": dropped.tolist()},
+        "withheld_tiers": withheld,
+        "fitted": {
+            "statistics": "train tier of this package",
+            "session z-score": (
+                "train tier of this package" if recipe.responses.scale == "session_zscore" else "none"
+            ),
+            "betas and ncsnr": "by NSD's authors on all sessions, test images among them",
+        },
+        "withholding": (
+            "NSD is public. Withheld responses and keyed ids stop accidents and casual joins, not a "
+            "determined entrant."
+        ),
+        "recipe": {"text": recipe.text, "values": recipe.model_dump(mode="json", exclude={"text"})},
+        "tiers": tier_file.model_dump(include={"name", "title", "source", "text"}),
+        "exporter": {"version": version("nsd-bench"), "source_sha256": source_digest()},
+        "sources": source.digests.listed(),
+        "terms": TERMS_URL,
+        "citation": CITATION,
+    }
+
+
+def source_digest() -> str:
+    """Return the digest of the code that makes packages: exporters, tiers, and nsd_bench's format."""
+    files = [
+        *(_PROJECT / "exporters").rglob("*.py"),
+        *(_PROJECT / "tiers").glob("*.py"),
+        *(_PROJECT / "nsd_bench").glob("*.py"),
+    ]
+    digest = hashlib.sha256()
+    for file in sorted(files):
+        digest.update(f"{file.relative_to(_PROJECT).as_posix()} {sha256_file(file)}\n".encode())
+    return digest.hexdigest()

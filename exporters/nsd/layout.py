@@ -1,0 +1,126 @@
+"""Where each of NSD's files lies below its root, as in the public bucket."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from nsd_bench.errors import SourceError
+
+__all__ = [
+    "IMAGES_PER_SUBJECT",
+    "N_IMAGES",
+    "RUN_LENGTHS",
+    "SESSIONS",
+    "TRIALS_PER_SESSION",
+    "Layout",
+    "require_files",
+]
+
+SESSIONS: Final = {1: 40, 2: 40, 3: 32, 4: 30, 5: 40, 6: 32, 7: 40, 8: 30}
+"""Sessions that each subject completed."""
+TRIALS_PER_SESSION: Final = 750
+RUN_LENGTHS: Final = (63, 62) * 6
+"""Trials in each of the 12 runs of a session."""
+N_IMAGES: Final = 73_000
+IMAGES_PER_SUBJECT: Final = 10_000
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Paths of NSD's files.
+
+    Parameters
+    ----------
+    root
+        Folder that holds `nsddata`, `nsddata_betas` and `nsddata_stimuli`.
+
+    Examples
+    --------
+    >>> Layout(Path("NSD")).betas(3, "func1pt8mm", "betas_fithrf", 7, "hdf5").as_posix()
+    'NSD/nsddata_betas/ppdata/subj03/func1pt8mm/betas_fithrf/betas_session07.hdf5'
+    """
+
+    root: Path
+
+    @property
+    def design(self) -> Path:
+        """The order of images, and which images each subject saw."""
+        return self.root / "nsddata/experiments/nsd/nsd_expdesign.mat"
+
+    @property
+    def stimulus_table(self) -> Path:
+        """One row per image: COCO id, crop, flags."""
+        return self.root / "nsddata/experiments/nsd/nsd_stim_info_merged.csv"
+
+    @property
+    def stimuli(self) -> Path:
+        """All 73,000 images."""
+        return self.root / "nsddata_stimuli/stimuli/nsd/nsd_stimuli.hdf5"
+
+    def responses_table(self, subject: int) -> Path:
+        """One row per trial: image shown, button presses."""
+        return self._data(subject) / "behav/responses.tsv"
+
+    def betas(self, subject: int, space: str, version: str, session: int, suffix: str) -> Path:
+        """Single-trial betas of one session."""
+        return self._betas(subject, space, version) / f"betas_session{session:02}.{suffix}"
+
+    def ncsnr(self, subject: int, space: str, version: str) -> Path:
+        """Noise-ceiling signal-to-noise ratio of every voxel."""
+        return self._betas(subject, space, version) / "ncsnr.nii.gz"
+
+    def valid(self, subject: int, space: str, session: int) -> Path:
+        """Which voxels have data in one session."""
+        return self._data(subject) / space / f"valid_session{session:02}.nii.gz"
+
+    def brainmask(self, subject: int, space: str) -> Path:
+        """Voxels inside the brain."""
+        return self._data(subject) / space / "brainmask.nii.gz"
+
+    def roi(self, subject: int, space: str, atlas: str, hemisphere: str | None = None) -> Path:
+        """Labels of one atlas; of one hemisphere ("lh", "rh") or of both."""
+        head = f"{hemisphere}." if hemisphere else ""
+        return self._data(subject) / space / "roi" / f"{head}{atlas}.nii.gz"
+
+    def label_names(self, subject: int, atlas: str) -> Path:
+        """Names of an atlas' labels."""
+        if atlas in {"MTL", "thalamus"}:
+            return self.root / f"nsddata/templates/{atlas}.ctab"
+        return self.root / f"nsddata/freesurfer/subj{subject:02}/label/{atlas}.mgz.ctab"
+
+    def _data(self, subject: int) -> Path:
+        return self.root / f"nsddata/ppdata/subj{subject:02}"
+
+    def _betas(self, subject: int, space: str, version: str) -> Path:
+        return self.root / f"nsddata_betas/ppdata/subj{subject:02}" / space / version
+
+
+def require_files(files: dict[Path, str], root: Path) -> None:
+    """Check that all files are there before anything is read.
+
+    Parameters
+    ----------
+    files
+        Path to what it is: "subj03, session 33".
+    root
+        NSD's root, named in the error.
+
+    Raises
+    ------
+    SourceError
+        If any is missing; names the first and counts the others.
+    """
+    missing = [(path, what) for path, what in files.items() if not path.is_file()]
+    if not missing:
+        return
+    path, what = missing[0]
+    others = f" ({len(missing)} of {len(files)} files are missing in all)" if len(missing) > 1 else ""
+    raise SourceError(
+        f"no file {path}{others}",
+        place=what,
+        expected=f"NSD's files below {root}, as in its public bucket",
+        fix=f"fetch it: aws s3 cp --no-sign-request "
+        f"s3://natural-scenes-dataset/{path.relative_to(root).as_posix()} {path}",
+    )

@@ -1,0 +1,122 @@
+"""Examine one subject's files before an export: all that is small is read, the rest must be there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from exporters.digests import Digests
+from exporters.nsd.behaviour import check_against_design, read_responses_table
+from exporters.nsd.design import image_table, read_design, read_stimulus_table, trial_table
+from exporters.nsd.layout import TRIALS_PER_SESSION, Layout, require_files
+from exporters.nsd.volumes import Grid, read_grid
+from exporters.recipe import Recipe
+from exporters.units import Units, select_units
+from nsd_bench.errors import SourceError
+from tiers import TierFile, assign_tiers
+
+__all__ = ["Source", "examine"]
+
+
+@dataclass(frozen=True)
+class Source:
+    """What is known of one subject before any beta is read.
+
+    Parameters
+    ----------
+    subject
+        1 to 8.
+    betas
+        Session to its file, ascending.
+    grid, units
+        Voxels of the recipe.
+    trials
+        All trials of the sessions, in the order in which they were shown: `trial`, `session`, `run`,
+        `nsd_id`, `repeat`, `coco_id`, `tier`.
+    behaviour : float32 array of shape (n_trials, n_behavior)
+        Row i belongs to row i of `trials`.
+    digests
+        Of the files read so far; the export adds those of betas and images.
+    """
+
+    subject: int
+    betas: dict[int, Path]
+    grid: Grid
+    units: Units
+    trials: pd.DataFrame
+    behaviour: npt.NDArray[np.float32]
+    digests: Digests
+
+
+def examine(recipe: Recipe, layout: Layout, subject: int, tier_file: TierFile) -> Source:
+    """Read a subject's design, behaviour and regions, and check that everything else is there.
+
+    Raises
+    ------
+    SourceError
+        If a file is missing or damaged, or responses.tsv contradicts the design.
+    RecipeError, TierError
+        If the recipe or its tiers ask for what this subject does not have.
+    """
+    wanted, place = recipe.responses, f"subj{subject:02}"
+    table_path = layout.responses_table(subject)
+    brainmask = layout.brainmask(subject, wanted.space)
+    ncsnr = layout.ncsnr(subject, wanted.space, wanted.version)
+    small = [layout.design, layout.stimulus_table, table_path, brainmask, ncsnr]
+    require_files(dict.fromkeys([*small, layout.stimuli], place), layout.root)
+
+    table = read_responses_table(table_path)
+    betas = {
+        session: layout.betas(subject, wanted.space, wanted.version, session, wanted.format)
+        for session in _sessions(recipe, table, table_path)
+    }
+    require_files({path: f"{place}, session {session}" for session, path in betas.items()}, layout.root)
+    trials = trial_table(read_design(layout.design), subject, list(betas))
+    check_against_design(table, trials, table_path)
+
+    images = image_table(trials, read_stimulus_table(layout.stimulus_table))
+    tiers = assign_tiers(tier_file, images, place)
+    rows = np.searchsorted(images["nsd_id"], trials["nsd_id"])
+    grid = read_grid(brainmask)
+    units = select_units(recipe, layout, subject, grid)
+    digests = Digests(layout.root)
+    for path in small + _region_files(recipe, layout, subject):
+        digests.add_file(path)
+    behaviour = table.iloc[trials["trial"]][list(recipe.behavior.columns)].fillna(recipe.behavior.missing)
+    return Source(
+        subject=subject,
+        betas=betas,
+        grid=grid,
+        units=units,
+        trials=trials.assign(coco_id=images["coco_id"].to_numpy()[rows], tier=tiers[rows]),
+        behaviour=behaviour.to_numpy(np.float32),
+        digests=digests,
+    )
+
+
+def _sessions(recipe: Recipe, table: pd.DataFrame, path: Path) -> list[int]:
+    """Sessions that the recipe asks for; responses.tsv says how many there are."""
+    available = len(table) // TRIALS_PER_SESSION
+    if recipe.sessions == "all":
+        return list(range(1, available + 1))
+    if recipe.sessions[-1] > available:
+        raise SourceError(
+            f"holds {available} sessions, the recipe asks for session {recipe.sessions[-1]}",
+            place=str(path),
+            expected="a row for every trial of the recipe's sessions",
+            fix="fetch the file again, or remove the session from 'sessions'",
+        )
+    return list(recipe.sessions)
+
+
+def _region_files(recipe: Recipe, layout: Layout, subject: int) -> list[Path]:
+    space, atlas = recipe.responses.space, recipe.units.atlas
+    atlases = dict.fromkeys((atlas, *recipe.units.labels))
+    volumes = [layout.roi(subject, space, name) for name in atlases]
+    halves = [layout.roi(subject, space, atlas, hemisphere) for hemisphere in ("lh", "rh")]
+    names = [layout.label_names(subject, name) for name in atlases]
+    return volumes + [path for path in halves if path.is_file()] + names

@@ -1,0 +1,97 @@
+"""Write a package: into a temporary folder, with checksums, and into place by one rename."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy.typing as npt
+
+from nsd_bench import spec
+from nsd_bench.storage import array_to_bytes, new_outputs, write_zip
+
+__all__ = ["PackageWriter", "new_package"]
+
+
+class PackageWriter:
+    """Files of a package that is being made.
+
+    Parameters
+    ----------
+    folder
+        Where the package grows.
+    truth_path
+        Where a truth file has to be put so that it appears together with the package.
+    """
+
+    def __init__(self, folder: Path, truth_path: Path) -> None:
+        self.folder, self.truth_path = folder, truth_path
+        self._digests: dict[str, str] = {}
+        self.add_json(spec.CONFIG, {"links": {}})
+
+    def add_bytes(self, name: str, data: bytes) -> None:
+        """Write one file; `name` is relative to the package."""
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+        self._digests[name] = hashlib.sha256(data).hexdigest()
+
+    def add_array(self, name: str, array: npt.ArrayLike) -> None:
+        """Write one array as .npy."""
+        self.add_bytes(name, array_to_bytes(array))
+
+    def add_json(self, name: str, value: object) -> None:
+        """Write one JSON file, keys in the order given."""
+        self.add_bytes(name, json.dumps(value, indent=1).encode() + b"\n")
+
+    def add_link(self, name: str, existing: str) -> None:
+        """Let `name` be the same file as `existing`, by a hard link where the disk has them."""
+        try:
+            os.link(self.folder / existing, self.folder / name)
+        except OSError:
+            shutil.copyfile(self.folder / existing, self.folder / name)
+        self._digests[name] = self._digests[existing]
+
+    def finish(self, manifest: Mapping[str, Any]) -> str:
+        """Write checksums and the manifest, which names their digest; return the manifest's digest."""
+        lines = "".join(f"{digest}  {name}\n" for name, digest in sorted(self._digests.items()))
+        self.add_bytes(spec.CHECKSUMS, lines.encode())
+        content = {**manifest, "n_files": len(self._digests), "checksums": self._digests[spec.CHECKSUMS]}
+        self.add_json(spec.MANIFEST, content)
+        return self._digests[spec.MANIFEST]
+
+
+@contextlib.contextmanager
+def new_package(
+    parent: Path, name: str, forms: tuple[str, ...] = ("folder", "zip")
+) -> Iterator[PackageWriter]:
+    """Make a package that appears, whole, when the block ends without an error.
+
+    Parameters
+    ----------
+    parent
+        Folder in which the package, its zip and its truth file appear.
+    name
+        Name of the package.
+    forms
+        Which of "folder" and "zip" to keep.
+
+    Raises
+    ------
+    OutputError
+        If any of the three exists already, or the disk is full.
+    """
+    outputs = [name + spec.TRUTH_SUFFIX]
+    outputs += [f"{name}.zip"] * ("zip" in forms) + [name] * ("folder" in forms)
+    with new_outputs(parent, outputs) as staging:
+        folder = staging / name
+        folder.mkdir()
+        yield PackageWriter(folder, staging / outputs[0])
+        if "zip" in forms:
+            write_zip(folder, staging / f"{name}.zip")
