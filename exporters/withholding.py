@@ -21,7 +21,7 @@ def file_order(trials: npt.NDArray[np.int64], subject: int, seed: int) -> npt.ND
     """Return the order in which trials are numbered as files: by their hash, the same everywhere.
 
     >>> file_order(np.array([0, 1, 2, 3]), subject=1, seed=0).tolist()
-    [0, 2, 3, 1]
+    [3, 0, 1, 2]
     """
     keys = [hashlib.sha256(f"{seed}:{subject}:{trial}".encode()).digest() for trial in trials.tolist()]
     return np.array(sorted(range(len(keys)), key=keys.__getitem__), dtype=np.int64)

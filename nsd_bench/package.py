@@ -114,11 +114,16 @@ class Package:
         return tiers
 
     @cached_property
+    def trial_columns(self) -> list[str]:
+        """Names of the columns of the trial table."""
+        return self._columns("trials")
+
+    @cached_property
     def trials(self) -> pd.DataFrame:
         """Trial table; row i belongs to the files numbered i."""
         import pandas as pd
 
-        table = pd.DataFrame({name: self.array(spec.trials_file(name)) for name in self._columns("trials")})
+        table = pd.DataFrame({name: self.array(spec.trials_file(name)) for name in self.trial_columns})
         return table.assign(tiers=self.tiers)
 
     @cached_property

@@ -11,6 +11,7 @@ import shutil
 import struct
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, Protocol
@@ -84,7 +85,8 @@ class ZipStore:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            self._zip = zipfile.ZipFile(path)
+            with zipfile.ZipFile(path) as archive:
+                self._entries = _entries_without_top_folder(archive.infolist(), path)
         except zipfile.BadZipFile as error:
             raise PackageError(
                 f"not a readable zip ({error})",
@@ -94,7 +96,6 @@ class ZipStore:
             ) from error
         with path.open("rb") as file:
             self._map = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-        self._entries = _entries_without_top_folder(self._zip.infolist(), path)
 
     def __reduce__(self) -> tuple[type[ZipStore], tuple[Path]]:
         return ZipStore, (self.path,)  # a map cannot travel to another process: open it again there
@@ -108,11 +109,13 @@ class ZipStore:
         info = self._entries.get(name)
         if info is None:
             raise _missing(self.path, name)
-        if info.compress_type != zipfile.ZIP_STORED:
-            return self._zip.read(info)
         name_bytes, extra_bytes = struct.unpack_from("<HH", self._map, info.header_offset + 26)
         start = info.header_offset + _LOCAL_HEADER_BYTES + name_bytes + extra_bytes
-        return self._map[start : start + info.file_size]
+        data = self._map[start : start + info.compress_size]
+        if info.compress_type == zipfile.ZIP_STORED:
+            return data
+        # Not ZipFile.read: processes that were forked would share its file position.
+        return zlib.decompress(data, -zlib.MAX_WBITS)
 
     def __contains__(self, name: str) -> bool:
         return name in self._entries

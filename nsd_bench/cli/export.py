@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -15,18 +14,14 @@ from nsd_bench.spec import KINDS
 __all__ = ["command"]
 
 
-class _Numbers(click.ParamType):
-    """Numbers and ranges: "1,2" or "1-32"."""
-
-    name = "numbers"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[int, ...]:
-        if not re.fullmatch(r"\d+(-\d+)?(,\d+(-\d+)?)*", value):
-            self.fail(f"{value!r} is neither a list like 1,2,5 nor a range like 1-8", param, ctx)
-        ends = [[int(end) for end in part.split("-")] for part in value.split(",")]
-        return tuple(number for end in ends for number in range(end[0], end[-1] + 1))
+def _numbers(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[int, ...] | None:
+    """Read "1,2" and "1-32"."""
+    if value is None:
+        return None
+    if not re.fullmatch(r"\d+(-\d+)?(,\d+(-\d+)?)*", value):
+        raise click.BadParameter(f"{value!r} is neither a list like 1,2,5 nor a range like 1-8", ctx, param)
+    ends = [[int(end) for end in part.split("-")] for part in value.split(",")]
+    return tuple(number for end in ends for number in range(end[0], end[-1] + 1))
 
 
 def _exporters() -> None:
@@ -45,8 +40,8 @@ def _exporters() -> None:
 @click.argument("recipe")
 @click.option("--nsd-root", type=click.Path(path_type=Path), required=True, help="Folder with nsddata/.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for the packages.")
-@click.option("--subjects", type=_Numbers(), help="Instead of the recipe's, as in 1,2 or 1-8.")
-@click.option("--sessions", type=_Numbers(), help="Instead of the recipe's, as in 1-32.")
+@click.option("--subjects", callback=_numbers, help="Instead of the recipe's, as in 1,2 or 1-8.")
+@click.option("--sessions", callback=_numbers, help="Instead of the recipe's, as in 1-32.")
 @click.option("--kind", type=click.Choice(KINDS), help="Instead of the recipe's.")
 @click.option("--form", type=click.Choice(["folder", "zip", "both"]), default="both", show_default=True)
 @click.option(

@@ -1,0 +1,250 @@
+"""List everything that is wrong with a package, each with its place and remedy."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from hashlib import sha256
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from nsd_bench import spec
+from nsd_bench.errors import PackageError
+from nsd_bench.issues import Issue
+from nsd_bench.package import Package
+from nsd_bench.storage import array_from_bytes
+
+__all__ = ["CHECKS", "validate"]
+
+_AGAIN = "Export or download the package again"
+_MOST_OF_A_KIND = 20
+Found = Iterator[Issue]
+
+
+def validate(path: str | os.PathLike[str]) -> list[Issue]:
+    """Check a package: every file, table and number.
+
+    Reads the whole package once.
+
+    Parameters
+    ----------
+    path
+        Folder or zip.
+
+    Returns
+    -------
+    issues
+        In the order of `CHECKS`; empty if all is well. At most 20 of a kind are listed, with the count of
+        the others.
+
+    Raises
+    ------
+    PackageError
+        If there is no package at `path` at all.
+    """
+    package = Package(path)
+    issues: list[Issue] = []
+    for check in CHECKS.values():
+        try:
+            found = list(check(package))
+        except PackageError as error:  # what this check needs is itself broken
+            found = [_error(error.place, error.problem, error.fix[:1].upper() + error.fix[1:])]
+        issues += [issue for issue in found if issue not in issues]
+    return issues
+
+
+def _error(place: str, problem: str, fix: str = _AGAIN) -> Issue:
+    return Issue("error", place, problem, fix)
+
+
+def _limited(issues: list[Issue]) -> list[Issue]:
+    if len(issues) <= _MOST_OF_A_KIND:
+        return issues
+    rest = len(issues) - _MOST_OF_A_KIND
+    return [*issues[:_MOST_OF_A_KIND], _error("data/", f"{rest} more files like these", _AGAIN)]
+
+
+def _check_manifest(package: Package) -> Found:
+    manifest = package.manifest
+    if not manifest:
+        yield Issue(
+            "warning",
+            spec.MANIFEST,
+            "is missing: nothing says how this package was made",
+            "Export it with nsd-bench if it should be scored",
+        )
+        return
+    expected = f"nsd_bench.package/{spec.FORMAT_VERSION}"
+    if manifest.get("format") != expected:
+        yield _error(
+            spec.MANIFEST,
+            f"format is {manifest.get('format')!r}, not {expected!r}",
+            "Export it again, or install the version of nsd-bench that made it",
+        )
+    if manifest.get("kind") not in spec.KINDS:
+        yield _error(spec.MANIFEST, f"kind is {manifest.get('kind')!r}, not one of {', '.join(spec.KINDS)}")
+
+
+def _check_trials(package: Package) -> Found:
+    for column in spec.TRIAL_COLUMNS:
+        if spec.trials_file(column) not in package.store:
+            yield _error(spec.trials_file(column), "is missing")
+    lengths = {name: len(package.array(spec.trials_file(name))) for name in package.trial_columns}
+    for name, length in lengths.items():
+        if length != package.n_trials:
+            yield _error(
+                spec.trials_file(name), f"has {length} rows, {spec.trials_file('tiers')} {package.n_trials}"
+            )
+    for tier in np.setdiff1d(package.tiers, spec.TIERS).tolist():
+        yield _error(
+            spec.trials_file("tiers"),
+            f"holds {tier!r}, not one of {', '.join(spec.TIERS)}",
+            "Correct the tier file and apply it again",
+        )
+    if "train" not in package.tiers:
+        yield _error(spec.trials_file("tiers"), "has no training trial")
+    yield from _check_ids(package)
+
+
+def _check_ids(package: Package) -> Found:
+    trial_idx = package.array(spec.trials_file("trial_idx"))
+    values, counts = np.unique(trial_idx, return_counts=True)
+    if (counts > 1).any():
+        yield _error(spec.trials_file("trial_idx"), f"holds {values[counts > 1][0]} more than once")
+    images = package.array(spec.trials_file("frame_image_id"))
+    if len(images) != package.n_trials:
+        return
+    pairs = np.unique(np.stack([images.astype(np.str_), package.tiers]), axis=1)
+    shown, n_tiers = np.unique(pairs[0], return_counts=True)
+    if (n_tiers > 1).any():
+        yield _error(
+            spec.trials_file("frame_image_id"),
+            f"image {shown[n_tiers > 1][0]} is in {n_tiers.max()} tiers ({(n_tiers > 1).sum()} such images)",
+            "Choose tiers that keep the repeats of an image together",
+        )
+
+
+def _check_withholding(package: Package) -> Found:
+    if package.kind == "open":
+        return
+    for column in spec.OPEN_TRIAL_COLUMNS:
+        if spec.trials_file(column) in package.store:
+            yield _error(
+                spec.trials_file(column),
+                f"gives away what a package of kind {package.kind!r} withholds",
+                "Remove the file, and do not give the package to entrants before",
+            )
+    if package.array(spec.trials_file("trial_idx")).dtype.kind != "U":
+        yield _error(spec.trials_file("trial_idx"), "holds plain trial numbers, not keyed ids")
+
+
+def _check_units(package: Package) -> Found:
+    for column in spec.NEURON_COLUMNS:
+        name = spec.neurons_file(column)
+        if name not in package.store:
+            level: Literal["error", "warning"] = (
+                "error" if column in {"unit_ids", "animal_ids"} else "warning"
+            )
+            yield Issue(level, name, "is missing", _AGAIN)
+        elif (length := len(package.array(name))) != package.n_units:
+            yield _error(name, f"has {length} rows, {spec.neurons_file('unit_ids')} {package.n_units}")
+    unit_ids = package.array(spec.neurons_file("unit_ids"))
+    if len(np.unique(unit_ids)) != len(unit_ids):
+        yield _error(spec.neurons_file("unit_ids"), "holds an id more than once")
+
+
+def _check_statistics(package: Package) -> Found:
+    shapes = {"images": (), "responses": (package.n_units,), "behavior": (len(package.behavior_names),)}
+    for key in package.data_keys:
+        for statistic in spec.STATISTICS:
+            name = spec.statistics_file(key, "all", statistic)
+            if name not in package.store:
+                yield _error(name, "is missing")
+                continue
+            values = package.array(name)
+            if package.manifest and values.shape != shapes.get(key, values.shape):
+                yield _error(name, f"has shape {values.shape}, not {shapes[key]}")
+            if not np.isfinite(values).all():
+                yield _error(name, "holds NaN or infinity")
+    train = package.array(spec.trials_file("trial_idx"))[package.tiers == "train"]
+    strangers = np.setdiff1d(np.array(package.fit_on.get("trial_idx", []), dtype=train.dtype), train)
+    if strangers.size:
+        yield _error(spec.FIT_ON, f"{strangers.size} trials outside the train tier, {strangers[0]} first")
+
+
+def _check_data(package: Package) -> Found:
+    numbers = set(range(package.n_trials))
+    for key in package.data_keys:
+        head = f"data/{key}/"
+        names = [name for name in package.store.names() if name.startswith(head)]
+        expected = {spec.data_file(key, number): number for number in numbers}
+        missing = [_error(name, "is missing") for name in expected.keys() - set(names)]
+        stray = [_error(n, "does not belong here", "Remove the file") for n in set(names) - expected.keys()]
+        yield from _limited(sorted(missing))
+        yield from _limited(sorted(stray))
+        present = [name for name in expected if name in package.store]
+        yield from _limited(list(_check_files(package, key, present, expected)))
+    for key in ("images", "responses"):
+        if key not in package.data_keys:
+            yield _error(f"data/{key}/", "is missing")
+
+
+def _check_files(package: Package, key: str, names: list[str], rows: dict[str, int]) -> Found:
+    first: npt.NDArray[Any] | None = None
+    for name in names:
+        try:
+            array = array_from_bytes(package.store.view(name), name)
+        except PackageError as error:
+            yield _error(name, error.problem)
+            continue
+        first = array if first is None else first
+        if array.shape != first.shape or array.dtype != first.dtype:
+            yield _error(
+                name, f"is {array.dtype} of shape {array.shape}, others {first.dtype} of shape {first.shape}"
+            )
+        elif array.dtype.kind == "f" and not np.isfinite(array).all():
+            yield _error(name, "holds NaN or infinity")
+        elif key == "responses" and len(array) != package.n_units:
+            yield _error(name, f"has {len(array)} responses, the unit table {package.n_units} units")
+        elif key == "responses" and package.is_withheld(str(package.tiers[rows[name]])) and array.any():
+            yield _error(
+                name,
+                "holds responses that should be withheld",
+                "Do not give this package to entrants; export it again",
+            )
+
+
+def _check_checksums(package: Package) -> Found:
+    expected = package.manifest.get("checksums")
+    if expected is None:
+        return
+    listing = bytes(package.store.view(spec.CHECKSUMS))
+    if sha256(listing).hexdigest() != expected:
+        yield _error(spec.CHECKSUMS, "is not the list that the manifest names")
+    lines = [line.split("  ", 1) for line in listing.decode().splitlines()]
+    digests = {parts[1]: parts[0] for parts in lines if len(parts) == 2}
+    changed = [
+        _error(name, "is not what was exported: its SHA-256 differs")
+        for name, digest in digests.items()
+        if name in package.store and sha256(package.store.view(name)).hexdigest() != digest
+    ]
+    gone = [_error(name, "is missing") for name in digests if name not in package.store]
+    stray = sorted(set(package.store.names()) - digests.keys() - {spec.MANIFEST, spec.CHECKSUMS})
+    yield from _limited(changed)
+    yield from _limited(gone)
+    for name in stray:
+        yield Issue("warning", name, "was not there when the package was made", "Remove the file")
+
+
+CHECKS: dict[str, Callable[[Package], Found]] = {
+    "manifest": _check_manifest,
+    "trials": _check_trials,
+    "withholding": _check_withholding,
+    "units": _check_units,
+    "statistics": _check_statistics,
+    "data": _check_data,
+    "checksums": _check_checksums,
+}
+"""Name to check; contract tests run over all of them."""

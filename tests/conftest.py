@@ -1,0 +1,34 @@
+"""A small simulated NSD and the packages made of it, once per test session."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+SHAPE = (11, 13, 9)
+SESSIONS = (2, 1)
+
+
+@pytest.fixture(scope="session")
+def nsd_root(tmp_path_factory) -> Path:
+    from exporters.simulate import simulate
+
+    root = tmp_path_factory.mktemp("simulated") / "nsd"
+    simulate(root, subjects=(1, 3), sessions=SESSIONS, shape=SHAPE, seed=3, progress=False)
+    return root
+
+
+@pytest.fixture
+def nsd_copy(nsd_root, tmp_path) -> Path:
+    """A tree whose files a test may remove or replace (not change in place: they are links)."""
+    import shutil
+
+    copy = tmp_path / "nsd"
+    shutil.copytree(nsd_root, copy, copy_function=_link)
+    return copy
+
+
+def _link(source: str, target: str) -> None:
+    Path(target).hardlink_to(source)

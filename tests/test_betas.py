@@ -1,0 +1,130 @@
+"""One session's betas: two formats, the same numbers, and what is wrong with a broken file."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import h5py
+import nibabel as nib
+import numpy as np
+import pytest
+
+from exporters.nsd.betas import READERS, read_betas
+from exporters.nsd.volumes import Grid, read_grid, read_volume
+from nsd_bench.errors import SourceError
+
+SHAPE = (5, 4, 3)
+UNITS = np.array([0, 7, 8, 31, 59])
+VALUES = np.random.default_rng(0).integers(-32768, 32767, (*SHAPE, 750), dtype=np.int16, endpoint=True)
+GRID = Grid(SHAPE, np.diag([1.8, 1.8, 1.8, 1.0]), Path("brainmask.nii.gz"))
+
+
+def write_nifti(path: Path, values: np.ndarray) -> Path:
+    nib.Nifti1Image(values, GRID.affine).to_filename(path)
+    return path
+
+
+def write_hdf5(path: Path, values: np.ndarray, chunks: tuple[int, ...] | None = (750, 1, 1, 1)) -> Path:
+    with h5py.File(path, "w") as file:
+        file.create_dataset("betas", data=values.transpose(3, 2, 1, 0), chunks=chunks)
+    return path
+
+
+WRITERS = {"nii.gz": write_nifti, "hdf5": write_hdf5}
+
+
+def test_every_format_is_tested():
+    assert READERS.keys() == WRITERS.keys()
+
+
+@pytest.mark.parametrize("suffix", READERS)
+def test_reads_the_right_voxels(tmp_path, suffix):
+    path = WRITERS[suffix](tmp_path / f"betas.{suffix}", VALUES)
+    betas, digest = read_betas(path, suffix, UNITS, GRID)
+    expected = VALUES.reshape(-1, 750)[UNITS].T
+    np.testing.assert_array_equal(betas, expected)
+    assert betas.dtype == np.int16
+    assert betas.flags.c_contiguous
+    assert digest == hashlib.sha256(np.ascontiguousarray(expected).tobytes()).hexdigest()
+
+
+def test_hdf5_with_other_chunks_reads_the_same(tmp_path):
+    path = write_hdf5(tmp_path / "betas.hdf5", VALUES, chunks=(1, *SHAPE[::-1]))
+    betas, _ = read_betas(path, "hdf5", UNITS, GRID)
+    np.testing.assert_array_equal(betas, VALUES.reshape(-1, 750)[UNITS].T)
+
+
+def test_truncated_nifti_is_named(tmp_path):
+    path = write_nifti(tmp_path / "betas.nii.gz", VALUES)
+    path.write_bytes(path.read_bytes()[:-5000])
+    with pytest.raises(SourceError) as caught:
+        read_betas(path, "nii.gz", UNITS, GRID)
+    assert str(caught.value).splitlines()[0].startswith(f"{path}: cannot be read whole (")
+    assert str(caught.value).splitlines()[1:] == [
+        "  Expected: a complete file as NSD has it.",
+        "  What to do: fetch it again and compare its size with the bucket's.",
+    ]
+
+
+def test_damaged_nifti_is_named(tmp_path):
+    path = write_nifti(tmp_path / "betas.nii.gz", VALUES)
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2 : len(data) // 2 + 64] = bytes(64)
+    path.write_bytes(data)
+    with pytest.raises(SourceError, match="cannot be read whole"):
+        read_betas(path, "nii.gz", UNITS, GRID)
+
+
+def test_truncated_hdf5_is_named(tmp_path):
+    path = write_hdf5(tmp_path / "betas.hdf5", VALUES)
+    path.write_bytes(path.read_bytes()[:-5000])
+    with pytest.raises(SourceError, match="cannot be read whole"):
+        read_betas(path, "hdf5", UNITS, GRID)
+
+
+@pytest.mark.parametrize("suffix", READERS)
+def test_another_subjects_file_is_named(tmp_path, suffix):
+    path = WRITERS[suffix](tmp_path / f"betas.{suffix}", VALUES[:, :3])
+    with pytest.raises(SourceError) as caught:
+        read_betas(path, suffix, UNITS, GRID)
+    has, grid = ((5, 3, 3, 750), (5, 4, 3, 750)) if suffix == "nii.gz" else ((750, 3, 3, 5), (750, 3, 4, 5))
+    assert str(caught.value) == (
+        f"{path}: has shape {has}.\n"
+        f"  Expected: {grid}, the grid of brainmask.nii.gz.\n"
+        "  What to do: check that both files are of the same subject and space, and fetch them again."
+    )
+
+
+def test_converted_files_are_refused(tmp_path):
+    path = write_nifti(tmp_path / "betas.nii.gz", (VALUES / 300).astype(np.float32))
+    with pytest.raises(SourceError, match=r"betas.nii.gz: holds float32\.\n"):
+        read_betas(path, "nii.gz", UNITS, GRID)
+    image = nib.Nifti1Image(VALUES, GRID.affine)
+    image.header.set_slope_inter(1 / 300, 0)
+    image.to_filename(path)
+    with pytest.raises(SourceError, match="holds int16 with a scale in its header"):
+        read_betas(path, "nii.gz", UNITS, GRID)
+
+
+def test_unknown_format_lists_the_known(tmp_path):
+    with pytest.raises(SourceError, match=r"Expected: one of 'nii.gz', 'hdf5' \(did you mean 'nii.gz'\?\)"):
+        read_betas(tmp_path / "betas.nii", "nii", UNITS, GRID)
+
+
+def test_volume_and_coordinates(tmp_path):
+    volume = np.arange(60, dtype=np.float32).reshape(SHAPE)
+    affine = np.diag([1.8, 1.8, 1.8, 1.0])
+    affine[:3, 3] = -3.6, -2.7, -1.8
+    nib.Nifti1Image(volume, affine).to_filename(tmp_path / "volume.nii.gz")
+    grid = read_grid(tmp_path / "volume.nii.gz")
+    assert (grid.shape, grid.n_voxels) == (SHAPE, 60)
+    np.testing.assert_array_equal(read_volume(tmp_path / "volume.nii.gz", grid), volume)
+    # unit 31 is voxel (2, 2, 1): 31 = 2*12 + 2*3 + 1
+    np.testing.assert_allclose(grid.coordinates_mm(np.array([31])), [[0.0, 0.9, 0.0]], atol=1e-6)
+
+
+def test_not_a_volume(tmp_path):
+    (tmp_path / "text.nii.gz").write_text("version https://git-lfs")
+    with pytest.raises(SourceError, match="cannot be read whole"):
+        read_grid(tmp_path / "text.nii.gz")
