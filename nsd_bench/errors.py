@@ -116,7 +116,8 @@ def choices(value: object, valid: Iterable[object]) -> str:
     "one of 'V1', 'V2' (did you mean 'V2'?)"
     """
     names = [str(item) for item in valid]
-    near = difflib.get_close_matches(str(value), names, n=3, cutoff=0.5)
+    by_lower = {name.lower(): name for name in names}
+    near = [by_lower[n] for n in difflib.get_close_matches(str(value).lower(), by_lower, n=3, cutoff=0.5)]
     if len(names) <= _MOST_CHOICES:
         hint = f" (did you mean {near[0]!r}?)" if near else ""
         return "one of " + ", ".join(repr(name) for name in names) + hint

@@ -1,0 +1,421 @@
+"""Write a package, open it again from folder and zip, and find everything that is wrong with it."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import packages as tiny
+import pytest
+from click.testing import CliRunner
+
+from nsd_bench import spec
+from nsd_bench.cli import cli
+from nsd_bench.errors import OutputError, PackageError
+from nsd_bench.package import Package
+from nsd_bench.storage import array_from_bytes, new_file, new_folder, sha256_file, write_npz, write_zip
+from nsd_bench.truth import Truth, load_truth
+from nsd_bench.validate import CHECKS, validate
+from nsd_bench.writer import new_package
+
+
+@pytest.fixture(params=["folder", "zip", "deflated zip"])
+def package(request, tmp_path) -> Package:
+    folder = tiny.make_package(tmp_path / "made")
+    if request.param == "folder":
+        return Package(folder)
+    path = tmp_path / "made" / "tiny-subj02.zip"
+    if request.param == "deflated zip":
+        path = tmp_path / "deflated.zip"
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            for file in sorted(folder.rglob("*")):
+                archive.write(file, file.relative_to(folder.parent))
+    return Package(path)
+
+
+def test_opens_as_it_was_written(package):
+    rows = np.array([7, 0, 11])
+    np.testing.assert_array_equal(package.images(rows), tiny.IMAGES[rows])
+    np.testing.assert_array_equal(package.responses(rows), tiny.RESPONSES[rows])
+    np.testing.assert_array_equal(package.behavior(slice(2, 4)), tiny.BEHAVIOR[2:4])
+    assert package.image_shape == (3, 4, 6)
+    assert (package.n_trials, package.n_units, package.subject) == (12, 5, 2)
+    assert (package.name, package.kind, package.data_key) == ("tiny-subj02", "open", "2-1-0")
+    assert package.data_keys == ["behavior", "images", "responses"]
+    assert package.behavior_names == ["RT", "TIME"]
+    np.testing.assert_array_equal(package.rows("test"), [8, 9, 10, 11])
+    assert package.units["z_mm"].tolist() == [2, 5, 8, 11, 14]
+    assert package.trials["nsd_id"].tolist() == tiny.IMAGE_OF_TRIAL.tolist()
+    assert package.roi_names == {"visual": {1: "V1", 2: "V2"}}
+
+
+def test_standardises_by_sensoriums_rule(package):
+    std = tiny.RESPONSES[tiny.TRAIN].std(axis=0, ddof=1, dtype=np.float64)
+    np.testing.assert_allclose(package.standardised_responses([3]), tiny.RESPONSES[[3]] / std, rtol=1e-5)
+    pixels = tiny.IMAGES[tiny.TRAIN].astype(np.float64)
+    np.testing.assert_allclose(package.statistic("images", "mean"), pixels.mean(), rtol=1e-6)
+    np.testing.assert_allclose(package.statistic("images", "std"), pixels.std(ddof=1), rtol=1e-6)
+
+
+def test_travels_to_other_processes(package):
+    again = pickle.loads(pickle.dumps(package))
+    np.testing.assert_array_equal(again.responses([5]), tiny.RESPONSES[[5]])
+
+
+def test_unknown_tier_and_missing_package():
+    with pytest.raises(PackageError) as caught:
+        Package("nowhere.zip")
+    assert str(caught.value) == (
+        "nowhere.zip: there is no such file or folder.\n"
+        "  Expected: a package: a folder with data/ and meta/, or its zip.\n"
+        "  What to do: check the path, or make one with 'nsd-bench export'."
+    )
+
+
+def test_unknown_tier_lists_the_known(package):
+    with pytest.raises(PackageError, match=r"there is no tier 'tset'\.\n.*did you mean 'test'\?"):
+        package.rows("tset")
+
+
+def test_a_folder_that_is_no_package(tmp_path):
+    with pytest.raises(PackageError, match="meta/trials/tiers.npy is missing"):
+        Package(tmp_path)
+
+
+def test_same_content_same_bytes(tmp_path):
+    for number in (1, 2):
+        tiny.make_package(tmp_path / str(number))
+    first, second = (sha256_file(tmp_path / str(number) / "tiny-subj02.zip") for number in (1, 2))
+    assert first == second
+    names = zipfile.ZipFile(tmp_path / "1" / "tiny-subj02.zip").namelist()
+    assert names == sorted(names)
+    assert {name.split("/")[0] for name in names} == {"tiny-subj02"}
+
+
+def test_checksums_are_what_sha256sum_reads(tmp_path):
+    folder = tiny.make_package(tmp_path)
+    lines = (folder / spec.CHECKSUMS).read_text().splitlines()
+    listed = dict(reversed(line.split("  ")) for line in lines)
+    files = {file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()}
+    assert listed.keys() == files - {spec.CHECKSUMS, spec.MANIFEST}
+    assert all(sha256_file(folder / name) == digest for name, digest in listed.items())
+
+
+@pytest.mark.parametrize("entry", ["../evil.npy", "/etc/evil.npy", "tiny/../../evil.npy", "c:\\evil.npy"])
+def test_zip_that_climbs_out_is_refused(tmp_path, entry):
+    path = tmp_path / "evil.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("tiny/meta/trials/tiers.npy", b"")
+        archive.writestr(entry, b"boo")
+    with pytest.raises(PackageError) as caught:
+        Package(path)
+    assert str(caught.value) == (
+        f"{path}: entry {entry!r} climbs out of its folder.\n"
+        "  Expected: relative paths below one top folder.\n"
+        "  What to do: do not unzip this file; get the package from a source that you trust."
+    )
+
+
+def test_broken_zips(tmp_path):
+    path = tmp_path / "half.zip"
+    tiny.make_package(tmp_path)
+    path.write_bytes((tmp_path / "tiny-subj02.zip").read_bytes()[:2000])
+    with pytest.raises(PackageError, match="not a readable zip"):
+        Package(path)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a/x", b"")
+        archive.writestr("b/x", b"")
+    with pytest.raises(PackageError, match="2 entries at the top: a, b"):
+        Package(path)
+
+
+def test_pickles_are_refused():
+    import io
+
+    stream = io.BytesIO()
+    np.save(stream, np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    with pytest.raises(PackageError, match="holds Python objects, which only pickle could read"):
+        array_from_bytes(stream.getvalue(), "here")
+
+
+# -- nothing half-done ------------------------------------------------------------------------------
+
+
+def listing(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_failed_write_leaves_nothing(tmp_path):
+    with pytest.raises(RuntimeError), new_package(tmp_path, "p") as writer:
+        writer.add_bytes("data/x", b"1")
+        raise RuntimeError
+    with pytest.raises(KeyboardInterrupt), new_folder(tmp_path / "f") as folder:
+        (folder / "x").write_text("1")
+        raise KeyboardInterrupt
+    with pytest.raises(RuntimeError), new_file(tmp_path / "file") as file:
+        file.write(b"1")
+        raise RuntimeError
+    assert listing(tmp_path) == []
+
+
+def test_full_disk_is_an_output_error(tmp_path):
+    with pytest.raises(OutputError) as caught, new_package(tmp_path, "p") as writer:
+        writer.add_bytes("data/x", b"1")
+        raise OSError(28, "No space left on device", str(writer.folder / "data/y"))
+    text = str(caught.value)
+    assert text.startswith(
+        f"{tmp_path / 'p'}: cannot be written: No space left on device; nothing was kept.\n"
+        "  Expected: a folder that can be written to, with room for the output ("
+    )
+    assert text.endswith(
+        "  What to do: free disk space or choose another output folder, then run the command again."
+    )
+    assert listing(tmp_path) == []
+
+
+@pytest.mark.parametrize("existing", ["p", "p.zip", "p.truth.npz"])
+def test_existing_output_is_refused_before_work(tmp_path, existing):
+    (tmp_path / existing).write_text("mine")
+    with pytest.raises(OutputError) as caught, new_package(tmp_path, "p"):
+        pytest.fail("the block must not run")
+    assert str(caught.value) == (
+        f"{tmp_path / existing}: exists already; nothing was written.\n"
+        "  Expected: a path where nothing lies yet.\n"
+        "  What to do: choose another path or remove it first."
+    )
+    assert (tmp_path / existing).read_text() == "mine"
+
+
+def test_links_are_one_file_and_whole_in_the_zip(tmp_path):
+    with new_package(tmp_path, "p") as writer:
+        writer.add_bytes("data/images/0.npy", b"pixels")
+        writer.add_link("data/images/1.npy", "data/images/0.npy")
+        writer.finish({})
+    files = [tmp_path / "p/data/images" / name for name in ("0.npy", "1.npy")]
+    assert files[0].stat().st_ino == files[1].stat().st_ino
+    with zipfile.ZipFile(tmp_path / "p.zip") as archive:
+        assert archive.read("p/data/images/1.npy") == b"pixels"
+
+
+# -- truth ------------------------------------------------------------------------------------------
+
+
+def test_truth_of_an_open_package_leaves_out_training(tmp_path):
+    truth = load_truth(tiny.make_package(tmp_path))
+    assert set(truth.tier) == {"validation", "test"}
+    np.testing.assert_array_equal(truth.responses, tiny.RESPONSES[6:])
+    truth.write(tmp_path / "t.truth.npz")
+    again = Truth.read(tmp_path / "t.truth.npz")
+    assert (tmp_path / "t.truth.npz").stat().st_mode & 0o777 == 0o600
+    np.testing.assert_array_equal(again.standardised(), truth.standardised())
+    assert (again.package, again.subject, again.roi_names) == ("tiny-subj02", 2, truth.roi_names)
+    np.testing.assert_array_equal(again.rois["visual"], [1, 1, 2, 0, -1])
+
+
+def test_truth_is_not_in_a_package_that_withholds(tmp_path):
+    path = tiny.make_package(tmp_path, "track2")
+    with pytest.raises(PackageError) as caught:
+        load_truth(path)
+    assert str(caught.value) == (
+        f"{path}: the responses of test are withheld from this package.\n"
+        "  Expected: a truth file or an open package, not one of kind 'track2'.\n"
+        "  What to do: give tiny-subj02.truth.npz instead."
+    )
+
+
+def test_not_a_truth_file(tmp_path):
+    write_npz(tmp_path / "x.npz", {"a": [1.0]})
+    with pytest.raises(PackageError, match="not a truth file"):
+        load_truth(tmp_path / "x.npz")
+
+
+# -- validation -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", spec.KINDS)
+@pytest.mark.parametrize("form", ["tiny-subj02", "tiny-subj02.zip"])
+def test_good_packages_have_no_issue(tmp_path, kind, form):
+    tiny.make_package(tmp_path, kind)
+    assert validate(tmp_path / form) == []
+
+
+def edit(name: str, change) -> callable:
+    def apply(folder: Path) -> None:
+        path = folder / name
+        np.save(path, change(np.load(path)))
+
+    return apply
+
+
+def remove(name: str) -> callable:
+    return lambda folder: (folder / name).unlink()
+
+
+def write(name: str, data: bytes) -> callable:
+    return lambda folder: (folder / name).write_bytes(data)
+
+
+def set_first(value):
+    def change(array: np.ndarray) -> np.ndarray:
+        array[0] = value
+        return array
+
+    return change
+
+
+def reformat(folder: Path) -> None:
+    path = folder / spec.MANIFEST
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"format": "nsd_bench.package/9"}))
+
+
+FAULTS = {
+    "manifest": (
+        "open",
+        reformat,
+        "error: manifest.json: format is 'nsd_bench.package/9', not 'nsd_bench.package/1'. "
+        "Export it again, or install the version of nsd-bench that made it.",
+    ),
+    "trials": (
+        "open",
+        edit("meta/trials/tiers.npy", set_first("trian")),
+        "error: meta/trials/tiers.npy: holds 'trian', not one of train, validation, test, final_test. "
+        "Correct the tier file and apply it again.",
+    ),
+    "trials: length": (
+        "open",
+        edit("meta/trials/session.npy", lambda array: array[:-1]),
+        "error: meta/trials/session.npy: has 11 rows, meta/trials/tiers.npy 12. "
+        "Export or download the package again.",
+    ),
+    "trials: leak": (
+        "open",
+        edit("meta/trials/tiers.npy", set_first("test")),
+        "error: meta/trials/frame_image_id.npy: image 10 is in 2 tiers (1 such images). "
+        "Choose tiers that keep the repeats of an image together.",
+    ),
+    "trials: twice": (
+        "open",
+        edit("meta/trials/trial_idx.npy", set_first(10)),
+        "error: meta/trials/trial_idx.npy: holds 10 more than once. Export or download the package again.",
+    ),
+    "withholding": (
+        "track1",
+        edit("data/responses/9.npy", set_first(1.0)),
+        "error: data/responses/9.npy: holds responses that should be withheld. "
+        "Do not give this package to entrants; export it again.",
+    ),
+    "withholding: columns": (
+        "track2",
+        lambda folder: np.save(folder / "meta/trials/nsd_id.npy", tiny.IMAGE_OF_TRIAL),
+        "error: meta/trials/nsd_id.npy: gives away what a package of kind 'track2' withholds. "
+        "Remove the file, and do not give the package to entrants before.",
+    ),
+    "units": (
+        "open",
+        edit("meta/neurons/unit_ids.npy", set_first(8)),
+        "error: meta/neurons/unit_ids.npy: holds an id more than once. Export or download the package again.",
+    ),
+    "statistics": (
+        "open",
+        edit("meta/statistics/responses/all/std.npy", set_first(np.nan)),
+        "error: meta/statistics/responses/all/std.npy: holds NaN or infinity. "
+        "Export or download the package again.",
+    ),
+    "statistics: fitted on test": (
+        "open",
+        write(spec.FIT_ON, b'{"tier": "train", "trial_idx": [0, 10, 110]}'),
+        "error: meta/statistics/fit_on.json: 1 trials outside the train tier, 110 first. "
+        "Export or download the package again.",
+    ),
+    "data": (
+        "open",
+        remove("data/images/4.npy"),
+        "error: data/images/4.npy: is missing. Export or download the package again.",
+    ),
+    "data: short": (
+        "open",
+        write("data/responses/3.npy", b"\x93NUMPY"),
+        "error: data/responses/3.npy: not a whole .npy array (EOF: reading magic string, expected 8 bytes "
+        "got 6). Export or download the package again.",
+    ),
+    "data: dtype": (
+        "open",
+        edit("data/responses/3.npy", lambda array: array.astype(np.float64)),
+        "error: data/responses/3.npy: is float64 of shape (5,), others float32 of shape (5,). "
+        "Export or download the package again.",
+    ),
+    "data: NaN": (
+        "open",
+        edit("data/responses/3.npy", set_first(np.nan)),
+        "error: data/responses/3.npy: holds NaN or infinity. Export or download the package again.",
+    ),
+    "data: stray": (
+        "open",
+        write("data/images/notes.txt", b"hello"),
+        "error: data/images/notes.txt: does not belong here. Remove the file.",
+    ),
+    "checksums": (
+        "open",
+        edit("data/responses/3.npy", set_first(9.0)),
+        "error: data/responses/3.npy: is not what was exported: its SHA-256 differs. "
+        "Export or download the package again.",
+    ),
+}
+
+
+def test_every_check_has_a_fault():
+    assert {name.split(":")[0] for name in FAULTS} == CHECKS.keys()
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_faults_are_named(tmp_path, fault):
+    kind, spoil, text = FAULTS[fault]
+    folder = tiny.make_package(tmp_path, kind)
+    spoil(folder)
+    assert text in [str(issue) for issue in validate(folder)]
+
+
+def test_many_faults_are_listed_at_once_and_cut_short(tmp_path):
+    folder = tiny.make_package(tmp_path)
+    remove("data/behavior/1.npy")(folder)
+    remove("meta/neurons/layer.npy")(folder)
+    edit("meta/trials/tiers.npy", set_first("trian"))(folder)
+    places = {issue.place for issue in validate(folder)}
+    assert places >= {"data/behavior/1.npy", "meta/neurons/layer.npy", "meta/trials/tiers.npy"}
+
+
+def test_validate_command_says_so_and_sets_the_exit_code(tmp_path):
+    folder = tiny.make_package(tmp_path)
+    good = CliRunner().invoke(cli, ["validate", str(folder), str(folder) + ".zip"])
+    assert (good.exit_code, good.output) == (0, f"{folder}: ok\n{folder}.zip: ok\n")
+    remove("data/images/4.npy")(folder)
+    bad = CliRunner().invoke(cli, ["validate", str(folder)])
+    assert bad.exit_code == 1
+    assert bad.output.startswith(f"{folder}: 1 errors, 0 warnings\n  error: data/images/4.npy: is missing.")
+
+
+def test_info_command(tmp_path):
+    folder = tiny.make_package(tmp_path, "track1")
+    result = CliRunner().invoke(cli, ["info", str(folder)])
+    assert result.exit_code == 0
+    for line in (
+        "tiny-subj02: Tiny",
+        "  subject      2, data key 2-1-0, kind track1",
+        "  trials       12 of 8 images",
+        "    train           6 trials of 5 images",
+        "    test            4 trials of 2 images, responses withheld",
+        "  images       3 x 4 x 6 (channels x height x width), uint8",
+        "    visual         V1 2, V2 1",
+        "  behaviour    RT, TIME (withheld)",
+    ):
+        assert line in result.output.splitlines()
+
+
+def test_zip_of_a_folder_has_the_folder_on_top(tmp_path):
+    (tmp_path / "x").mkdir()
+    (tmp_path / "x" / "a.txt").write_text("1")
+    write_zip(tmp_path / "x", tmp_path / "y.zip")
+    assert zipfile.ZipFile(tmp_path / "y.zip").namelist() == ["x/a.txt"]
