@@ -81,7 +81,7 @@ def test_unknown_tier_lists_the_known(package):
 
 
 def test_a_folder_that_is_no_package(tmp_path):
-    with pytest.raises(PackageError, match="meta/trials/tiers.npy is missing"):
+    with pytest.raises(PackageError, match=r"meta/trials/tiers\.npy is missing"):
         Package(tmp_path)
 
 
