@@ -2,46 +2,22 @@
 
 from __future__ import annotations
 
-import re
-from importlib import import_module
 from pathlib import Path
 
 import click
 
-from nsd_bench.errors import NsdBenchError
+from nsd_bench.cli.options import check_exporters, numbers
 from nsd_bench.spec import KINDS
 
 __all__ = ["command"]
-
-
-def _numbers(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[int, ...] | None:
-    """Read "1,2" and "1-32"."""
-    if value is None:
-        return None
-    if not re.fullmatch(r"\d+(-\d+)?(,\d+(-\d+)?)*", value):
-        raise click.BadParameter(f"{value!r} is neither a list like 1,2,5 nor a range like 1-8", ctx, param)
-    ends = [[int(end) for end in part.split("-")] for part in value.split(",")]
-    return tuple(number for end in ends for number in range(end[0], end[-1] + 1))
-
-
-def _exporters() -> None:
-    """Check that `exporters` is ours: the name is a common one."""
-    found = import_module("exporters")
-    if getattr(found, "PROJECT", None) != "nsd-bench":
-        raise NsdBenchError(
-            "the package 'exporters' is another project's",
-            place=str(found.__file__),
-            expected="nsd-bench's own",
-            fix="install nsd-bench into an environment of its own",
-        )
 
 
 @click.command("export")
 @click.argument("recipe")
 @click.option("--nsd-root", type=click.Path(path_type=Path), required=True, help="Folder with nsddata/.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for the packages.")
-@click.option("--subjects", callback=_numbers, help="Instead of the recipe's, as in 1,2 or 1-8.")
-@click.option("--sessions", callback=_numbers, help="Instead of the recipe's, as in 1-32.")
+@click.option("--subjects", callback=numbers, help="Instead of the recipe's, as in 1,2 or 1-8.")
+@click.option("--sessions", callback=numbers, help="Instead of the recipe's, as in 1-32.")
 @click.option("--kind", type=click.Choice(KINDS), help="Instead of the recipe's.")
 @click.option("--form", type=click.Choice(["folder", "zip", "both"]), default="both", show_default=True)
 @click.option(
@@ -62,7 +38,7 @@ def command(
     quiet: bool,
 ) -> None:
     """Make the packages of RECIPE: "default", "demo", or the path of a .toml file."""
-    _exporters()
+    check_exporters()
     from exporters.package import export_packages
     from exporters.recipe import load_recipe
 

@@ -1,0 +1,128 @@
+"""A toy COCO: instances and captions of the photographs that were shown, in COCO's own JSON."""
+
+from __future__ import annotations
+
+import ast
+import json
+from collections.abc import Iterable
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+
+from exporters.simulate.photographs import picture_of
+
+__all__ = ["CATEGORIES", "coco_files"]
+
+_BY_SUPERCATEGORY: Final = {
+    "person": "1 person",
+    "vehicle": "2 bicycle,3 car,4 motorcycle,5 airplane,6 bus,7 train,8 truck,9 boat",
+    "outdoor": "10 traffic light,11 fire hydrant,13 stop sign,14 parking meter,15 bench",
+    "animal": "16 bird,17 cat,18 dog,19 horse,20 sheep,21 cow,22 elephant,23 bear,24 zebra,25 giraffe",
+    "accessory": "27 backpack,28 umbrella,31 handbag,32 tie,33 suitcase",
+    "sports": "34 frisbee,35 skis,36 snowboard,37 sports ball,38 kite,39 baseball bat,40 baseball glove,"
+    "41 skateboard,42 surfboard,43 tennis racket",
+    "kitchen": "44 bottle,46 wine glass,47 cup,48 fork,49 knife,50 spoon,51 bowl",
+    "food": "52 banana,53 apple,54 sandwich,55 orange,56 broccoli,57 carrot,58 hot dog,59 pizza,60 donut,"
+    "61 cake",
+    "furniture": "62 chair,63 couch,64 potted plant,65 bed,67 dining table,70 toilet",
+    "electronic": "72 tv,73 laptop,74 mouse,75 remote,76 keyboard,77 cell phone",
+    "appliance": "78 microwave,79 oven,80 toaster,81 sink,82 refrigerator",
+    "indoor": "84 book,85 clock,86 vase,87 scissors,88 teddy bear,89 hair drier,90 toothbrush",
+}
+CATEGORIES: Final = [
+    {"id": int(entry.split(" ", 1)[0]), "name": entry.split(" ", 1)[1], "supercategory": supercategory}
+    for supercategory, entries in _BY_SUPERCATEGORY.items()
+    for entry in entries.split(",")
+]
+"""COCO's 80 categories."""
+_ID_OF = {category["name"]: category["id"] for category in CATEGORIES}
+_CAPTIONS = (
+    "a photo of {}",
+    "{} in the picture",
+    "a close view of {}",
+    "there is {}",
+    "{} seen from the front",
+)
+
+
+def coco_files(stimuli: pd.DataFrame, nsd_ids: Iterable[int], seed: int) -> dict[str, str]:
+    """Return file name to JSON text: instances and captions, of the train and the val split."""
+    files: dict[str, dict[str, Any]] = {}
+    for split in ("train2017", "val2017"):
+        info = {"description": "simulated by nsd-bench", "year": 2017}
+        files[f"instances_{split}"] = {
+            "info": info,
+            "images": [],
+            "annotations": [],
+            "categories": CATEGORIES,
+        }
+        files[f"captions_{split}"] = {"info": info, "images": [], "annotations": []}
+    for nsd_id in nsd_ids:
+        row = stimuli.iloc[nsd_id]
+        image = _image(row)
+        rng = np.random.Generator(np.random.Philox(key=[seed + 1, nsd_id]))
+        category = picture_of(nsd_id, seed).category
+        instances, captions = (files[f"{kind}_{row['cocoSplit']}"] for kind in ("instances", "captions"))
+        instances["images"].append(image)
+        captions["images"].append(image)
+        instances["annotations"] += _objects(image, category, rng, 10 * nsd_id)
+        captions["annotations"] += [
+            {"id": 10 * nsd_id + n, "image_id": image["id"], "caption": text.format(_named(category))}
+            for n, text in enumerate(_CAPTIONS)
+        ]
+    return {f"{name}.json": json.dumps(content) for name, content in files.items()}
+
+
+def _named(category: str) -> str:
+    return f"a {category}" if category else "nothing in particular"
+
+
+def _image(row: pd.Series[Any]) -> dict[str, Any]:
+    """Height and width with which the crop box leaves a square."""
+    top, bottom, left, right = ast.literal_eval(row["cropBox"])
+    # The crop boxes of the design belong to pictures whose longer side is 640.
+    short = round(640 * (1 - top - bottom - left - right))
+    height, width = (640, short) if top + bottom else (short, 640)
+    name = f"{row['cocoId']:012}.jpg"
+    return {"id": int(row["cocoId"]), "file_name": name, "height": height, "width": width, "license": 1}
+
+
+def _objects(image: dict[str, Any], category: str, rng: np.random.Generator, first_id: int) -> list[Any]:
+    """Return the main object, a smaller one at random, and now and then a crowd."""
+    objects = []
+    if category:
+        objects.append(_polygon(image, _ID_OF[category], rng.uniform(0.3, 0.6), rng))
+    other = CATEGORIES[int(rng.integers(len(CATEGORIES)))]
+    objects.append(_polygon(image, other["id"], rng.uniform(0.05, 0.2), rng))
+    if rng.random() < 0.1:
+        objects.append(_crowd(image, rng))
+    return [{"id": first_id + number, "image_id": image["id"], **one} for number, one in enumerate(objects)]
+
+
+def _polygon(image: dict[str, Any], category: Any, size: float, rng: np.random.Generator) -> dict[str, Any]:
+    height, width = image["height"], image["width"]
+    w, h = size * width, size * height
+    x, y = rng.uniform(0, width - w), rng.uniform(0, height - h)
+    corners = [x, y, x + w, y, x + w, y + h, x, y + h]
+    return {
+        "category_id": category,
+        "iscrowd": 0,
+        "area": round(w * h, 2),
+        "bbox": [round(value, 2) for value in (x, y, w, h)],
+        "segmentation": [[round(value, 2) for value in corners]],
+    }
+
+
+def _crowd(image: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
+    """People in whole columns, as a run-length code: columns first, starting with background."""
+    height, width = image["height"], image["width"]
+    left, n_columns = int(rng.integers(0, width // 2)), int(rng.integers(5, width // 4))
+    counts = [left * height, n_columns * height, (width - left - n_columns) * height]
+    return {
+        "category_id": 1,
+        "iscrowd": 1,
+        "area": n_columns * height,
+        "bbox": [left, 0, n_columns, height],
+        "segmentation": {"size": [height, width], "counts": counts},
+    }

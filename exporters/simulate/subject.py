@@ -1,0 +1,246 @@
+"""All files of one simulated subject."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from exporters.simulate.anatomy import LABELS, SUBCORTICAL, Anatomy, make_anatomy
+from exporters.simulate.answer import Answer
+from exporters.simulate.behaviour import responses_table
+from exporters.simulate.betas import PSC, make_session, make_voxel_model, ncsnr_of
+from exporters.simulate.design import Design
+from exporters.simulate.encoding import signals, true_ncsnr
+from exporters.simulate.files import write_hdf5_betas, write_mgh, write_nifti, write_text
+
+__all__ = ["Plan", "write_subject"]
+
+_VERSION = "betas_fithrf_GLMdenoise_RR"
+_ATLASES_ON_FSAVERAGE = ("nsdgeneral", "streams", "Kastner2015", "HCP_MMP1")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to simulate of one subject.
+
+    Parameters
+    ----------
+    subject
+        1 to 8.
+    n_sessions
+        Sessions with data.
+    shape
+        X, Y, Z.
+    n_fsaverage
+        Vertices of one hemisphere of fsaverage.
+    loses_run, loses_vertices
+        Whether the button presses of a run are lost; whether some vertices lack a session.
+    """
+
+    subject: int
+    n_sessions: int
+    shape: tuple[int, int, int]
+    n_fsaverage: int
+    loses_run: bool
+    loses_vertices: bool
+
+
+@dataclass(frozen=True)
+class Images:
+    """What was shown: `nsd_ids` ascending, their Gabor energies and groups."""
+
+    nsd_ids: npt.NDArray[np.int64]
+    energies: npt.NDArray[np.float32]
+    groups: npt.NDArray[np.str_]
+
+
+def write_subject(
+    root: Path, plan: Plan, design: Design, images: Images, seed: int, report: Callable[[], object]
+) -> Answer:
+    """Write everything that NSD has of one subject, and return the answer; `report` after each session."""
+    rngs = np.random.default_rng([seed, plan.subject]).spawn(5 + plan.n_sessions)
+    anatomy = make_anatomy(plan.shape, plan.subject, rngs[0])
+    data = root / f"nsddata/ppdata/subj{plan.subject:02}"
+    _write_regions(root, data, anatomy, plan)
+    last = plan.n_sessions
+    lost = (last, 3) if plan.loses_run else None
+    table = responses_table(design, plan.subject, plan.n_sessions, lost, rngs[1])
+    write_text(data / "behav/responses.tsv", table.to_csv(sep="\t", index=False, na_rep="NaN"))
+
+    shown = design.shown(plan.subject, plan.n_sessions)
+    seen = np.isin(images.nsd_ids, shown)
+    ncsnr = true_ncsnr(anatomy, rngs[2])
+    groups = images.groups[seen]
+    signal = signals(images.energies[seen], groups.tolist(), anatomy, rngs[3])
+    signal[:, ncsnr[anatomy.units] == 0] = 0
+    row = np.searchsorted(images.nsd_ids[seen], shown)
+    model = make_voxel_model(anatomy, rngs[4])
+    # One visual voxel and one elsewhere leave the field of view in the last session.
+    outside = np.array([anatomy.units[3], np.setdiff1d(np.flatnonzero(anatomy.brain), anatomy.units)[0]])
+    sessions = []
+    for number, rng in enumerate(rngs[5:], start=1):
+        trials = slice((number - 1) * 750, number * 750)
+        betas = make_session(anatomy, model, ncsnr, signal[row[trials]], rng)
+        if number == last:
+            betas[outside] = 0
+        sessions.append(betas)
+        _write_session(root, data, anatomy, plan, number, betas)
+        report()
+    _write_over_sessions(root, data, anatomy, plan, sessions, shown)
+    units = anatomy.units
+    return Answer(
+        unit_ids=units,
+        ncsnr=ncsnr[units],
+        nsd_ids=images.nsd_ids[seen],
+        signals=signal,
+        angle_deg=anatomy.angle_deg[units],
+        eccentricity_deg=anatomy.eccentricity_deg[units],
+        size_deg=anatomy.size_deg[units],
+        preferred=anatomy.preferred[units],
+        groups=groups,
+    )
+
+
+def _betas_folder(root: Path, plan: Plan, space: str) -> Path:
+    return root / f"nsddata_betas/ppdata/subj{plan.subject:02}/{space}/{_VERSION}"
+
+
+def _write_session(
+    root: Path, data: Path, anatomy: Anatomy, plan: Plan, number: int, betas: npt.NDArray[np.int16]
+) -> None:
+    shape, name = anatomy.shape, f"session{number:02}"
+    folder, func = _betas_folder(root, plan, "func1pt8mm"), data / "func1pt8mm"
+    on_disk = np.ascontiguousarray(betas.reshape(*shape, -1).transpose(3, 2, 1, 0))
+    write_nifti(folder / f"betas_{name}.nii.gz", on_disk, shape)
+    write_hdf5_betas(folder / f"betas_{name}.hdf5", betas, shape)
+    mean = betas.mean(axis=1, dtype=np.float64)
+    write_nifti(folder / f"meanbeta_{name}.nii.gz", mean.astype(np.float32), shape)
+    valid: npt.NDArray[np.bool_] = np.any(betas, axis=1)
+    r2 = np.where(valid, 100 * np.tanh(np.abs(mean) / PSC), np.nan).astype(np.float32)
+    write_nifti(folder / f"R2_{name}.nii.gz", r2, shape)
+    write_nifti(func / f"valid_{name}.nii.gz", valid.astype(np.int16), shape)
+    write_nifti(func / f"mean_{name}.nii.gz", (900 * anatomy.brain + number).astype(np.int16), shape)
+    write_nifti(func / f"R2_{name}.nii.gz", (0.5 * np.nan_to_num(r2)).astype(np.float32), shape)
+    write_nifti(func / f"onoffbeta_{name}.nii.gz", (mean / PSC).astype(np.float32), shape)
+    for hemisphere, voxels in _vertices(anatomy, plan).items():
+        percent = betas[voxels].astype(np.float32) / PSC
+        percent[~valid[voxels]] = np.nan
+        if plan.loses_vertices and number == 1:
+            percent[5:9] = np.nan
+        folder = _betas_folder(root, plan, "fsaverage")
+        write_mgh(folder / f"{hemisphere}.betas_{name}.mgh", percent)
+
+
+def _write_over_sessions(
+    root: Path,
+    data: Path,
+    anatomy: Anatomy,
+    plan: Plan,
+    sessions: list[npt.NDArray[np.int16]],
+    shown: npt.NDArray[np.int64],
+) -> None:
+    shape, func = anatomy.shape, data / "func1pt8mm"
+    folder, surface = (_betas_folder(root, plan, space) for space in ("func1pt8mm", "fsaverage"))
+    estimates = ncsnr_of(sessions, shown)
+    vertices = _vertices(anatomy, plan)
+    for suffix, ncsnr in zip(("", "_split1", "_split2"), estimates, strict=True):
+        write_nifti(folder / f"ncsnr{suffix}.nii.gz", ncsnr, shape)
+    for hemisphere, voxels in vertices.items():
+        percent = [session[voxels].astype(np.float32) / PSC for session in sessions]
+        if plan.loses_vertices:
+            percent[0][5:9] = np.nan
+        for suffix, ncsnr in zip(("", "_split1", "_split2"), ncsnr_of(percent, shown), strict=True):
+            write_mgh(surface / f"{hemisphere}.ncsnr{suffix}.mgh", ncsnr)
+    mean = np.mean([session.mean(axis=1, dtype=np.float64) for session in sessions], axis=0)
+    valid = np.mean([session.any(axis=1) for session in sessions], axis=0)
+    r2 = np.where(valid > 0, 100 * np.tanh(np.abs(mean) / PSC), np.nan)
+    for path, values in {
+        folder / "meanbeta.nii.gz": mean,
+        folder / "R2.nii.gz": r2,
+        func / "valid.nii.gz": valid,
+        func / "mean.nii.gz": 900.0 * anatomy.brain,
+        func / "R2.nii.gz": 0.5 * np.nan_to_num(r2),
+        func / "onoffbeta.nii.gz": mean / PSC,
+    }.items():
+        write_nifti(path, values.astype(np.float32), shape)
+
+
+def _vertices(anatomy: Anatomy, plan: Plan) -> dict[str, npt.NDArray[np.int64]]:
+    """Return the voxel under every vertex of fsaverage: cortex of that hemisphere, evenly."""
+    found = {}
+    for hemisphere, side in (("lh", anatomy.left), ("rh", ~anatomy.left)):
+        voxels = np.flatnonzero(anatomy.cortex & side)
+        found[hemisphere] = voxels[np.arange(plan.n_fsaverage) * len(voxels) // plan.n_fsaverage]
+    return found
+
+
+def _write_regions(root: Path, data: Path, anatomy: Anatomy, plan: Plan) -> None:
+    shape, func = anatomy.shape, data / "func1pt8mm"
+    write_nifti(func / "brainmask.nii.gz", anatomy.brain.astype(np.int16), shape)
+    sides = {"lh.": anatomy.left, "rh.": ~anatomy.left}
+    label_folder = root / f"nsddata/freesurfer/subj{plan.subject:02}/label"
+    for atlas, names in LABELS.items():
+        labels = anatomy.labels[atlas].astype(np.float64)
+        write_nifti(func / f"roi/{atlas}.nii.gz", labels, shape, tr_s=1)
+        for head, side in sides.items():
+            write_nifti(func / f"roi/{head}{atlas}.nii.gz", np.where(side, labels, -1), shape, tr_s=1)
+        write_text(label_folder / f"{atlas}.mgz.ctab", _ctab(atlas, names))
+    for atlas, names in SUBCORTICAL.items():
+        labels16 = anatomy.subcortical[atlas].astype(np.int16)
+        write_nifti(func / f"roi/{atlas}.nii.gz", labels16, shape, tr_s=1)
+        for head, side in sides.items():
+            write_nifti(func / f"roi/{head}{atlas}.nii.gz", labels16 * side, shape, tr_s=1)
+        write_text(root / f"nsddata/templates/{atlas}.ctab", _ctab(atlas, names))
+    _write_maps(func, anatomy)
+    _write_surface_labels(root, data, label_folder, anatomy, plan)
+
+
+def _ctab(atlas: str, names: tuple[str, ...]) -> str:
+    # NSD's Kastner2015 has a tab and blanks behind every name.
+    tail = "\t   " if atlas == "Kastner2015" else ""
+    return "0 Unknown\n" + "".join(f"{label} {name}{tail}\n" for label, name in enumerate(names, start=1))
+
+
+def _write_maps(func: Path, anatomy: Anatomy) -> None:
+    known = np.where(np.isnan(anatomy.angle_deg), np.nan, 1.0)
+    maps = {
+        "prf_angle": anatomy.angle_deg,
+        "prf_eccentricity": anatomy.eccentricity_deg,
+        "prf_size": anatomy.size_deg,
+        "prf_R2": 40 * known,
+        "prf_exponent": 0.5 * known,
+        "prf_gain": 2 * known,
+        "prf_meanvol": 900 * known,
+    }
+    for name, group in {
+        "faces": "person",
+        "bodies": "animal",
+        "places": "place",
+        "characters": "text",
+    }.items():
+        tval = np.where(anatomy.preferred == group, 6.0, -1.0)
+        maps[f"floc_{name}tval"] = np.where(anatomy.brain, tval, np.nan)
+    for name, values in maps.items():
+        write_nifti(func / f"{name}.nii.gz", values.astype(np.float32), anatomy.shape)
+
+
+def _write_surface_labels(root: Path, data: Path, label_folder: Path, anatomy: Anatomy, plan: Plan) -> None:
+    """Native surfaces have a vertex per voxel of cortex, and some more; fsaverage is another numbering."""
+    on_fsaverage = root / "nsddata/freesurfer/fsaverage/label"
+    for hemisphere, voxels in _vertices(anatomy, plan).items():
+        side = anatomy.left if hemisphere == "lh" else ~anatomy.left
+        under = np.flatnonzero(anatomy.cortex & side)
+        native = np.r_[under, under[: 3 if hemisphere == "lh" else 7]]
+        for atlas in LABELS:
+            values = anatomy.labels[atlas]
+            write_mgh(label_folder / f"{hemisphere}.{atlas}.mgz", values[native].astype(np.float32))
+            if atlas in _ATLASES_ON_FSAVERAGE:
+                write_mgh(on_fsaverage / f"{hemisphere}.{atlas}.mgz", values[voxels].astype(np.float32))
+                write_text(on_fsaverage / f"{atlas}.mgz.ctab", _ctab(atlas, LABELS[atlas]))
+        index_1based = np.searchsorted(under, voxels) + 1
+        path = data / f"transforms/{hemisphere}.white-to-fsaverage.mgz"
+        write_mgh(path, index_1based.astype(np.float32))

@@ -1,0 +1,163 @@
+"""Everything that is wrong with a submission, listed at once; and its rows and columns put in order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from nsd_bench import spec
+from nsd_bench.errors import SubmissionError
+from nsd_bench.issues import Issue
+from nsd_bench.submission import Submission
+from nsd_bench.truth import Truth
+
+__all__ = ["aligned", "check", "tiers_covered"]
+
+_MOST_NAMED = 3
+
+
+def check(submission: Submission, truth: Truth, tiers: Sequence[str] | None = None) -> list[Issue]:
+    """List everything that keeps a submission from being scored.
+
+    Parameters
+    ----------
+    tiers
+        Tiers whose trials must all be there. None: those of which the submission has any trial.
+
+    Returns
+    -------
+    issues
+        Errors, and a warning where the package was another export of the same name.
+    """
+    return [*_check_card(submission, truth), *_check_shape(submission)] or [
+        *_check_ids(
+            "trial_idx", submission.trial_idx, _expected_trials(submission, truth, tiers), truth.trial_idx
+        ),
+        *_check_ids("unit_ids", submission.unit_ids, truth.unit_ids, truth.unit_ids),
+        *_check_numbers(submission),
+        *_check_manifest(submission, truth),
+    ]
+
+
+def tiers_covered(submission: Submission, truth: Truth) -> list[str]:
+    """Return the truth's tiers of which the submission has any trial."""
+    present = np.isin(truth.trial_idx, submission.trial_idx)
+    return [tier for tier in spec.TIERS if present[truth.tier == tier].any()]
+
+
+def _expected_trials(submission: Submission, truth: Truth, tiers: Sequence[str] | None) -> npt.NDArray[Any]:
+    wanted = tiers_covered(submission, truth) if tiers is None else tiers
+    return truth.trial_idx[np.isin(truth.tier, list(wanted))] if wanted else truth.trial_idx
+
+
+def _check_card(submission: Submission, truth: Truth) -> Iterator[Issue]:
+    package = submission.card.get("package")
+    if package != truth.package:
+        yield Issue(
+            "error",
+            "card",
+            f"package is {package!r}, the truth is that of {truth.package!r}",
+            "Give the truth of the package that was predicted",
+        )
+
+
+def _check_manifest(submission: Submission, truth: Truth) -> Iterator[Issue]:
+    digest = submission.card.get("manifest_sha256")
+    if digest and truth.manifest_sha256 and digest != truth.manifest_sha256:
+        yield Issue(
+            "warning",
+            "card",
+            f"was made on another export of {truth.package!r}: its manifest has digest {digest[:12]}..., "
+            f"the truth's {truth.manifest_sha256[:12]}...",
+            "Export both with the same recipe and version",
+        )
+
+
+def _check_shape(submission: Submission) -> Iterator[Issue]:
+    shape = (len(submission.trial_idx), len(submission.unit_ids))
+    if submission.predictions.shape != shape:
+        yield Issue(
+            "error",
+            "predictions",
+            f"have shape {submission.predictions.shape}, trial_idx and unit_ids {shape}",
+            "Give one row a trial and one column a unit",
+        )
+    if submission.predictions.dtype.kind != "f":
+        yield Issue(
+            "error",
+            "predictions",
+            f"are {submission.predictions.dtype}",
+            "Give float32 or float16",
+        )
+
+
+def _check_ids(
+    name: str, given: npt.NDArray[Any], expected: npt.NDArray[Any], known: npt.NDArray[Any]
+) -> Iterator[Issue]:
+    if given.dtype.kind != known.dtype.kind:
+        yield Issue(
+            "error", name, f"is {given.dtype}, the truth's {known.dtype}", "Take ids from the package"
+        )
+        return
+    values, counts = np.unique(given, return_counts=True)
+    wrong = {
+        "duplicated": (values[counts > 1], "Give each once"),
+        "missing": (np.setdiff1d(expected, given), "Predict all of the tier"),
+        "unknown": (np.setdiff1d(given, known), "Remove them, or give the truth of the package they are of"),
+    }
+    for what, (ids, fix) in wrong.items():
+        if ids.size:
+            more = ", ..." if ids.size > _MOST_NAMED else ""
+            named = ", ".join(str(value) for value in ids[:_MOST_NAMED]) + more
+            yield Issue("error", name, f"{ids.size} of {len(expected)} {what}: {named}", fix)
+
+
+def _check_numbers(submission: Submission) -> Iterator[Issue]:
+    bad = ~np.isfinite(submission.predictions)
+    if bad.any():
+        row, column = np.argwhere(bad)[0]
+        yield Issue(
+            "error",
+            "predictions",
+            f"{bad.sum()} are NaN or infinite, first that of trial {submission.trial_idx[row]}, "
+            f"unit {submission.unit_ids[column]}",
+            "Give a finite number for every trial and unit",
+        )
+
+
+def aligned(
+    submission: Submission, truth: Truth, rows: npt.NDArray[np.int64]
+) -> npt.NDArray[np.floating[Any]]:
+    """Return predictions in the truth's order, shape (len(rows), n_units).
+
+    Parameters
+    ----------
+    rows : int64 array
+        Which rows of the truth.
+
+    Raises
+    ------
+    SubmissionError
+        If trials or units are missing; `check` lists all that is wrong.
+    """
+    trial = _positions(submission.trial_idx, truth.trial_idx[rows], "trial_idx")
+    unit = _positions(submission.unit_ids, truth.unit_ids, "unit_ids")
+    return submission.predictions[trial][:, unit]
+
+
+def _positions(given: npt.NDArray[Any], wanted: npt.NDArray[Any], name: str) -> npt.NDArray[np.int64]:
+    order = np.argsort(given, kind="stable")
+    found = np.minimum(np.searchsorted(given[order], wanted), len(given) - 1)
+    positions: npt.NDArray[np.int64] = order[found]
+    missing = given[positions] != wanted
+    if missing.any():
+        raise SubmissionError(
+            f"{missing.sum()} of {len(wanted)} are missing, {wanted[missing][0]} first",
+            place=f"submission, {name}",
+            expected="every trial and unit of the truth",
+            fix="predict all of the tier",
+        )
+    return positions

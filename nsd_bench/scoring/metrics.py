@@ -1,0 +1,201 @@
+"""The metrics: each a formula per unit and a rule that makes one number of a region's units."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from nsd_bench.scoring.moments import Moments, Sums, weighted
+
+__all__ = [
+    "FEV_THRESHOLD",
+    "Array",
+    "correlation",
+    "HEADLINE",
+    "METRICS",
+    "Metric",
+    "UnitValues",
+    "noise_ceiling",
+    "unit_values",
+]
+
+Array = npt.NDArray[np.float64]
+
+_EPSILON: Final = 1e-8
+FEV_THRESHOLD: Final = 0.15
+"""Units whose fraction of explainable variance is below this are left out of `feve`."""
+HEADLINE: Final = "signed_ratio"
+
+
+@dataclass(frozen=True)
+class UnitValues:
+    """What the metrics say of single units, once per row of weights: arrays of shape (n_draws, n_units).
+
+    Parameters
+    ----------
+    single_trial_r
+        Correlation over trials.
+    r
+        Correlation of image means.
+    ceiling
+        Noise ceiling of the image means, a fraction of variance; NaN where ncsnr is unknown.
+    feve
+        Fraction of explainable variance explained; NaN where the unit or the tier does not allow it.
+    """
+
+    single_trial_r: Array
+    r: Array
+    ceiling: Array
+    feve: Array
+
+
+def noise_ceiling(ncsnr: npt.NDArray[np.floating], mean_inverse_k: Array | float) -> Array:
+    """Return the explainable fraction of the variance of responses averaged over repeats.
+
+    ncsnr^2 / (ncsnr^2 + mean_i 1/k_i); NSD data manual, "Noise ceiling".
+
+    >>> float(noise_ceiling(np.array([1.0]), 1 / 3)[0])
+    0.75
+    """
+    signal = np.asarray(ncsnr, dtype=np.float64) ** 2
+    ceiling: Array = signal / (signal + mean_inverse_k)
+    return ceiling
+
+
+def correlation(sums: Sums) -> Array:
+    """Return Pearson's r with population standard deviations + 1e-8, so that a constant gives 0.
+
+    Sensorium 2022 (sensorium/utility/measure_helpers.py; neuralpredictors' corr).
+    """
+    y, p = sums.y / sums.n, sums.p / sums.n
+    std_y = np.sqrt(np.maximum(sums.yy / sums.n - y * y, 0)) + _EPSILON
+    std_p = np.sqrt(np.maximum(sums.pp / sums.n - p * p, 0)) + _EPSILON
+    r: Array = (sums.yp / sums.n - y * p) / (std_y * std_p)
+    return r
+
+
+def _feve(weights: Array, moments: Moments) -> Array:
+    """Return feve per unit: 1 - (mean (y-p)^2 - s2) / (var(y) - s2), on images with repeats.
+
+    s2 is the mean over images of the variance (ddof 1) within an image, var(y) over trials (ddof 0).
+    Sensorium 2022, after Cadena et al. 2019. Units with (var(y) - s2) / var(y) below 0.15 in the first row
+    of weights are NaN; all are, if no image has repeats.
+    """
+    repeated = moments.k > 1
+    if not repeated.any():
+        return np.full((len(weights), moments.y.shape[1]), np.nan)
+    m, w = moments.take(repeated), weights[:, repeated]
+    within = (m.yy - m.y**2 / m.k[:, None]) / (m.k[:, None] - 1)
+    noise = (w @ within) / w.sum(axis=1, keepdims=True)
+    sums = weighted(w, m, average_repeats=False)
+    variance = sums.yy / sums.n - (sums.y / sums.n) ** 2
+    error = (sums.yy - 2 * sums.yp + sums.pp) / sums.n
+    with np.errstate(divide="ignore", invalid="ignore"):
+        eligible = (variance[0] - noise[0]) / variance[0] >= FEV_THRESHOLD
+        feve: Array = 1 - (error - noise) / (variance - noise)
+    return np.where(eligible, feve, np.nan)
+
+
+def unit_values(weights: Array, moments: Moments, ncsnr: npt.NDArray[np.floating]) -> UnitValues:
+    """Evaluate every formula for every unit under every row of weights.
+
+    Parameters
+    ----------
+    weights : float64 array of shape (n_draws, n_images)
+        The first row should be the sample itself, all ones.
+    ncsnr : array of shape (n_units,)
+    """
+    mean_inverse_k = (weights @ (1 / moments.k)) / weights.sum(axis=1)
+    return UnitValues(
+        single_trial_r=correlation(weighted(weights, moments, average_repeats=False)),
+        r=correlation(weighted(weights, moments, average_repeats=True)),
+        ceiling=noise_ceiling(ncsnr, mean_inverse_k[:, None]),
+        feve=_feve(weights, moments),
+    )
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A score of a region: sum over its units of a numerator, over the sum of a denominator.
+
+    Parameters
+    ----------
+    version
+        Goes up when a number changes.
+    source
+        Where the formula is from.
+    description
+        One line.
+    terms
+        Returns numerator and denominator, each of shape (n_draws, n_units), NaN in both where a unit does
+        not count. The mean over units has 1 as its denominator.
+    empty
+        Why there is no score when no unit counts.
+    """
+
+    version: int
+    source: str
+    description: str
+    terms: Callable[[UnitValues], tuple[Array, Array]]
+    empty: str
+
+
+def _mean_of(values: Array) -> tuple[Array, Array]:
+    return values, np.where(np.isnan(values), np.nan, 1.0)
+
+
+def _signed_ratio(units: UnitValues) -> tuple[Array, Array]:
+    known = np.where(np.isnan(units.ceiling), np.nan, 1.0)
+    return units.r * known, np.sqrt(units.ceiling)
+
+
+def _signed_r2(units: UnitValues) -> tuple[Array, Array]:
+    known = np.where(np.isnan(units.ceiling), np.nan, 1.0)
+    return np.sign(units.r) * units.r**2 * known, units.ceiling
+
+
+_SENSORIUM = "Willeke et al. 2022, the Sensorium competition, arXiv:2206.08666"
+_NO_CEILING = "no unit has a known noise ceiling above 0"
+
+METRICS: Final[Mapping[str, Metric]] = {
+    "signed_ratio": Metric(
+        1,
+        "nsd_bench; noise ceiling from the NSD data manual",
+        "sum of r (image means) over sum of sqrt(noise ceiling); 0 is chance, 1 the ceiling",
+        _signed_ratio,
+        _NO_CEILING,
+    ),
+    "signed_r2": Metric(
+        1,
+        "nsd_bench; noise ceiling from the NSD data manual",
+        "sum of sign(r) r^2 (image means) over sum of noise ceiling",
+        _signed_r2,
+        _NO_CEILING,
+    ),
+    "single_trial_correlation": Metric(
+        1,
+        _SENSORIUM,
+        "mean over units of r over single trials",
+        lambda units: _mean_of(units.single_trial_r),
+        "no unit lies in this region",
+    ),
+    "correlation_to_average": Metric(
+        1,
+        _SENSORIUM,
+        "mean over units of r between image means",
+        lambda units: _mean_of(units.r),
+        "no unit lies in this region",
+    ),
+    "feve": Metric(
+        1,
+        _SENSORIUM,
+        "mean over units of the fraction of explainable variance explained, units with FEV >= 0.15",
+        lambda units: _mean_of(units.feve),
+        "no unit has an explainable fraction of variance of 0.15 or more over repeated images",
+    ),
+}
+"""Name to metric; the first is the headline. The contract tests run over all of them."""

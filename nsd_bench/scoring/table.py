@@ -1,0 +1,53 @@
+"""Scores as a table to read in a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+__all__ = ["table"]
+
+_OTHERS = {"single_trial_correlation": "trial", "correlation_to_average": "avg", "feve": "FEVE"}
+
+
+def table(scores: dict[str, Any]) -> str:
+    """Lay out scores.json: per subject and tier one line a region, at most 100 columns wide.
+
+    The headline stands with its interval, between the null's interval and the oracle; behind them the mean
+    correlations over single trials and over image averages, and FEVE.
+    """
+    return "\n".join(line for subject in scores["subjects"] for line in _subject(subject))
+
+
+def _subject(subject: dict[str, Any]) -> Iterator[str]:
+    for tier, found in subject["tiers"].items():
+        yield (
+            f"{subject['package']}, {tier}: {found['n_trials']} trials of {found['n_images']} images, "
+            f"{found['n_units']} units"
+        )
+        yield f"{'region':<24}{'units':>6}{'ceiling':>8}{'signed ratio':>22}{'null':>15}{'oracle':>7}" + (
+            "".join(f"{title:>6}" for title in _OTHERS.values())
+        )
+        for roi in found["rois"]:
+            if roi["n_units"]:
+                yield _region(roi)
+        yield ""
+
+
+def _region(roi: dict[str, Any]) -> str:
+    name = "all units" if roi["atlas"] == "all" else f"{roi['roi']} ({roi['atlas']})"
+    scores, anchors = roi["scores"], roi["anchors"]
+    others = "".join(_number(scores[metric]["value"], 6) for metric in _OTHERS)
+    return (
+        f"{name:<24.24}{roi['n_units']:>6}{_number(roi['noise_ceiling'], 8)}"
+        f"{_number(scores['signed_ratio']['value'], 8)}{_interval(scores['signed_ratio']['interval']):>14}"
+        f"{_interval(anchors['null']['interval']):>15}{_number(anchors['oracle']['value'], 7)}{others}"
+    )
+
+
+def _number(value: float | None, width: int) -> str:
+    return f"{'-':>{width}}" if value is None else f"{value:>{width}.2f}"
+
+
+def _interval(ends: list[float] | None) -> str:
+    return "-" if ends is None else f"[{ends[0]:.2f}, {ends[1]:.2f}]"

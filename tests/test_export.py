@@ -1,0 +1,471 @@
+"""Exports of a simulated NSD: the right numbers in the right place, or a clear error and nothing at all."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import h5py
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.io
+from PIL import Image
+
+from exporters.nsd.design import image_table, read_design, repeats_so_far, trial_table
+from exporters.nsd.rois import labels_called, read_label_names
+from exporters.package import export_packages
+from exporters.recipe import Recipe, load_recipe
+from nsd_bench.errors import NsdBenchError, OutputError, RecipeError, SourceError
+from nsd_bench.package import Package
+from nsd_bench.truth import Truth
+from nsd_bench.validate import validate
+
+BETAS = "nsddata_betas/ppdata/subj01/func1pt8mm/betas_fithrf_GLMdenoise_RR"
+DATA = "nsddata/ppdata/subj01"
+
+
+def recipe(**changes) -> Recipe:
+    """The demo recipe for subject 1, open and unscaled unless a test says otherwise."""
+    wanted = load_recipe("demo", subjects=(1,), kind=changes.pop("kind", "open"))
+    sections = {
+        name: getattr(wanted, name).model_copy(update=changes.pop(name, {}))
+        for name in ("responses", "units", "images", "behavior")
+    }
+    sections["responses"] = sections["responses"].model_copy(
+        update={"scale": changes.pop("scale", "percent")}
+    )
+    return wanted.model_copy(update={**sections, **changes})
+
+
+def export(root: Path, out: Path, **changes) -> Package:
+    (made,) = export_packages(recipe(**changes), root, out, progress=False)
+    return Package(made.path)
+
+
+@pytest.fixture(scope="module")
+def opened(nsd_root, tmp_path_factory) -> Package:
+    return export(nsd_root, tmp_path_factory.mktemp("open"))
+
+
+@pytest.fixture(scope="module")
+def track1(nsd_root, tmp_path_factory) -> Package:
+    return export(nsd_root, tmp_path_factory.mktemp("track1"), kind="track1")
+
+
+def nifti(path: Path) -> np.ndarray:
+    return np.asanyarray(nib.load(path).dataobj)
+
+
+# -- the right numbers --------------------------------------------------------------------------
+
+
+def test_export_is_valid(opened, track1):
+    assert validate(opened.path) == []
+    assert validate(track1.path) == []
+
+
+def test_every_response_is_its_beta(nsd_root, opened):
+    betas = {s: nifti(nsd_root / BETAS / f"betas_session{s:02}.nii.gz") for s in (1, 2)}
+    voxels = np.unravel_index(opened.units["unit_ids"], betas[1].shape[:3])
+    responses = opened.responses(slice(None))
+    for row, trial in enumerate(opened.trials["trial_idx"]):
+        expected = betas[trial // 750 + 1][(*voxels, trial % 750)] / 300
+        np.testing.assert_allclose(responses[row], expected, rtol=1e-6)
+
+
+def test_every_trial_shows_its_image(nsd_root, opened):
+    design = scipy.io.loadmat(nsd_root / "nsddata/experiments/nsd/nsd_expdesign.mat", mat_dtype=True)
+    order = design["masterordering"].ravel().astype(int)
+    ids_1based = design["subjectim"][0].astype(int)
+    with h5py.File(nsd_root / "nsddata_stimuli/stimuli/nsd/nsd_stimuli.hdf5") as file:
+        for row in range(0, opened.n_trials, 97):
+            trial = opened.trials["trial_idx"][row]
+            nsd_id = ids_1based[order[trial] - 1] - 1
+            assert opened.trials["nsd_id"][row] == nsd_id
+            picture = Image.fromarray(file["imgBrick"][nsd_id]).convert("L").resize((64, 64), 3)
+            np.testing.assert_array_equal(opened.images([row])[0, 0], np.asarray(picture))
+
+
+def test_units_are_the_voxels_of_the_atlas(nsd_root, opened):
+    general = nifti(nsd_root / DATA / "func1pt8mm/roi/nsdgeneral.nii.gz")
+    dropped = opened.manifest["units_dropped"]["unit_ids"]
+    assert dropped
+    expected = np.setdiff1d(np.flatnonzero(general == 1), dropped)
+    np.testing.assert_array_equal(opened.units["unit_ids"], expected)
+    visual = nifti(nsd_root / DATA / "func1pt8mm/roi/prf-visualrois.nii.gz").ravel()
+    np.testing.assert_array_equal(opened.units["roi_prf-visualrois"], visual[expected])
+    left = nifti(nsd_root / DATA / "func1pt8mm/roi/lh.nsdgeneral.nii.gz").ravel()[expected] == 1
+    np.testing.assert_array_equal(opened.units["layer"] == "lh", left)
+    ncsnr = nifti(nsd_root / BETAS / "ncsnr.nii.gz").ravel()[expected]
+    np.testing.assert_array_equal(opened.units["ncsnr"], ncsnr)
+    names = opened.roi_names["prf-visualrois"]
+    assert opened.units["area"].tolist() == [names.get(int(label), "none") for label in visual[expected]]
+
+
+def test_dropped_units_have_no_data_in_some_session(nsd_root, opened):
+    dropped = opened.manifest["units_dropped"]["unit_ids"]
+    for unit in dropped:
+        sums = [
+            np.abs(nifti(nsd_root / BETAS / f"betas_session{s:02}.nii.gz").reshape(-1, 750)[unit]).sum()
+            for s in (1, 2)
+        ]
+        assert 0 in sums
+
+
+def test_coordinates_are_those_of_the_affine(nsd_root, opened):
+    image = nib.load(nsd_root / DATA / "func1pt8mm/brainmask.nii.gz")
+    voxels = np.column_stack(np.unravel_index(opened.units["unit_ids"], image.shape))
+    expected = nib.affines.apply_affine(image.affine, voxels)
+    np.testing.assert_allclose(opened.units[["x_mm", "y_mm", "z_mm"]], expected, atol=1e-4)
+
+
+def test_behaviour_is_that_of_the_trial(nsd_root, opened):
+    table = pd.read_csv(nsd_root / DATA / "behav/responses.tsv", sep="\t")
+    rows = table.iloc[opened.trials["trial_idx"]]
+    expected = rows[["ISOLD", "ISCORRECT", "RT"]].fillna(-1).to_numpy(np.float32)
+    np.testing.assert_array_equal(opened.behavior(slice(None)), expected)
+    assert rows["RT"].isna().any()
+
+
+def test_statistics_are_those_of_the_training_trials(opened):
+    train = opened.rows("train")
+    responses = opened.responses(train).astype(np.float64)
+    for name, expected in {
+        "mean": responses.mean(axis=0),
+        "std": responses.std(axis=0, ddof=1),
+        "min": responses.min(axis=0),
+        "max": responses.max(axis=0),
+        "median": np.median(responses, axis=0),
+    }.items():
+        np.testing.assert_allclose(opened.statistic("responses", name), expected, rtol=1e-5, atol=1e-6)
+    pixels = opened.images(train).astype(np.float64)
+    np.testing.assert_allclose(opened.statistic("images", "std"), pixels.std(ddof=1), rtol=1e-6)
+    np.testing.assert_allclose(opened.statistic("images", "median"), np.median(pixels))
+    assert set(opened.fit_on["trial_idx"]) == set(opened.trials["trial_idx"].iloc[train])
+
+
+def test_repeats_share_a_tier_and_a_file(opened):
+    by_image = opened.trials.groupby("frame_image_id")
+    assert (by_image["tiers"].nunique() == 1).all()
+    rows = by_image.indices[by_image.size().idxmax()]
+    inodes = {(opened.path / f"data/images/{row}.npy").stat().st_ino for row in rows}
+    assert len(rows) == 3
+    assert len(inodes) == 1
+
+
+def test_z_score_is_fitted_on_training_trials(nsd_root, tmp_path, opened):
+    package = export(nsd_root, tmp_path, scale="session_zscore")
+    assert package.trials.equals(opened.trials)
+    trials = package.trials
+    for session in (1, 2):
+        here = np.flatnonzero((trials["session"] == session) & (trials["tiers"] == "train"))
+        scores = package.responses(here).astype(np.float64)
+        np.testing.assert_allclose(scores.mean(axis=0), 0, atol=1e-5)
+        np.testing.assert_allclose(scores.std(axis=0, ddof=1), 1, rtol=1e-5)
+    mean, std = (package.array(f"meta/normalization/{name}.npy") for name in ("mean", "std"))
+    row = package.array("meta/normalization/sessions.npy").searchsorted(trials["session"])
+    again = package.responses(slice(None)) * std[row] + mean[row]
+    np.testing.assert_allclose(again, opened.responses(slice(None)), atol=1e-5)
+
+
+def test_both_formats_give_identical_responses(nsd_root, tmp_path, opened):
+    from_hdf5 = export(nsd_root, tmp_path, responses={"format": "hdf5"})
+    for row in range(opened.n_trials):
+        name = f"data/responses/{row}.npy"
+        assert (from_hdf5.path / name).read_bytes() == (opened.path / name).read_bytes()
+
+
+def test_same_recipe_same_bytes(nsd_root, tmp_path, track1):
+    again = export(nsd_root, tmp_path, kind="track1")
+    assert again.manifest_sha256 == track1.manifest_sha256
+    zips = [Path(f"{package.path}.zip").read_bytes() for package in (track1, again)]
+    truths = [Path(f"{package.path}.truth.npz").read_bytes() for package in (track1, again)]
+    assert zips[0] == zips[1]
+    assert truths[0] == truths[1]
+
+
+def test_another_seed_is_another_order(nsd_root, tmp_path, opened):
+    other = export(nsd_root, tmp_path, seed=1)
+    assert set(other.trials["trial_idx"]) == set(opened.trials["trial_idx"])
+    assert (other.trials["trial_idx"] != opened.trials["trial_idx"]).any()
+
+
+def test_rois_and_hemispheres_narrow_the_units(nsd_root, tmp_path, opened):
+    package = export(
+        nsd_root,
+        tmp_path,
+        units={"atlas": "prf-visualrois", "rois": ("V1", "hV4"), "hemispheres": ("rh",)},
+    )
+    assert set(package.units["area"]) == {"V1v", "V1d", "hV4"}
+    assert set(package.units["layer"]) == {"rh"}
+
+
+def test_sessions_can_be_chosen(nsd_root, tmp_path):
+    package = export(nsd_root, tmp_path, sessions=(2,))
+    assert set(package.trials["session"]) == {2}
+    assert package.trials["repeat"].max() == 2  # counted over all sessions, as NSD does
+
+
+# -- withholding --------------------------------------------------------------------------------
+
+
+def test_withheld_responses_are_in_the_truth_only(opened, track1):
+    truth = Truth.read(f"{track1.path}.truth.npz")
+    withheld = np.isin(track1.tiers, ["test", "final_test"])
+    assert not track1.responses(np.flatnonzero(withheld)).any()
+    np.testing.assert_array_equal(truth.responses, opened.responses(np.flatnonzero(withheld)))
+    np.testing.assert_array_equal(truth.trial_idx, track1.trials["trial_idx"][withheld])
+    assert truth.manifest_sha256 == track1.manifest_sha256
+    assert not track1.behavior(slice(None)).any()
+    assert track1.trials.columns.tolist() == ["tiers", "trial_idx", "frame_image_id", "frame_image_class"]
+
+
+def test_ids_say_nothing_and_follow_from_the_key(nsd_root, tmp_path, opened, track1):
+    ids = track1.trials["trial_idx"]
+    assert ids.str.fullmatch("[0-9a-f]{32}").all()
+    assert ids.is_unique
+    images = pd.DataFrame(
+        {"open": opened.trials["frame_image_id"], "keyed": track1.trials["frame_image_id"]}
+    ).drop_duplicates()
+    assert images["open"].is_unique
+    assert images["keyed"].is_unique
+    assert abs(images.corr(method="spearman").iloc[0, 1]) < 0.2
+    (keyed,) = export_packages(
+        recipe(kind="track1"), nsd_root, tmp_path, key=b"secret", forms=("zip",), progress=False
+    )
+    assert (Package(keyed.path).trials["trial_idx"] != ids).all()
+    assert not (tmp_path / "demo-subj01").exists()
+
+
+def test_track2_keeps_behaviour(nsd_root, tmp_path, opened):
+    package = export(nsd_root, tmp_path, kind="track2")
+    np.testing.assert_array_equal(package.behavior(slice(None)), opened.behavior(slice(None)))
+
+
+def test_manifest_says_what_it_was_made_of(nsd_root, opened):
+    manifest = opened.manifest
+    assert manifest["sources"][f"{BETAS}/betas_session01.nii.gz"]["of"] == "values read"
+    assert manifest["sources"]["nsddata/experiments/nsd/nsd_expdesign.mat"]["of"] == "file"
+    assert all(not path.startswith("/") for path in manifest["sources"])
+    assert str(nsd_root) not in json.dumps(manifest)
+    assert manifest["recipe"]["text"] == load_recipe("demo").text
+    assert manifest["fitted"]["betas and ncsnr"].startswith("by NSD's authors on all sessions")
+    assert (
+        "not pass" in (opened.path / "TERMS.md").read_text()
+        or "redistribution" in (opened.path / "TERMS.md").read_text()
+    )
+
+
+# -- the design ---------------------------------------------------------------------------------
+
+
+def test_trial_table_counts_from_zero(nsd_root):
+    design = read_design(nsd_root / "nsddata/experiments/nsd/nsd_expdesign.mat")
+    trials = trial_table(design, 3, [1, 2])
+    assert trials["run"].value_counts().loc[[1, 2]].tolist() == [126, 124]
+    assert trials["trial"].tolist() == list(range(1500))
+    raw = scipy.io.loadmat(nsd_root / "nsddata/experiments/nsd/nsd_expdesign.mat", mat_dtype=True)
+    expected = raw["subjectim"][2, raw["masterordering"].ravel()[:1500].astype(int) - 1] - 1
+    np.testing.assert_array_equal(trials["nsd_id"], expected)
+    np.testing.assert_array_equal(trials["repeat"], trials.groupby("nsd_id").cumcount())
+
+
+def test_repeats_count_over_sessions_that_are_left_out():
+    np.testing.assert_array_equal(repeats_so_far(np.array([4, 4, 2, 4, 2])), [0, 1, 0, 2, 1])
+
+
+def test_image_table_is_about_the_trials_given():
+    trials = pd.DataFrame({"nsd_id": [5, 2, 5], "session": [1, 1, 3]})
+    stimuli = pd.DataFrame({"nsd_id": range(9), "shared1000": [False] * 5 + [True] + [False] * 3})
+    table = image_table(trials, stimuli)
+    assert table.to_dict("list") == {
+        "nsd_id": [2, 5],
+        "shared1000": [False, True],
+        "n_repeats": [1, 2],
+        "first_session": [1, 1],
+        "last_session": [1, 3],
+        "sessions_total": [2, 2],
+    }
+
+
+def test_label_names_survive_trailing_blanks(tmp_path):
+    path = tmp_path / "Kastner2015.mgz.ctab"
+    path.write_text("0 Unknown\n1 V1v\t   \n2 V1d\t \n\n25 FEF\t\n")
+    assert read_label_names(path) == {1: "V1v", 2: "V1d", 25: "FEF"}
+    path.write_text("0 Unknown\nV1v\n")
+    with pytest.raises(SourceError, match=r"line 2: 'V1v' is not a label\."):
+        read_label_names(path)
+
+
+def test_an_area_stands_for_its_halves():
+    assert labels_called(["V1"], {1: "V1v", 2: "V1d", 3: "hV4"}, "") == [1, 2]
+
+
+# -- wrong input: a clear error, and nothing left -------------------------------------------------
+
+
+def fails(root: Path, out: Path, kind: type[NsdBenchError], **changes) -> str:
+    """Export, expect an error, check that nothing is left; return its text with paths cut to NSD/."""
+    with pytest.raises(kind) as caught:
+        export(root, out, **changes)
+    assert not out.exists() or list(out.iterdir()) == []
+    return str(caught.value).replace(str(root), "NSD")
+
+
+def replace(path: Path, data: bytes) -> None:
+    path.unlink()  # a link to the tree that other tests read
+    path.write_bytes(data)
+
+
+def test_missing_session(nsd_copy, tmp_path):
+    (nsd_copy / BETAS / "betas_session02.nii.gz").unlink()
+    assert fails(nsd_copy, tmp_path / "out", SourceError) == (
+        f"subj01, session 2: no file NSD/{BETAS}/betas_session02.nii.gz.\n"
+        "  Expected: NSD's files below NSD, as in its public bucket.\n"
+        "  What to do: fetch it: aws s3 cp --no-sign-request "
+        f"s3://natural-scenes-dataset/{BETAS}/betas_session02.nii.gz NSD/{BETAS}/betas_session02.nii.gz."
+    )
+
+
+def test_no_nsd_at_all(tmp_path):
+    text = fails(tmp_path / "nowhere", tmp_path / "out", SourceError)
+    assert text.startswith("subj01: no file NSD/nsddata/experiments/nsd/nsd_expdesign.mat (6 of 6 files are")
+
+
+def test_truncated_session(nsd_copy, tmp_path):
+    path = nsd_copy / BETAS / "betas_session02.nii.gz"
+    replace(path, path.read_bytes()[:-20_000])
+    text = fails(nsd_copy, tmp_path / "out", SourceError)
+    assert text.startswith(f"NSD/{BETAS}/betas_session02.nii.gz: cannot be read whole (")
+    assert text.endswith("  What to do: fetch it again and compare its size with the bucket's.")
+
+
+def test_session_without_data(nsd_copy, tmp_path):
+    path = nsd_copy / BETAS / "betas_session02.nii.gz"
+    image = nib.load(path)
+    path.unlink()
+    nib.Nifti1Image(np.zeros(image.shape, np.int16), image.affine).to_filename(path)
+    text = fails(nsd_copy, tmp_path / "out", SourceError)
+    assert text.startswith(f"session 2, NSD/{BETAS}/betas_session02.nii.gz: all betas of all ")
+
+
+def test_units_without_data_can_be_an_error(nsd_root, tmp_path):
+    text = fails(nsd_root, tmp_path / "out", SourceError, responses={"missing_units": "error"})
+    assert "have no data (all betas are 0), unit " in text
+    assert text.endswith("  What to do: set missing_units = 'drop', or leave the session out.")
+
+
+def test_misspelt_roi(nsd_root, tmp_path):
+    units = {"atlas": "prf-visualrois", "rois": ("V1", "V5v")}
+    assert fails(nsd_root, tmp_path / "out", RecipeError, units=units) == (
+        "subj01, atlas 'prf-visualrois': there is no ROI 'V5v'.\n"
+        "  Expected: one of 'V1v', 'V1d', 'V2v', 'V2d', 'V3v', 'V3d', 'hV4', 'V1', 'V2', 'V3' "
+        "(did you mean 'V3v'?).\n"
+        "  What to do: correct the name in 'rois' of the recipe's [units]."
+    )
+
+
+def test_misspelt_atlas(nsd_root, tmp_path):
+    text = fails(nsd_root, tmp_path / "out", RecipeError, units={"atlas": "nsdgenral"})
+    assert text.startswith(f"subj01, NSD/{DATA}/func1pt8mm/roi: there is no atlas 'nsdgenral'.\n")
+    assert "'nsdgeneral'" in text
+
+
+def test_responses_table_that_contradicts_the_design(nsd_copy, tmp_path):
+    path = nsd_copy / DATA / "behav/responses.tsv"
+    table = pd.read_csv(path, sep="\t")
+    shown = table.loc[41, "73KID"]
+    table.loc[[41, 50], "73KID"] += 1
+    replace(path, table.to_csv(sep="\t", index=False).encode())
+    assert fails(nsd_copy, tmp_path / "out", SourceError) == (
+        f"NSD/{DATA}/behav/responses.tsv, line 43: 73KID is {shown + 1} (2 rows differ).\n"
+        f"  Expected: {shown}, as nsd_expdesign.mat has it for trial 41.\n"
+        "  What to do: fetch both files again; do not mix subjects or releases."
+    )
+
+
+def test_responses_table_of_too_few_sessions(nsd_root, tmp_path):
+    text = fails(nsd_root, tmp_path / "out", SourceError, sessions=(1, 2, 3))
+    assert text.startswith(
+        f"NSD/{DATA}/behav/responses.tsv: holds 2 sessions, the recipe asks for session 3.\n"
+    )
+
+
+def test_broken_tables(nsd_copy, tmp_path):
+    path = nsd_copy / DATA / "behav/responses.tsv"
+    replace(path, b"SUBJECT\tSESSION\n1\t1\n")
+    assert "responses.tsv: lacks the columns RUN, TRIAL, 73KID" in fails(
+        nsd_copy, tmp_path / "out", SourceError
+    )
+
+
+def test_broken_design(nsd_copy, tmp_path):
+    path = nsd_copy / "nsddata/experiments/nsd/nsd_expdesign.mat"
+    replace(path, path.read_bytes()[:1000])
+    text = fails(nsd_copy, tmp_path / "out", SourceError)
+    assert text.startswith("NSD/nsddata/experiments/nsd/nsd_expdesign.mat: cannot be read (")
+
+
+def test_subjects_of_two_grids(nsd_copy, tmp_path):
+    path = nsd_copy / DATA / "func1pt8mm/roi/nsdgeneral.nii.gz"
+    other = Path(str(path).replace("subj01", "subj03"))
+    replace(path, other.read_bytes())
+    text = fails(nsd_copy, tmp_path / "out", SourceError)
+    assert text.startswith(f"NSD/{DATA}/func1pt8mm/roi/nsdgeneral.nii.gz: has shape (")
+    assert f"the grid of NSD/{DATA}/func1pt8mm/brainmask.nii.gz" in text
+
+
+def test_images_that_were_not_fetched(nsd_copy, tmp_path):
+    path = nsd_copy / "nsddata_stimuli/stimuli/nsd/nsd_stimuli.hdf5"
+    path.unlink()
+    with h5py.File(path, "w") as file:
+        file.create_dataset("imgBrick", (73000, 425, 425, 3), "u1", chunks=(1, 425, 425, 3))
+    text = fails(nsd_copy, tmp_path / "out", SourceError)
+    assert text.startswith("NSD/nsddata_stimuli/stimuli/nsd/nsd_stimuli.hdf5: image ")
+    assert " is empty.\n" in text
+
+
+def test_existing_output_is_refused_and_kept(nsd_root, tmp_path):
+    (tmp_path / "demo-subj01").mkdir()
+    with pytest.raises(OutputError, match="exists already; nothing was written"):
+        export(nsd_root, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["demo-subj01"]
+
+
+def test_full_disk(nsd_root, tmp_path, monkeypatch):
+    from nsd_bench.writer import PackageWriter
+
+    write, room = PackageWriter.add_bytes, [200]
+
+    def until_full(self, name, data):
+        room[0] -= 1
+        if not room[0]:
+            raise OSError(28, "No space left on device", str(self.folder / name))
+        write(self, name, data)
+
+    monkeypatch.setattr(PackageWriter, "add_bytes", until_full)
+    text = fails(nsd_root, tmp_path / "out", OutputError)
+    assert text.startswith(f"{tmp_path}/out/demo-subj01: cannot be written: No space left on device;")
+
+
+def test_interrupted_export_leaves_nothing(nsd_root, tmp_path, monkeypatch):
+    from nsd_bench.writer import PackageWriter
+
+    def interrupt(self, manifest):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(PackageWriter, "finish", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        export(nsd_root, tmp_path / "out")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_gzip_twin_is_not_needed(nsd_copy, tmp_path):
+    """Only the files of the format asked for have to be there."""
+    for path in (nsd_copy / BETAS).glob("*.hdf5"):
+        path.unlink()
+    shutil.rmtree(nsd_copy / "nsddata_betas/ppdata/subj01/fsaverage")
+    assert export(nsd_copy, tmp_path / "out").n_trials > 0
