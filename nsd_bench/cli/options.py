@@ -1,4 +1,4 @@
-"""What several commands share: how numbers are read, and that `exporters` is ours."""
+"""What several commands share: reading numbers, and finding packages, submissions and truths."""
 
 from __future__ import annotations
 
@@ -6,12 +6,18 @@ import re
 from collections.abc import Iterable
 from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from nsd_bench.errors import NsdBenchError, PackageError
+from nsd_bench.errors import NsdBenchError, PackageError, SubmissionError, choices
+from nsd_bench.spec import TRUTH_SUFFIX
 
-__all__ = ["check_exporters", "numbers", "packages_below"]
+if TYPE_CHECKING:
+    from nsd_bench.submission import Submission
+    from nsd_bench.truth import Truth
+
+__all__ = ["Truths", "check_exporters", "numbers", "packages_below", "submissions_below"]
 
 
 def numbers(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[int, ...] | None:
@@ -69,3 +75,66 @@ def packages_below(paths: Iterable[Path]) -> list[Path]:
             )
         found += below
     return found
+
+
+def submissions_below(path: Path) -> list[tuple[Path, Submission]]:
+    """Read a submission, or all that a folder holds.
+
+    Raises
+    ------
+    SubmissionError
+        If there is none, or one cannot be read.
+    """
+    from nsd_bench.submission import SUBMISSION_SUFFIX, Submission
+
+    files = sorted(path.glob(f"*{SUBMISSION_SUFFIX}")) if path.is_dir() else [path]
+    if not files:
+        raise SubmissionError(
+            "there is no submission in this folder",
+            place=str(path),
+            expected=f"files called *{SUBMISSION_SUFFIX}",
+            fix="make one with 'nsd-bench submit'",
+        )
+    return [(file, Submission.read(file)) for file in files]
+
+
+class Truths:
+    """What submissions are scored against, found by the name of their package.
+
+    Parameters
+    ----------
+    path
+        A truth file, an open package, or a folder of either; where a folder has truth files, they count.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._files: dict[str, Path] = {}
+        if path.is_dir() and not (path / "meta").is_dir():
+            truths = {file.name.removesuffix(TRUTH_SUFFIX): file for file in path.glob(f"*{TRUTH_SUFFIX}")}
+            packages = [] if truths else packages_below([path])
+            self._files = truths or {package.name.removesuffix(".zip"): package for package in packages}
+
+    def of(self, submission: Submission, place: Path) -> Truth:
+        """Return the truth of a submission's package; `place` is the submission's file.
+
+        Raises
+        ------
+        SubmissionError
+            If the folder has no truth of that package.
+        PackageError
+            If what there is cannot be read, or withholds responses itself.
+        """
+        from nsd_bench.truth import load_truth
+
+        package = submission.card.get("package")
+        if not self._files:
+            return load_truth(self._path)
+        if package not in self._files:
+            raise SubmissionError(
+                f"is for package {package!r}, whose truth is not in {self._path}",
+                place=str(place),
+                expected=choices(package, sorted(self._files)),
+                fix="give the file or folder with that package's truth",
+            )
+        return load_truth(self._files[package])
