@@ -16,11 +16,12 @@ from exporters.simulate.betas import PSC, make_session, make_voxel_model, ncsnr_
 from exporters.simulate.design import Design
 from exporters.simulate.encoding import signals, true_ncsnr
 from exporters.simulate.files import write_hdf5_betas, write_mgh, write_nifti, write_text
+from exporters.simulate.labels import label_table
+from exporters.simulate.surfaces import Fsaverage, Vertices, voxels_under, write_native_labels
 
 __all__ = ["Plan", "write_subject"]
 
 _VERSION = "betas_fithrf_GLMdenoise_RR"
-_ATLASES_ON_FSAVERAGE = ("nsdgeneral", "streams", "Kastner2015", "HCP_MMP1")
 
 
 @dataclass(frozen=True)
@@ -35,8 +36,6 @@ class Plan:
         Sessions with data.
     shape
         X, Y, Z.
-    n_fsaverage
-        Vertices of one hemisphere of fsaverage.
     loses_run, loses_vertices
         Whether the button presses of a run are lost; whether some vertices lack a session.
     """
@@ -44,7 +43,6 @@ class Plan:
     subject: int
     n_sessions: int
     shape: tuple[int, int, int]
-    n_fsaverage: int
     loses_run: bool
     loses_vertices: bool
 
@@ -59,13 +57,21 @@ class Images:
 
 
 def write_subject(
-    root: Path, plan: Plan, design: Design, images: Images, seed: int, report: Callable[[], object]
+    root: Path,
+    plan: Plan,
+    design: Design,
+    images: Images,
+    fsaverage: Fsaverage,
+    seed: int,
+    report: Callable[[], object],
 ) -> Answer:
     """Write everything that NSD has of one subject, and return the answer; `report` after each session."""
     rngs = np.random.default_rng([seed, plan.subject]).spawn(5 + plan.n_sessions)
     anatomy = make_anatomy(plan.shape, plan.subject, rngs[0])
     data = root / f"nsddata/ppdata/subj{plan.subject:02}"
+    under = voxels_under(fsaverage, anatomy)
     _write_regions(root, data, anatomy, plan)
+    write_native_labels(root, plan.subject, anatomy, under)
     last = plan.n_sessions
     lost = (last, 3) if plan.loses_run else None
     table = responses_table(design, plan.subject, plan.n_sessions, lost, rngs[1])
@@ -88,9 +94,9 @@ def write_subject(
         if number == last:
             betas[outside] = 0
         sessions.append(betas)
-        _write_session(root, data, anatomy, plan, number, betas)
+        _write_session(root, data, anatomy, plan, under, number, betas)
         report()
-    _write_over_sessions(root, data, anatomy, plan, sessions, shown)
+    _write_over_sessions(root, data, anatomy, plan, under, sessions, shown)
     units = anatomy.units
     return Answer(
         unit_ids=units,
@@ -110,7 +116,13 @@ def _betas_folder(root: Path, plan: Plan, space: str) -> Path:
 
 
 def _write_session(
-    root: Path, data: Path, anatomy: Anatomy, plan: Plan, number: int, betas: npt.NDArray[np.int16]
+    root: Path,
+    data: Path,
+    anatomy: Anatomy,
+    plan: Plan,
+    under: Vertices,
+    number: int,
+    betas: npt.NDArray[np.int16],
 ) -> None:
     shape, name = anatomy.shape, f"session{number:02}"
     folder, func = _betas_folder(root, plan, "func1pt8mm"), data / "func1pt8mm"
@@ -126,7 +138,7 @@ def _write_session(
     write_nifti(func / f"mean_{name}.nii.gz", (900 * anatomy.brain + number).astype(np.int16), shape)
     write_nifti(func / f"R2_{name}.nii.gz", (0.5 * np.nan_to_num(r2)).astype(np.float32), shape)
     write_nifti(func / f"onoffbeta_{name}.nii.gz", (mean / PSC).astype(np.float32), shape)
-    for hemisphere, voxels in _vertices(anatomy, plan).items():
+    for hemisphere, voxels in under.items():
         percent = betas[voxels].astype(np.float32) / PSC
         percent[~valid[voxels]] = np.nan
         if plan.loses_vertices and number == 1:
@@ -140,16 +152,16 @@ def _write_over_sessions(
     data: Path,
     anatomy: Anatomy,
     plan: Plan,
+    under: Vertices,
     sessions: list[npt.NDArray[np.int16]],
     shown: npt.NDArray[np.int64],
 ) -> None:
     shape, func = anatomy.shape, data / "func1pt8mm"
     folder, surface = (_betas_folder(root, plan, space) for space in ("func1pt8mm", "fsaverage"))
     estimates = ncsnr_of(sessions, shown)
-    vertices = _vertices(anatomy, plan)
     for suffix, ncsnr in zip(("", "_split1", "_split2"), estimates, strict=True):
         write_nifti(folder / f"ncsnr{suffix}.nii.gz", ncsnr, shape)
-    for hemisphere, voxels in vertices.items():
+    for hemisphere, voxels in under.items():
         percent = [session[voxels].astype(np.float32) / PSC for session in sessions]
         if plan.loses_vertices:
             percent[0][5:9] = np.nan
@@ -169,40 +181,24 @@ def _write_over_sessions(
         write_nifti(path, values.astype(np.float32), shape)
 
 
-def _vertices(anatomy: Anatomy, plan: Plan) -> dict[str, npt.NDArray[np.int64]]:
-    """Return the voxel under every vertex of fsaverage: cortex of that hemisphere, evenly."""
-    found = {}
-    for hemisphere, side in (("lh", anatomy.left), ("rh", ~anatomy.left)):
-        voxels = np.flatnonzero(anatomy.cortex & side)
-        found[hemisphere] = voxels[np.arange(plan.n_fsaverage) * len(voxels) // plan.n_fsaverage]
-    return found
-
-
 def _write_regions(root: Path, data: Path, anatomy: Anatomy, plan: Plan) -> None:
     shape, func = anatomy.shape, data / "func1pt8mm"
     write_nifti(func / "brainmask.nii.gz", anatomy.brain.astype(np.int16), shape)
     sides = {"lh.": anatomy.left, "rh.": ~anatomy.left}
     label_folder = root / f"nsddata/freesurfer/subj{plan.subject:02}/label"
-    for atlas, names in LABELS.items():
+    for atlas in LABELS:
         labels = anatomy.labels[atlas].astype(np.float64)
         write_nifti(func / f"roi/{atlas}.nii.gz", labels, shape, tr_s=1)
         for head, side in sides.items():
             write_nifti(func / f"roi/{head}{atlas}.nii.gz", np.where(side, labels, -1), shape, tr_s=1)
-        write_text(label_folder / f"{atlas}.mgz.ctab", _ctab(atlas, names))
-    for atlas, names in SUBCORTICAL.items():
+        write_text(label_folder / f"{atlas}.mgz.ctab", label_table(atlas))
+    for atlas in SUBCORTICAL:
         labels16 = anatomy.subcortical[atlas].astype(np.int16)
         write_nifti(func / f"roi/{atlas}.nii.gz", labels16, shape, tr_s=1)
         for head, side in sides.items():
             write_nifti(func / f"roi/{head}{atlas}.nii.gz", labels16 * side, shape, tr_s=1)
-        write_text(root / f"nsddata/templates/{atlas}.ctab", _ctab(atlas, names))
+        write_text(root / f"nsddata/templates/{atlas}.ctab", label_table(atlas))
     _write_maps(func, anatomy)
-    _write_surface_labels(root, data, label_folder, anatomy, plan)
-
-
-def _ctab(atlas: str, names: tuple[str, ...]) -> str:
-    # NSD's Kastner2015 has a tab and blanks behind every name.
-    tail = "\t   " if atlas == "Kastner2015" else ""
-    return "0 Unknown\n" + "".join(f"{label} {name}{tail}\n" for label, name in enumerate(names, start=1))
 
 
 def _write_maps(func: Path, anatomy: Anatomy) -> None:
@@ -226,21 +222,3 @@ def _write_maps(func: Path, anatomy: Anatomy) -> None:
         maps[f"floc_{name}tval"] = np.where(anatomy.brain, tval, np.nan)
     for name, values in maps.items():
         write_nifti(func / f"{name}.nii.gz", values.astype(np.float32), anatomy.shape)
-
-
-def _write_surface_labels(root: Path, data: Path, label_folder: Path, anatomy: Anatomy, plan: Plan) -> None:
-    """Native surfaces have a vertex per voxel of cortex, and some more; fsaverage is another numbering."""
-    on_fsaverage = root / "nsddata/freesurfer/fsaverage/label"
-    for hemisphere, voxels in _vertices(anatomy, plan).items():
-        side = anatomy.left if hemisphere == "lh" else ~anatomy.left
-        under = np.flatnonzero(anatomy.cortex & side)
-        native = np.r_[under, under[: 3 if hemisphere == "lh" else 7]]
-        for atlas in LABELS:
-            values = anatomy.labels[atlas]
-            write_mgh(label_folder / f"{hemisphere}.{atlas}.mgz", values[native].astype(np.float32))
-            if atlas in _ATLASES_ON_FSAVERAGE:
-                write_mgh(on_fsaverage / f"{hemisphere}.{atlas}.mgz", values[voxels].astype(np.float32))
-                write_text(on_fsaverage / f"{atlas}.mgz.ctab", _ctab(atlas, LABELS[atlas]))
-        index_1based = np.searchsorted(under, voxels) + 1
-        path = data / f"transforms/{hemisphere}.white-to-fsaverage.mgz"
-        write_mgh(path, index_1based.astype(np.float32))

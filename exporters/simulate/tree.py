@@ -18,6 +18,7 @@ from exporters.simulate.encoding import gabor_energies
 from exporters.simulate.files import write_mat, write_stimuli, write_text
 from exporters.simulate.photographs import photograph, picture_of
 from exporters.simulate.subject import Images, Plan, write_subject
+from exporters.simulate.surfaces import make_fsaverage, write_fsaverage
 from nsd_bench.errors import RecipeError
 from nsd_bench.storage import new_outputs
 
@@ -87,8 +88,11 @@ def simulate(
         n_steps = len(np.unique(np.concatenate(shown))) + sum(plan.n_sessions for plan in plans)
         with tqdm(desc="simulating", total=n_steps, unit=" steps", disable=not progress) as bar:
             images = _write_shared_files(root, design, np.unique(np.concatenate(shown)), seed, bar)
+            n_vertices = _REAL_FSAVERAGE if full_size else _SMALL_FSAVERAGE
+            fsaverage = make_fsaverage(n_vertices, np.random.default_rng([seed, 102]))
+            write_fsaverage(root, fsaverage)
             for plan in plans:
-                found = write_subject(root, plan, design, images, seed, bar.update)
+                found = write_subject(root, plan, design, images, fsaverage, seed, bar.update)
                 found.write(staging / answer.name / f"subj{plan.subject:02}.npz")
 
 
@@ -159,7 +163,6 @@ def _plans(
             subject=subject,
             n_sessions=n,
             shape=_REAL_SHAPES[subject] if full_size else (first[0] + k, first[1] + k, first[2] + k),
-            n_fsaverage=_REAL_FSAVERAGE if full_size else _SMALL_FSAVERAGE,
             loses_run=k == 0,
             loses_vertices=k == len(subjects) - 1,
         )

@@ -1,0 +1,578 @@
+"""The laws that scores obey, and every formula against an independent statement of it."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from nsd_bench.cli import cli
+from nsd_bench.errors import SubmissionError
+from nsd_bench.scoring import METRICS, Options, check, score, scores_json
+from nsd_bench.scoring.anchors import NullProducts, permutations
+from nsd_bench.scoring.bootstrap import generator, image_weights, interval
+from nsd_bench.scoring.metrics import noise_ceiling
+from nsd_bench.scoring.moments import accumulate, leave_one_out
+from nsd_bench.submission import Submission
+from nsd_bench.truth import Truth
+
+FEW = Options(n_draws=50)
+
+
+def make_truth(
+    n_images: int = 60, k: int = 3, n_units: int = 30, seed: int = 0, tiers: tuple[str, ...] = ("test",)
+) -> tuple[Truth, np.ndarray]:
+    """Make responses, ncsnr * signal + noise over their standard deviation; return the signal, too."""
+    rng = np.random.default_rng(seed)
+    ncsnr = rng.uniform(0.3, 1.5, n_units).astype(np.float32)
+    signal = rng.normal(size=(n_images, n_units))
+    image = rng.permutation(np.repeat(np.arange(n_images), k))
+    std = np.sqrt(1 + ncsnr**2)
+    responses = (signal[image] * ncsnr + rng.normal(size=(len(image), n_units))) / std
+    truth = Truth(
+        package="tiny-subj02",
+        subject=2,
+        manifest_sha256="a" * 64,
+        trial_idx=np.array([f"{number:032x}" for number in rng.permutation(len(image))]),
+        frame_image_id=image,
+        tier=np.array([tiers[i % len(tiers)] for i in image]),
+        responses=responses.astype(np.float32),
+        unit_ids=np.sort(rng.choice(1000, n_units, replace=False)),
+        ncsnr=ncsnr,
+        response_mean=np.zeros(n_units, dtype=np.float32),
+        response_std=np.ones(n_units, dtype=np.float32),
+        rois={"visual": (np.arange(n_units) % 4).astype(np.int16)},
+        roi_names={"visual": {1: "V1v", 2: "V1d", 3: "hV4", 4: "VO1"}},
+    )
+    return truth, signal
+
+
+def submit(truth: Truth, predictions: np.ndarray, **changes) -> Submission:
+    card = {"package": truth.package, "manifest_sha256": truth.manifest_sha256, "model": "mine"}
+    arrays = {"trial_idx": truth.trial_idx, "unit_ids": truth.unit_ids, **changes}
+    return Submission(predictions=predictions.astype(np.float32), card=card, **arrays)
+
+
+def row(result, tier: str = "test", roi: str = "all") -> dict:
+    return next(one for one in result.summary["tiers"][tier]["rois"] if one["roi"] == roi)
+
+
+def value(result, metric: str = "signed_ratio", **where) -> float:
+    return row(result, **where)["scores"][metric]["value"]
+
+
+def noisy(truth: Truth, signal: np.ndarray, alpha: float, seed: int = 1) -> Submission:
+    """Predictions that correlate with the signal by alpha, the same for the repeats of an image."""
+    other = np.random.default_rng(seed).normal(size=signal.shape)
+    return submit(truth, (alpha * signal + np.sqrt(1 - alpha**2) * other)[truth.frame_image_id])
+
+
+# -- formulas, against oracles --------------------------------------------------------------------
+
+
+def image_means(values: np.ndarray, truth: Truth) -> np.ndarray:
+    return np.array(
+        [values[truth.frame_image_id == one].mean(axis=0) for one in np.unique(truth.frame_image_id)]
+    )
+
+
+def test_correlations_are_pearsons():
+    truth, signal = make_truth()
+    submission = noisy(truth, signal, 0.7)
+    result = score(submission, truth, FEW)
+    y, p = truth.responses.astype(float), submission.predictions.astype(float)
+    single = [stats.pearsonr(y[:, v], p[:, v])[0] for v in range(30)]
+    average = [
+        stats.pearsonr(a, b)[0] for a, b in zip(image_means(y, truth).T, image_means(p, truth).T, strict=True)
+    ]
+    np.testing.assert_allclose(result.units["test/single_trial_r"], single, rtol=1e-5)
+    np.testing.assert_allclose(result.units["test/r"], average, rtol=1e-5)
+    assert value(result, "single_trial_correlation") == pytest.approx(np.mean(single), rel=1e-6)
+    assert value(result, "correlation_to_average") == pytest.approx(np.mean(average), rel=1e-6)
+    ceiling = truth.ncsnr.astype(float) ** 2 / (truth.ncsnr.astype(float) ** 2 + 1 / 3)
+    assert value(result) == pytest.approx(np.sum(average) / np.sqrt(ceiling).sum(), rel=1e-6)
+    r2 = np.sign(average) * np.square(average)
+    assert value(result, "signed_r2") == pytest.approx(r2.sum() / ceiling.sum(), rel=1e-6)
+
+
+def sensoriums_feve(y: np.ndarray, p: np.ndarray, image: np.ndarray) -> tuple[float, float]:
+    """Sensorium's formula for one unit, restated as plain loops over images with repeats."""
+    groups = [np.flatnonzero(image == one) for one in np.unique(image)]
+    groups = [rows for rows in groups if len(rows) > 1]
+    used = np.concatenate(groups)
+    noise = np.mean([np.var(y[rows], ddof=1) for rows in groups])
+    total = np.var(y[used])
+    fev = (total - noise) / total
+    return fev, 1 - (np.mean((y[used] - p[used]) ** 2) - noise) / (total - noise)
+
+
+@pytest.mark.parametrize("singles", [0, 7])
+def test_feve_is_sensoriums(singles):
+    truth, signal = make_truth(n_images=40)
+    keep = np.ones(120, dtype=bool)
+    for image in range(singles):  # images that were shown once are left out
+        keep[np.flatnonzero(truth.frame_image_id == image)[1:]] = False
+    truth = take(truth, keep)
+    submission = noisy(truth, signal, 0.8)
+    result = score(submission, truth, FEW)
+    expected = [
+        sensoriums_feve(
+            truth.responses[:, v].astype(float), submission.predictions[:, v], truth.frame_image_id
+        )
+        for v in range(30)
+    ]
+    eligible = [feve if fev >= 0.15 else np.nan for fev, feve in expected]
+    np.testing.assert_allclose(result.units["test/feve"], eligible, rtol=1e-4)
+    assert value(result, "feve") == pytest.approx(np.nanmean(eligible), rel=1e-4)
+    found = result.summary["tiers"]["test"]
+    assert (found["n_images"], found["n_images_repeated"]) == (40, 40 - singles)
+
+
+def take(truth: Truth, rows: np.ndarray) -> Truth:
+    arrays = {
+        name: getattr(truth, name)[rows] for name in ("trial_idx", "frame_image_id", "tier", "responses")
+    }
+    return Truth(**{**vars(truth), **arrays})
+
+
+def test_noise_ceiling_averages_one_over_the_repeats():
+    truth, signal = make_truth(n_images=40)
+    keep = np.ones(120, dtype=bool)
+    for image in range(10):
+        keep[np.flatnonzero(truth.frame_image_id == image)[1:]] = False
+    result = score(noisy(take(truth, keep), signal, 0.5), take(truth, keep), FEW)
+    s = truth.ncsnr.astype(float) ** 2
+    np.testing.assert_allclose(
+        result.units["test/noise_ceiling"], s / (s + (10 * 1 + 30 / 3) / 40), rtol=1e-5
+    )
+
+
+def test_sensoriums_functions_agree():
+    from nsd_bench.loaders.compatibility import neuralpredictors_module
+
+    corr = neuralpredictors_module("measures.np_functions").corr
+    truth, signal = make_truth()
+    submission = noisy(truth, signal, 0.6)
+    theirs = corr(truth.responses, submission.predictions, axis=0)
+    np.testing.assert_allclose(
+        score(submission, truth, FEW).units["test/single_trial_r"], theirs, rtol=1e-4, atol=1e-6
+    )
+
+
+def test_leave_one_out_is_what_it_says():
+    rng = np.random.default_rng(0)
+    image = np.array([0, 0, 0, 1, 1, 2])
+    y = rng.normal(size=(6, 2))
+    moments = leave_one_out(accumulate(y, np.zeros_like(y), image))
+    centred = y - y.mean(axis=0)
+    predicted = np.array([centred[(image == image[i]) & (np.arange(6) != i)].mean(axis=0) for i in range(5)])
+    for one in (0, 1):
+        rows = np.flatnonzero(image[:5] == one)
+        np.testing.assert_allclose(moments.p[one], predicted[rows].sum(axis=0))
+        np.testing.assert_allclose(moments.pp[one], (predicted[rows] ** 2).sum(axis=0))
+        np.testing.assert_allclose(moments.yp[one], (predicted[rows] * centred[rows]).sum(axis=0))
+
+
+def test_null_is_the_permuted_correlation():
+    rng = np.random.default_rng(0)
+    y, p = rng.normal(size=(2, 12, 5))
+    products = NullProducts(12, 1)
+    products.add(accumulate(y, p, np.arange(12)), np.ones((5, 1)))
+    permuted = permutations(np.ones(12), 3, rng)
+    for total, order in zip(products.sums(permuted)[:, 0], permuted, strict=True):
+        expected = sum(stats.pearsonr(y[:, v], p[order, v])[0] for v in range(5))
+        assert total == pytest.approx(expected, rel=1e-6)
+
+
+def test_permutations_stay_among_images_with_as_many_repeats():
+    k = np.array([3, 1, 3, 1, 1, 2.0])
+    permuted = permutations(k, 50, np.random.default_rng(0))
+    assert (k[permuted] == k).all()
+    np.testing.assert_array_equal(np.sort(permuted, axis=1), np.tile(np.arange(6), (50, 1)))
+
+
+def test_bootstrap_weights_count_drawn_images():
+    weights = image_weights(9, 20, generator(0, 1))
+    assert (weights[0] == 1).all()
+    assert (weights.sum(axis=1) == 9).all()
+    np.testing.assert_array_equal(weights, image_weights(9, 20, generator(0, 1)))
+    assert (weights != image_weights(9, 20, generator(1, 1))).any()
+
+
+def test_interval_lies_about_the_value():
+    draws = np.random.default_rng(0).normal(3, 1, 100_000)
+    np.testing.assert_allclose(interval(5.0, draws, 0.95), [5 - 1.96, 5 + 1.96], atol=0.03)
+    assert interval(5.0, np.array([np.nan, 1.0]), 0.95) is None
+
+
+def test_bootstrap_draws_are_scores_of_resampled_images():
+    """A draw equals the score of a truth in which the drawn images really are repeated."""
+    truth, signal = make_truth(n_images=20, n_units=6)
+    submission = noisy(truth, signal, 0.6)
+    result = score(submission, truth, Options(n_draws=3, seed=4))
+    weights = image_weights(20, 3, generator(4, 2, 0))
+    for draw in (1, 2, 3):
+        rows, image = [], []
+        for one in range(20):
+            for copy in range(int(weights[draw, one])):
+                rows += np.flatnonzero(truth.frame_image_id == one).tolist()
+                image += [1000 * copy + one] * 3
+        drawn = Truth(
+            **{
+                **vars(take(truth, np.array(rows))),
+                "frame_image_id": np.array(image),
+                "trial_idx": np.array([f"{number:032x}" for number in range(len(rows))]),
+            }
+        )
+        again = score(submit(drawn, submission.predictions[rows]), drawn, FEW)
+        for metric in METRICS:
+            if metric != "feve":  # whose units are chosen on the sample itself
+                expected = value(again, metric)
+                assert result.draws["test", "all", "all", metric][draw] == pytest.approx(expected, rel=1e-6)
+
+
+# -- laws -----------------------------------------------------------------------------------------
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 2**32 - 1))
+def test_order_of_a_submission_does_not_matter(seed):
+    rng = np.random.default_rng(seed)
+    truth, signal = make_truth(n_images=12, n_units=7)
+    submission = noisy(truth, signal, 0.5)
+    rows, columns = rng.permutation(36), rng.permutation(7)
+    shuffled = submit(
+        truth,
+        submission.predictions[rows][:, columns],
+        trial_idx=truth.trial_idx[rows],
+        unit_ids=truth.unit_ids[columns],
+    )
+    first, second = (scores_json([score(one, truth, FEW)], FEW) for one in (submission, shuffled))
+    assert json.dumps(first) == json.dumps(second)
+
+
+def within_two_standard_errors(values: list[float], expected: float, bias: float = 0.0) -> bool:
+    return abs(np.mean(values) - expected) < 2 * np.std(values, ddof=1) / np.sqrt(len(values)) + bias
+
+
+@pytest.mark.parametrize("n_images", [40, 159])
+def test_random_is_zero_and_the_signal_itself_is_one(n_images):
+    random, perfect, oracle, flipped = [], [], [], []
+    two = Options(n_draws=2)
+    for seed in range(25):
+        truth, signal = make_truth(n_images=n_images, n_units=20, seed=seed)
+        shown = signal[truth.frame_image_id]
+        random.append(value(score(noisy(truth, signal, 0.0, seed + 99), truth, two)))
+        result = score(submit(truth, shown), truth, two)
+        perfect.append(value(result))
+        oracle.append(row(result)["anchors"]["oracle"]["value"])
+        flipped.append(value(score(submit(truth, -shown), truth, two)))
+    # r itself is too small by r(1 - r^2)/2n on average (Olkin and Pratt 1958), here at most 0.2/n.
+    assert within_two_standard_errors(random, 0)
+    assert within_two_standard_errors(perfect, 1, bias=0.2 / n_images)
+    assert within_two_standard_errors(oracle, 1, bias=1 / n_images)
+    np.testing.assert_allclose(flipped, np.negative(perfect), rtol=1e-6)
+
+
+def test_intervals_hold_the_truth_and_the_null_holds_zero():
+    covered = 0
+    for seed in range(40):
+        truth, signal = make_truth(n_images=80, n_units=15, seed=seed)
+        result = score(noisy(truth, signal, 0.6, seed + 99), truth, Options(n_draws=200, seed=seed))
+        low, high = row(result)["scores"]["signed_ratio"]["interval"]
+        covered += low <= 0.6 <= high
+        null = row(result)["anchors"]["null"]["interval"]
+        assert null[0] < 0 < null[1]
+    assert covered >= 33  # 38 expected
+
+
+def test_a_unit_without_ceiling_changes_no_other():
+    truth, signal = make_truth(n_units=12)
+    submission = noisy(truth, signal, 0.6)
+    ncsnr = truth.ncsnr.copy()
+    ncsnr[5] = np.nan
+    without = Truth(**{**vars(truth), "ncsnr": ncsnr})
+    result, before = score(submission, without, FEW), score(submission, truth, FEW)
+    others = np.arange(12) != 5
+    np.testing.assert_array_equal(result.units["test/r"], before.units["test/r"])
+    alone = Truth(
+        **{
+            **vars(truth),
+            "responses": truth.responses[:, others],
+            "unit_ids": truth.unit_ids[others],
+            "ncsnr": truth.ncsnr[others],
+            "response_std": truth.response_std[others],
+            "rois": {"visual": truth.rois["visual"][others]},
+        }
+    )
+    only = score(submit(alone, submission.predictions[:, others]), alone, FEW)
+    assert value(result) == pytest.approx(value(only), rel=1e-9)
+    assert row(result)["anchors"]["oracle"]["value"] == pytest.approx(
+        row(only)["anchors"]["oracle"]["value"], rel=1e-9
+    )
+    assert result.summary["tiers"]["test"]["n_units_without_ceiling"] == 1
+
+
+def test_inputs_stay_as_they_are_and_scores_repeat():
+    truth, signal = make_truth()
+    submission = noisy(truth, signal, 0.6)
+    before = [array.tobytes() for array in (truth.responses, submission.predictions, truth.ncsnr)]
+    first, second = (scores_json([score(submission, truth, FEW)], FEW) for _ in range(2))
+    assert json.dumps(first) == json.dumps(second)
+    assert before == [array.tobytes() for array in (truth.responses, submission.predictions, truth.ncsnr)]
+
+
+def test_scale_and_offset_of_predictions_do_not_matter_to_correlations():
+    truth, signal = make_truth()
+    submission = noisy(truth, signal, 0.6)
+    other = score(submit(truth, submission.predictions * 1e3 + 50), truth, FEW)
+    for metric in ("signed_ratio", "single_trial_correlation", "correlation_to_average"):
+        assert value(other, metric) == pytest.approx(value(score(submission, truth, FEW), metric), rel=1e-4)
+
+
+def test_constant_prediction_is_zero():
+    truth, _ = make_truth()
+    result = score(submit(truth, np.ones_like(truth.responses)), truth, FEW)
+    assert value(result) == pytest.approx(0, abs=1e-6)
+    assert row(result)["anchors"]["train_mean"]["value"] == 0
+
+
+def test_regions_without_units_or_ceiling_say_why():
+    truth, signal = make_truth()
+    result = score(noisy(truth, signal, 0.6), truth, FEW)
+    empty = row(result, roi="VO1")
+    assert empty["scores"]["signed_ratio"] == {
+        "value": None,
+        "interval": None,
+        "reason": "no unit lies in this region",
+    }
+    blind = Truth(**{**vars(truth), "ncsnr": np.full(30, np.nan, np.float32)})
+    unknown = row(score(noisy(blind, signal, 0.6), blind, FEW))
+    assert unknown["scores"]["signed_ratio"]["reason"] == "no unit has a known noise ceiling above 0"
+    assert unknown["scores"]["correlation_to_average"]["value"] is not None
+    assert unknown["noise_ceiling"] is None
+
+
+def test_without_repeats_there_is_no_feve_and_no_oracle():
+    truth, signal = make_truth(k=1)
+    result = row(score(noisy(truth, signal, 0.6), truth, FEW))
+    assert result["scores"]["feve"]["value"] is None
+    assert "over repeated images" in result["scores"]["feve"]["reason"]
+    assert result["anchors"]["oracle"]["value"] is None
+
+
+def test_regions_are_those_of_the_atlas_and_v1_is_both_halves():
+    truth, signal = make_truth()
+    result = score(noisy(truth, signal, 0.6), truth, FEW)
+    names = [(one["atlas"], one["roi"], one["n_units"]) for one in result.summary["tiers"]["test"]["rois"]]
+    assert names == [
+        ("all", "all", 30),
+        ("visual", "V1v", 8),
+        ("visual", "V1d", 7),
+        ("visual", "hV4", 7),
+        ("visual", "VO1", 0),
+        ("visual", "V1", 15),
+    ]
+
+
+def test_many_units_are_taken_in_blocks():
+    truth, signal = make_truth(n_images=9, n_units=700)
+    result = score(noisy(truth, signal, 0.6), truth, FEW)
+    first = np.arange(300)
+    part = Truth(
+        **{
+            **vars(truth),
+            "responses": truth.responses[:, first],
+            "unit_ids": truth.unit_ids[first],
+            "ncsnr": truth.ncsnr[first],
+            "response_std": truth.response_std[first],
+            "rois": {},
+        }
+    )
+    again = score(submit(part, noisy(truth, signal, 0.6).predictions[:, first]), part, FEW)
+    np.testing.assert_allclose(result.units["test/r"][first], again.units["test/r"], rtol=1e-6)
+
+
+def test_pooled_is_the_mean_of_subjects():
+    results = []
+    for subject in (1, 2, 5):
+        truth, signal = make_truth(seed=subject)
+        truth = Truth(**{**vars(truth), "subject": subject})
+        results.append(score(noisy(truth, signal, 0.6), truth, FEW))
+    pooled = scores_json(results, FEW)["pooled"]["test"]
+    assert pooled["n_subjects"] == 3
+    first = pooled["rois"][0]["scores"]["signed_ratio"]
+    assert first["value"] == pytest.approx(np.mean([value(one) for one in results]))
+    assert first["interval"][0] < first["value"] < first["interval"][1]
+
+
+def test_noise_ceiling_at_zero_and_nan():
+    np.testing.assert_array_equal(noise_ceiling(np.array([0.0, np.nan]), 1 / 3), [0, np.nan])
+
+
+# -- what is wrong with a submission --------------------------------------------------------------
+
+
+def problems(submission: Submission, truth: Truth) -> list[str]:
+    return [str(issue) for issue in check(submission, truth)]
+
+
+def test_good_submission_has_no_issue():
+    truth, signal = make_truth()
+    assert problems(noisy(truth, signal, 0.5), truth) == []
+
+
+def test_everything_wrong_is_listed_at_once():
+    truth, signal = make_truth(n_images=4, n_units=5)
+    predictions = signal[truth.frame_image_id].copy()
+    predictions[2, 3] = np.nan
+    predictions[7, 1] = np.inf
+    trial_idx = truth.trial_idx.copy()
+    missing, trial_idx[0] = trial_idx[0], trial_idx[1]
+    unit_ids = truth.unit_ids.copy()
+    gone, unit_ids[4] = unit_ids[4], 5000
+    bad = submit(truth, predictions, trial_idx=trial_idx, unit_ids=unit_ids)
+    assert problems(bad, truth) == [
+        f"error: trial_idx: 1 of 12 duplicated: {trial_idx[1]}. Give each once.",
+        f"error: trial_idx: 1 of 12 missing: {missing}. Predict all of the tier.",
+        f"error: unit_ids: 1 of 5 missing: {gone}. Predict all of the tier.",
+        "error: unit_ids: 1 of 5 unknown: 5000. Remove them, or give the truth of the package they are of.",
+        f"error: predictions: 2 are NaN or infinite, first that of trial {trial_idx[2]}, "
+        f"unit {unit_ids[3]}. Give a finite number for every trial and unit.",
+    ]
+    with pytest.raises(SubmissionError) as caught:
+        score(bad, truth, FEW)
+    assert str(caught.value).startswith(
+        "submission for 'tiny-subj02': cannot be scored:\n    error: trial_idx:"
+    )
+    assert str(caught.value).count("    error: ") == 5
+
+
+def test_extra_trials_are_unknown():
+    truth, signal = make_truth(n_images=4, n_units=5)
+    more = np.append(truth.trial_idx, "f" * 32)
+    bad = submit(truth, signal[np.append(truth.frame_image_id, 0)], trial_idx=more)
+    assert problems(bad, truth) == [
+        f"error: trial_idx: 1 of 12 unknown: {'f' * 32}. "
+        "Remove them, or give the truth of the package they are of."
+    ]
+
+
+def test_wrong_package_shape_and_ids():
+    truth, signal = make_truth(n_images=4, n_units=5)
+    predictions = signal[truth.frame_image_id]
+    other = Submission(truth.trial_idx, truth.unit_ids, predictions, {"package": "tiny-subj01"})
+    assert problems(other, truth) == [
+        "error: card: package is 'tiny-subj01', the truth is that of 'tiny-subj02'. "
+        "Give the truth of the package that was predicted."
+    ]
+    assert problems(submit(truth, predictions[:, :3]), truth) == [
+        "error: predictions: have shape (12, 3), trial_idx and unit_ids (12, 5). "
+        "Give one row a trial and one column a unit."
+    ]
+    assert problems(submit(truth, predictions, trial_idx=np.arange(12)), truth) == [
+        "error: trial_idx: is int64, the truth's <U32. Take ids from the package."
+    ]
+
+
+def test_another_export_of_the_package_is_a_warning():
+    truth, signal = make_truth()
+    submission = noisy(truth, signal, 0.5)
+    submission.card["manifest_sha256"] = "b" * 64
+    assert problems(submission, truth) == [
+        f"warning: card: was made on another export of 'tiny-subj02': its manifest has digest {'b' * 12}..., "
+        f"the truth's {'a' * 12}.... Export both with the same recipe and version."
+    ]
+    assert value(score(submission, truth, FEW)) is not None
+
+
+def test_a_tier_that_is_not_predicted_is_not_scored():
+    truth, signal = make_truth(tiers=("test", "final_test"))
+    rows = truth.tier == "test"
+    part = submit(truth, signal[truth.frame_image_id][rows], trial_idx=truth.trial_idx[rows])
+    assert list(score(part, truth, FEW).summary["tiers"]) == ["test"]
+    with pytest.raises(SubmissionError, match=r"trial_idx: 90 of 90 missing"):
+        score(part, truth, FEW, tiers=["final_test"])
+
+
+def test_submission_travels(tmp_path):
+    truth, signal = make_truth()
+    submission = noisy(truth, signal, 0.5)
+    submission.write(tmp_path / "a.npz")
+    submission.write(tmp_path / "b.npz")
+    assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
+    again = Submission.read(tmp_path / "a.npz")
+    np.testing.assert_array_equal(again.predictions, submission.predictions)
+    np.testing.assert_array_equal(again.trial_idx, submission.trial_idx)
+    assert again.card == submission.card
+
+
+def test_not_a_submission(tmp_path):
+    (tmp_path / "a.npz").write_bytes(b"PK")
+    with pytest.raises(SubmissionError) as caught:
+        Submission.read(tmp_path / "a.npz")
+    assert str(caught.value).startswith(f"{tmp_path}/a.npz: not a submission (")
+    assert str(caught.value).endswith(
+        "  Expected: an .npz with trial_idx, unit_ids, predictions and card.\n"
+        "  What to do: write it with 'nsd-bench submit' or nsd_bench.submission.Submission."
+    )
+
+
+# -- the command ----------------------------------------------------------------------------------
+
+
+def test_score_command(tmp_path):
+    truth, signal = make_truth()
+    truth.write(tmp_path / "tiny-subj02.truth.npz")
+    noisy(truth, signal, 0.6).write(tmp_path / "tiny-subj02.submission.npz")
+    arguments = [
+        "score",
+        str(tmp_path),
+        str(tmp_path),
+        "--out",
+        str(tmp_path / "scores.json"),
+        "--draws",
+        "50",
+    ]
+    result = CliRunner().invoke(cli, arguments)
+    assert result.exit_code == 0, result.output
+    lines = result.output.splitlines()
+    assert lines[0] == "tiny-subj02, test: 180 trials of 60 images, 30 units"
+    assert max(len(line) for line in lines[:-1]) <= 100
+    scores = json.loads((tmp_path / "scores.json").read_text())
+    assert scores["format"] == "nsd_bench.scores/1"
+    assert scores["metrics"].keys() == METRICS.keys()
+    assert scores["headline"] == "signed_ratio"
+    assert np.load(tmp_path / "scores.units.npz")["subj02/test/r"].shape == (30,)
+    before = (tmp_path / "scores.json").read_bytes()
+    again = CliRunner().invoke(cli, arguments)
+    assert "exists already; nothing was written" in str(again.exception)
+    assert CliRunner().invoke(cli, [*arguments, "--force"]).exit_code == 0
+    assert (tmp_path / "scores.json").read_bytes() == before
+
+
+def test_wrong_submission_writes_nothing(tmp_path):
+    truth, signal = make_truth()
+    truth.write(tmp_path / "tiny-subj02.truth.npz")
+    noisy(truth, signal * np.nan, 0.6).write(tmp_path / "tiny-subj02.submission.npz")
+    out = tmp_path / "out" / "scores.json"
+    result = CliRunner().invoke(cli, ["score", str(tmp_path), str(tmp_path), "--out", str(out)])
+    assert isinstance(result.exception, SubmissionError)
+    assert not out.parent.exists()
+
+
+def test_folders_without_what_is_needed(tmp_path):
+    truth, signal = make_truth()
+    (tmp_path / "empty").mkdir()
+    out = str(tmp_path / "scores.json")
+    truth.write(tmp_path / "t" / "other.truth.npz")
+    none = CliRunner().invoke(cli, ["score", str(tmp_path / "empty"), str(tmp_path / "t"), "--out", out])
+    assert "there is no submission in this folder" in str(none.exception)
+    noisy(truth, signal, 0.6).write(tmp_path / "s" / "x.submission.npz")
+    other = CliRunner().invoke(cli, ["score", str(tmp_path / "s"), str(tmp_path / "t"), "--out", out])
+    assert "is for package 'tiny-subj02', whose truth is not in" in str(other.exception)
