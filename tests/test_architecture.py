@@ -1,0 +1,125 @@
+"""The house keeps its shape: light import, lazy commands, one way in, and what the README says is true."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+import nsd_bench
+from nsd_bench.cli import COMMANDS, cli
+
+ROOT = Path(__file__).parents[1]
+HEAVY = ("torch", "nibabel", "h5py", "matplotlib", "pandas", "sklearn", "skimage", "exporters", "tiers")
+
+
+def modules_after(code: str) -> set[str]:
+    script = f"import sys\n{code}\nprint(*(name for name in {HEAVY!r} if name in sys.modules))"
+    return set(subprocess.check_output([sys.executable, "-c", script], text=True).split())
+
+
+def test_import_is_light():
+    assert modules_after("import nsd_bench") == set()
+
+
+def test_scoring_needs_neither_torch_nor_nsds_files():
+    loaded = modules_after("import nsd_bench.scoring, nsd_bench.package, nsd_bench.validate, nsd_bench.truth")
+    assert not loaded & {"torch", "nibabel", "h5py", "exporters", "tiers", "matplotlib"}
+
+
+def test_opening_a_package_needs_no_torch():
+    assert not modules_after("import nsd_bench; nsd_bench.open") & {"torch", "nibabel", "exporters"}
+
+
+def test_nothing_else_is_public():
+    assert nsd_bench.__all__ == ["open"]
+    with pytest.raises(AttributeError, match="module 'nsd_bench' has no attribute 'opne'"):
+        nsd_bench.opne  # noqa: B018
+
+
+def test_help_lists_every_command_and_stays_light():
+    result = CliRunner().invoke(cli, ["--help"])
+    assert all(f"  {name} " in result.output for name in COMMANDS)
+    assert modules_after("from nsd_bench.cli import cli\nfrom nsd_bench.cli.train import command") == set()
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_explains_itself(name):
+    result = CliRunner().invoke(cli, [name, "--help"])
+    assert result.exit_code == 0
+    assert result.output.startswith(f"Usage: cli {name} ")
+
+
+def test_one_file_a_command():
+    files = {path.stem for path in (ROOT / "nsd_bench/cli").glob("*.py")}
+    assert files - {"__init__", "options"} == COMMANDS.keys()
+
+
+def test_unknown_command_lists_the_known():
+    result = CliRunner().invoke(cli, ["scroe"])
+    assert result.exit_code == 2
+    assert f"Known: {', '.join(COMMANDS)}." in result.output
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", "from nsd_bench.cli import main; main()", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_errors_are_shown_without_a_traceback():
+    result = run("validate", "nowhere")
+    assert result.returncode == 1
+    assert result.stderr == (
+        "Error: PackageError: nowhere: there is no such file or folder.\n"
+        "  Expected: a package: a folder with data/ and meta/, or its zip.\n"
+        "  What to do: check the path, or make one with 'nsd-bench export'.\n"
+    )
+
+
+def test_wrong_command_lines_exit_with_2():
+    assert run("export").returncode == 2
+    wrong = run("simulate", "x", "--subjects", "one")
+    assert wrong.returncode == 2
+    assert "'one' is neither a list like 1,2,5 nor a range like 1-8" in wrong.stderr
+
+
+def test_readmes_commands_exist():
+    text = (ROOT / "README.md").read_text()
+    used = set(re.findall(r"nsd-bench ([a-z]+)", text))
+    assert used <= COMMANDS.keys()
+    for line in re.findall(r"^nsd-bench .*$", text, flags=re.MULTILINE):
+        name = line.split()[1]
+        options = re.findall(r"--[a-z-]+", line.split("#")[0])
+        explained = CliRunner().invoke(cli, [name, "--help"]).output
+        assert all(option in explained for option in options), line
+
+
+def test_readmes_folders_exist():
+    for folder in re.findall(r"^\| `([^`*]+/)` \|", (ROOT / "README.md").read_text(), flags=re.MULTILINE):
+        assert (ROOT / folder).is_dir(), folder
+
+
+def test_modules_stay_readable():
+    for room in ("nsd_bench", "exporters", "tiers"):
+        for path in (ROOT / room).rglob("*.py"):
+            assert len(path.read_text().splitlines()) <= 400, path
+
+
+def test_another_projects_exporters_is_named(monkeypatch):
+    import exporters
+    from nsd_bench.cli.options import check_exporters
+    from nsd_bench.errors import NsdBenchError
+
+    check_exporters()
+    monkeypatch.setattr(exporters, "PROJECT", "another")
+    with pytest.raises(NsdBenchError, match="the package 'exporters' is another project's"):
+        check_exporters()
+
+
+def test_rooms_are_installed():
+    assert all(find_spec(room) for room in ("nsd_bench", "exporters", "tiers"))
