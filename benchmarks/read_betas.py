@@ -64,7 +64,7 @@ def make_session(folder: Path) -> None:
 
 
 def ours(suffix: str) -> Callable[[Path, np.ndarray], np.ndarray]:
-    return lambda path, units: read_betas(path, suffix, units, GRID)[0]
+    return lambda path, units: read_betas([path], units, GRID).values
 
 
 def get_fdata(path: Path, units: np.ndarray) -> np.ndarray:
@@ -77,7 +77,7 @@ def slice_by_slice(path: Path, units: np.ndarray) -> np.ndarray:
 
 
 def decompress_only(path: Path, units: np.ndarray) -> np.ndarray:
-    buffer = bytearray(2 * GRID.n_voxels)
+    buffer = bytearray(2 * GRID.n_units)
     with igzip.open(path, "rb") as file:
         while file.readinto(buffer):
             pass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from nsd_bench.storage import sha256_file
@@ -21,15 +22,14 @@ class Digests:
         self._found: dict[str, dict[str, str]] = {}
 
     def add_file(self, path: Path) -> None:
-        """Digest a whole file."""
-        self._add(path, "file", sha256_file(path))
+        """Digest a whole file; one outside NSD's root, such as a mask, goes by its name."""
+        name = path.relative_to(self._root).as_posix() if path.is_relative_to(self._root) else path.name
+        self._found[name] = {"of": "file", "sha256": sha256_file(path)}
 
-    def add_values(self, path: Path, sha256: str) -> None:
-        """Note the digest of what was read from a file."""
-        self._add(path, "values read", sha256)
-
-    def _add(self, path: Path, of: str, sha256: str) -> None:
-        self._found[path.relative_to(self._root).as_posix()] = {"of": of, "sha256": sha256}
+    def add_values(self, paths: Sequence[Path], sha256: str) -> None:
+        """Note the digest of what was read from a file, or from one per hemisphere."""
+        name = " + ".join(path.relative_to(self._root).as_posix() for path in paths)
+        self._found[name] = {"of": "values read", "sha256": sha256}
 
     def listed(self) -> dict[str, dict[str, str]]:
         """Return path to digest, sorted."""

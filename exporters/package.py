@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,23 +15,27 @@ import pandas as pd
 from tqdm import tqdm
 
 from exporters import withholding
-from exporters.manifest import package_manifest
+from exporters.manifest import package_manifest, source_digest
 from exporters.nsd.layout import Layout
 from exporters.nsd.stimuli import iterate_images, resize
 from exporters.recipe import Recipe
-from exporters.responses import read_responses
+from exporters.responses import Responses, read_responses
 from exporters.sources import Source, examine
 from exporters.units import write_units
+from exporters.work import check_room, resumable, work_folder
 from nsd_bench import spec
+from nsd_bench.package import Package
 from nsd_bench.statistics import column_statistics, pixel_statistics
-from nsd_bench.storage import refuse_existing
+from nsd_bench.storage import finish_outputs, refuse_existing
 from nsd_bench.truth import Truth
-from nsd_bench.writer import PackageWriter, new_package
+from nsd_bench.writer import PackageWriter, new_package, output_names
 from tiers import NOT_EXPORTED, TierFile, load_tier_file
 
 __all__ = ["Exported", "export_packages"]
 
 _TERMS = Path(__file__).with_name("TERMS.md")
+_STAGING = "staging"
+_FILE_BYTES, _ENTRY_BYTES = 4096, 400  # what a small file takes on disk, and an entry in a zip
 
 
 @dataclass(frozen=True)
@@ -63,9 +68,13 @@ def export_packages(
     *,
     forms: tuple[str, ...] = ("folder", "zip"),
     key: bytes | None = None,
+    workers: int | None = None,
     progress: bool = True,
 ) -> Iterator[Exported]:
     """Make the packages of a recipe, one after another.
+
+    An export that was interrupted, even killed, goes on from the last whole session when it is started
+    again, and ends with the same bytes.
 
     Everything that can be checked without reading betas is checked for all subjects first.
 
@@ -82,6 +91,8 @@ def export_packages(
     key
         For the ids of trials in packages that withhold. None derives it from the withheld responses, so
         that everybody who runs the recipe gets the same bytes.
+    workers
+        Processes that read sessions; None decides by what there is to read. The bytes do not depend on it.
     progress
         Whether to draw progress bars.
 
@@ -100,36 +111,84 @@ def export_packages(
         If a package is there already, or the disk is full.
     """
     layout, tier_file = Layout(nsd_root), load_tier_file(recipe.tiers)
+    sources = []
     for subject in recipe.subjects:
         name = recipe.package_name(subject)
-        for output in (name, f"{name}.zip", name + spec.TRUTH_SUFFIX):
+        outputs = output_names(name, ("folder", "zip"))
+        work = work_folder(out, name)
+        if finish_outputs(out, outputs, work / _STAGING):
+            shutil.rmtree(work)
+            yield _exported(out, name, forms)
+            continue
+        for output in outputs:
             refuse_existing(out / output)
-    sources = [examine(recipe, layout, subject, tier_file) for subject in recipe.subjects]
+        sources.append(examine(recipe, layout, subject, tier_file))
     for source in sources:
         name = recipe.package_name(source.subject)
-        with new_package(out, name, forms) as writer:
-            made = _Package(recipe, source, writer, key, progress)
+        work = work_folder(out, name)
+        check_room(out, *_need(recipe, source))
+        with (
+            resumable(work, _identity(recipe, tier_file, source)),
+            new_package(out, name, forms, work / _STAGING) as writer,
+        ):
+            responses = read_responses(recipe, source, work, name, workers=workers, progress=progress)
+            made = _Package(recipe, source, responses, writer, key, progress)
             made.write_all(layout.stimuli, tier_file)
-        path = out / (name if "folder" in forms else f"{name}.zip")
-        truth = out / (name + spec.TRUTH_SUFFIX)
-        yield Exported(
-            path,
-            truth if truth.is_file() else None,
-            made.n_trials,
-            len(made.responses.units),
-            len(made.dropped),
-        )
+        yield _exported(out, name, forms)
+
+
+def _exported(out: Path, name: str, forms: tuple[str, ...]) -> Exported:
+    path = out / (name if "folder" in forms else f"{name}.zip")
+    truth = out / (name + spec.TRUTH_SUFFIX)
+    manifest = Package(path).manifest
+    return Exported(
+        path=path,
+        truth=truth if truth.is_file() else None,
+        n_trials=manifest["n_trials"],
+        n_units=manifest["n_units"],
+        n_units_dropped=len(manifest["units_dropped"]["unit_ids"]),
+    )
+
+
+def _identity(recipe: Recipe, tier_file: TierFile, source: Source) -> str:
+    """Digest everything that decides which betas are read: what was read for another export is of no use."""
+    files = [
+        (str(path), path.stat().st_size, path.stat().st_mtime_ns)
+        for paths in source.betas.values()
+        for path in paths
+    ]
+    parts = (recipe.model_dump_json(), tier_file.text, source_digest(), source.digests.listed(), files)
+    return hashlib.sha256(repr(parts).encode()).hexdigest()
+
+
+def _need(recipe: Recipe, source: Source) -> tuple[int, int]:
+    """Return how many bytes and files an export takes at most, its scratch files among them."""
+    n_trials, n_images = len(source.trials), source.trials["nsd_id"].nunique()
+    channels = 3 if recipe.images.colour == "rgb" else 1
+    response = 4 * len(source.units)
+    pixels = channels * recipe.images.height * recipe.images.width
+    per_trial = (response + _FILE_BYTES) + _FILE_BYTES
+    package = n_trials * per_trial + n_images * (pixels + _FILE_BYTES)
+    zipped = n_trials * (response + pixels + 3 * _ENTRY_BYTES)
+    scratch = n_trials * 2 * response
+    return package + zipped + scratch, 2 * n_trials + n_images + 200
 
 
 class _Package:
     """One package in the making; row i of `trials` belongs to the files numbered i."""
 
     def __init__(
-        self, recipe: Recipe, source: Source, writer: PackageWriter, key: bytes | None, progress: bool
+        self,
+        recipe: Recipe,
+        source: Source,
+        responses: Responses,
+        writer: PackageWriter,
+        key: bytes | None,
+        progress: bool,
     ) -> None:
-        self.recipe, self.source, self.writer, self.progress = recipe, source, writer, progress
+        self.recipe, self.source, self.responses = recipe, source, responses
+        self.writer, self.progress = writer, progress
         self.name = recipe.package_name(source.subject)
-        self.responses = read_responses(recipe, source, writer.folder.parent, self.name, progress)
         self.dropped = np.setdiff1d(source.units.ids, self.responses.units.ids)
         self.trials = self._number_trials(key)
         counts = self.trials["tier"].value_counts()
@@ -228,7 +287,7 @@ class _Package:
             for name in repeats:
                 self.writer.add_link(name, first)
             histogram += np.bincount(image.ravel(), minlength=256) * int(train[rows].sum())
-        self.source.digests.add_values(stimuli, pixels_read.hexdigest())
+        self.source.digests.add_values([stimuli], pixels_read.hexdigest())
         self._write_statistics("images", pixel_statistics(histogram))
 
     def _write_statistics(self, key: str, statistics: dict[str, npt.NDArray[np.float32]]) -> None:

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from exporters.nsd.behaviour import BEHAVIOUR_COLUMNS
+from exporters.nsd.betas import FORMATS
 from exporters.nsd.layout import SESSIONS
 from nsd_bench.errors import RecipeError, choices
 
@@ -23,6 +24,7 @@ __all__ = [
 ]
 
 _FOLDER = Path(__file__).parent / "recipes"
+_FITTED = ["betas_fithrf", "betas_fithrf_GLMdenoise_RR"]
 _PIXELS = Annotated[int, Field(ge=8, le=425)]
 
 
@@ -38,7 +40,8 @@ class ResponseRecipe(_Section):
     space, version
         NSD's folders of betas.
     format
-        Which of NSD's two files of a session to read; both hold the same numbers.
+        Which of NSD's files of a session to read, where it has two; both hold the same numbers. By default
+        the one that is faster to read.
     scale
         "percent": percent signal change. "session_zscore": every unit's betas of a session minus
         their mean over that session's training trials, divided by their standard deviation.
@@ -46,13 +49,18 @@ class ResponseRecipe(_Section):
         What to do with units that have no data in one of the sessions: "drop" them, or "error".
     """
 
-    space: Literal["func1pt8mm", "func1mm"] = "func1pt8mm"
+    space: Literal["func1pt8mm", "func1mm", "MNI", "fsaverage", "nativesurface"] = "func1pt8mm"
     version: Literal["betas_assumehrf", "betas_fithrf", "betas_fithrf_GLMdenoise_RR"] = (
         "betas_fithrf_GLMdenoise_RR"
     )
-    format: Literal["nii.gz", "hdf5"] = "hdf5"
+    format: Literal["nii.gz", "hdf5", "mgh"] | None = None
     scale: Literal["percent", "session_zscore"] = "percent"
     missing_units: Literal["drop", "error"] = "drop"
+
+    @property
+    def suffix(self) -> str:
+        """Suffix of the files to read."""
+        return self.format or FORMATS[self.space][0]
 
 
 class UnitRecipe(_Section):
@@ -62,17 +70,25 @@ class UnitRecipe(_Section):
     ----------
     atlas, rois
         Voxels of these regions of this atlas; all labelled voxels where `rois` is empty.
+    mask
+        One's own choice instead of an atlas: a volume on the grid, or a .npy with a value for each unit;
+        units where it is above 0 are taken.
     hemispheres
         Which hemispheres to take.
+    ncsnr_min
+        Least noise-ceiling signal-to-noise ratio, estimated on training trials alone. (NSD's own ncsnr
+        cannot serve: its authors fitted it on all sessions, test images among them.)
     labels
         Atlases whose labels every unit carries, so that scores can be given by ROI.
     area
-        The one of `labels` that fills Sensorium's `area` column.
+        The one of `labels` that fills Sensorium's `area` column; "" for none.
     """
 
     atlas: str = "nsdgeneral"
     rois: tuple[str, ...] = ()
+    mask: str | None = None
     hemispheres: tuple[Literal["lh", "rh"], ...] = Field(default=("lh", "rh"), min_length=1)
+    ncsnr_min: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     labels: tuple[str, ...] = ("prf-visualrois", "floc-faces", "floc-bodies", "floc-places", "streams")
     area: str = "prf-visualrois"
 
@@ -243,13 +259,30 @@ def _check_values(recipe: Recipe, path: Path) -> None:
                 expected=choices(column, BEHAVIOUR_COLUMNS),
                 fix="correct the name",
             )
-    if recipe.units.area not in recipe.units.labels:
+    _check_space(recipe.responses, path)
+    if recipe.units.area and recipe.units.area not in recipe.units.labels:
         raise RecipeError(
             f"units.area is {recipe.units.area!r}",
             place=str(path),
             expected=choices(recipe.units.area, recipe.units.labels),
             fix="name one of 'labels', or add it to them",
         )
+
+
+def _check_space(wanted: ResponseRecipe, path: Path) -> None:
+    """NSD does not have every version in every space, nor every format."""
+    versions = {"MNI": ["betas_fithrf"], "func1pt8mm": ["betas_assumehrf", *_FITTED]}
+    for key, value, possible in (
+        ("version", wanted.version, versions.get(wanted.space, _FITTED)),
+        ("format", wanted.suffix, FORMATS[wanted.space]),
+    ):
+        if value not in possible:
+            raise RecipeError(
+                f"responses.{key} is {value!r}",
+                place=str(path),
+                expected=f"{choices(value, possible)}, which NSD has in space {wanted.space!r}",
+                fix=f"correct '{key}' or 'space'",
+            )
 
 
 def _check_sessions(recipe: Recipe, subject: int, path: Path) -> None:

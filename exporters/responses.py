@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import multiprocessing
+import os
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,14 +13,20 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
-from exporters.nsd.betas import UNITS_PER_PERCENT, read_betas
+from exporters.nsd.betas import SessionBetas, read_betas
+from exporters.nsd.surfaces import Surface
+from exporters.nsd.volumes import Grid
 from exporters.recipe import Recipe
+from exporters.reliability import ncsnr_on
 from exporters.sources import Source
 from exporters.units import Units
 from nsd_bench.errors import RecipeError, SourceError
-from nsd_bench.storage import scratch_array
+from nsd_bench.storage import new_file, scratch_array
 
 __all__ = ["Normalization", "Responses", "read_responses"]
+
+_WORTH_A_PROCESS = 1 << 28
+_FIX = "set scale = 'percent', leave the session out, or choose other tiers"
 
 
 @dataclass(frozen=True)
@@ -29,7 +38,7 @@ class Responses:
     values : float32 array of shape (n_trials, n_units)
         Mapped from a scratch file.
     units
-        Those that have data in every session.
+        Those that have data in every session, and are reliable enough for the recipe.
     normalization
         None where responses are percent signal change.
     """
@@ -56,89 +65,157 @@ class Normalization:
     std: npt.NDArray[np.float64]
 
 
-def read_responses(recipe: Recipe, source: Source, scratch: Path, name: str, progress: bool) -> Responses:
+def read_responses(
+    recipe: Recipe, source: Source, work: Path, name: str, *, workers: int | None, progress: bool
+) -> Responses:
     """Read the betas of all sessions, drop units without data, and scale the rest.
 
     Parameters
     ----------
-    scratch
-        Folder for two temporary files of the size of all betas and of all responses.
+    work
+        Folder that keeps every session's betas, once read, until the export has ended.
     name
         Of the package, for the progress bar and errors.
+    workers
+        Processes that read sessions; None takes as many as there are cores if that is worth it. The result
+        does not depend on it.
 
     Raises
     ------
     SourceError
         If a file is damaged, or has no data where the recipe wants some.
     RecipeError
-        If the z-score cannot be fitted.
+        If the z-score cannot be fitted, or no unit is left.
     """
+    files = {session: work / f"session{session:02}.npy" for session in source.betas}
     n_trials = len(source.trials)
-    betas = scratch_array(scratch / "betas", (n_trials, len(source.units)), np.int16)
-    number_of = source.trials["session"].to_numpy()
-    sessions = {session: np.flatnonzero(number_of == session) for session in source.betas}
-    missing = np.zeros(len(source.units), dtype=bool)
     with tqdm(desc=f"{name}: betas", total=n_trials, unit=" trials", disable=not progress) as bar:
-        for number, (session, path) in enumerate(source.betas.items(), start=1):
-            bar.set_postfix_str(f"session {number} of {len(source.betas)}")
-            values, digest = read_betas(path, recipe.responses.format, source.units.ids, source.grid)
-            source.digests.add_values(path, digest)
-            missing |= _missing_units(
-                values, f"session {session}, {path}", source.units, recipe.responses.missing_units
-            )
-            betas[sessions[session]] = values
-            bar.update(len(values))
-    units = source.units.take(~missing)
+        for number, session in enumerate(_read_sessions(source, files, workers), start=1):
+            bar.set_postfix_str(f"session {number} of {len(files)}")
+            bar.update(int((source.trials["session"] == session).sum()))
+    sessions = {
+        session: SessionBetas(np.load(path, mmap_mode="r"), source.per_percent)
+        for session, path in files.items()
+    }
+    keep = np.ones(len(source.units), dtype=bool)
+    for session, betas in sessions.items():
+        paths = source.betas[session]
+        source.digests.add_values(paths, betas.sha256)
+        place = f"session {session}, {paths[0]}"
+        keep &= ~_missing(betas, place, source.units, recipe.responses.missing_units)
+    train = (source.trials["tier"] == "train").to_numpy()
+    rows = {session: np.flatnonzero(source.trials["session"] == session) for session in sessions}
+    if recipe.units.ncsnr_min > 0:
+        keep[keep] = _reliable(recipe, source, sessions, rows, train, keep, name)
     normalization = None
     if recipe.responses.scale == "session_zscore":
-        train = (source.trials["tier"] == "train").to_numpy()
-        normalization = _fit_normalization(betas, ~missing, sessions, train, name)
-    responses = scratch_array(scratch / "responses", (n_trials, len(units)), np.float32)
-    for row, rows in enumerate(sessions.values()):
-        responses[rows] = _scaled(betas[rows][:, ~missing], normalization, row)
-    return Responses(responses, units, normalization)
+        normalization = _fit_normalization(sessions, keep, rows, train, name)
+    values = scratch_array(work / "responses", (n_trials, int(keep.sum())), np.float32)
+    for row, (session, betas) in enumerate(sessions.items()):
+        values[rows[session]] = _scaled(_percent(betas, keep), normalization, row)
+    return Responses(values, source.units.take(keep), normalization)
 
 
-def _missing_units(
-    betas: npt.NDArray[np.int16], place: str, units: Units, policy: str
-) -> npt.NDArray[np.bool_]:
-    """Find units without data in a session: NSD stores 0 in all of its trials."""
-    zero: npt.NDArray[np.bool_] = ~np.any(betas, axis=0)
-    if zero.all():
+def _read_sessions(source: Source, files: Mapping[int, Path], workers: int | None) -> Iterator[int]:
+    """Read the sessions that are not there yet; yield each session that is there."""
+    todo = [session for session, file in files.items() if not file.is_file()]
+    yield from (session for session in files if session not in todo)
+    if workers is None:
+        n_bytes = sum(path.stat().st_size for session in todo for path in source.betas[session])
+        workers = (os.cpu_count() or 1) if n_bytes > _WORTH_A_PROCESS else 1
+    jobs = {
+        session: (source.betas[session], source.units.ids, source.geometry, files[session])
+        for session in todo
+    }
+    if min(workers, len(todo)) <= 1:
+        for session, job in jobs.items():
+            _read_session(*job)
+            yield session
+        return
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(min(workers, len(todo)), mp_context=context) as pool:
+        running = {pool.submit(_read_session, *job): session for session, job in jobs.items()}
+        try:
+            for done in as_completed(running):
+                done.result()
+                yield running[done]
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _read_session(
+    paths: tuple[Path, ...], units: npt.NDArray[np.int64], geometry: Grid | Surface, out: Path
+) -> None:
+    values = read_betas(paths, units, geometry).values
+    with new_file(out) as file:  # a session that was killed half way is read again
+        np.save(file, values)
+
+
+def _missing(betas: SessionBetas, place: str, units: Units, policy: str) -> npt.NDArray[np.bool_]:
+    missing = betas.missing
+    if missing.all():
         raise SourceError(
-            f"all betas of all {len(units)} units are 0",
+            f"none of {len(units)} units has data",
             place=place,
             expected="data in this session",
             fix="fetch the file again, or leave the session out of the recipe's 'sessions'",
         )
-    if zero.any() and policy == "error":
+    if missing.any() and policy == "error":
         raise SourceError(
-            f"{zero.sum()} units have no data (all betas are 0), unit {units.ids[zero][0]} first",
+            f"{missing.sum()} units have no data, unit {units.ids[missing][0]} first",
             place=place,
             expected="data for every unit, as the recipe's missing_units = 'error' asks",
             fix="set missing_units = 'drop', or leave the session out",
         )
-    return zero
+    return missing
+
+
+def _reliable(
+    recipe: Recipe,
+    source: Source,
+    sessions: Mapping[int, SessionBetas],
+    rows: Mapping[int, npt.NDArray[np.int64]],
+    train: npt.NDArray[np.bool_],
+    keep: npt.NDArray[np.bool_],
+    name: str,
+) -> npt.NDArray[np.bool_]:
+    """Say which of the units that are kept so far reach the recipe's ncsnr, on training trials."""
+    nsd_id = source.trials["nsd_id"].to_numpy()
+    trained = [train[rows[session]] for session in sessions]
+    shown = np.concatenate([nsd_id[rows[s]][t] for s, t in zip(sessions, trained, strict=True)])
+    values = [betas.values[t][:, keep] for betas, t in zip(sessions.values(), trained, strict=True)]
+    reliable: npt.NDArray[np.bool_] = ncsnr_on(values, shown) >= recipe.units.ncsnr_min
+    if not reliable.any():
+        raise RecipeError(
+            f"none of {keep.sum()} units reaches ncsnr {recipe.units.ncsnr_min} on training trials",
+            place=name,
+            expected="at least one unit",
+            fix="lower 'ncsnr_min' in the recipe's [units]",
+        )
+    return reliable
+
+
+def _percent(betas: SessionBetas, keep: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
+    return np.asarray(betas.values[:, keep] / np.float64(betas.per_percent))
 
 
 def _fit_normalization(
-    betas: npt.NDArray[np.int16],
+    sessions: Mapping[int, SessionBetas],
     keep: npt.NDArray[np.bool_],
-    sessions: Mapping[int, npt.NDArray[np.int64]],
+    rows: Mapping[int, npt.NDArray[np.int64]],
     train: npt.NDArray[np.bool_],
     name: str,
 ) -> Normalization:
     mean, std = (np.empty((len(sessions), int(keep.sum()))) for _ in range(2))
-    for row, (session, rows) in enumerate(sessions.items()):
-        percent = betas[rows[train[rows]]][:, keep] / UNITS_PER_PERCENT
+    for row, (session, betas) in enumerate(sessions.items()):
+        percent = _percent(betas, keep)[train[rows[session]]]
         place = f"{name}, session {session}"
-        fix = "set scale = 'percent', leave the session out, or choose other tiers"
         if len(percent) < 2:
             raise RecipeError(
                 f"{len(percent)} training trials",
                 place=place,
                 expected="at least 2 in every session, to fit the z-score on",
-                fix=fix,
+                fix=_FIX,
             )
         mean[row], std[row] = percent.mean(axis=0), percent.std(axis=0, ddof=1)
         if not std[row].all():
@@ -146,16 +223,15 @@ def _fit_normalization(
                 f"{(std[row] == 0).sum()} units do not vary over the training trials",
                 place=place,
                 expected="betas that vary, to fit the z-score on",
-                fix=fix,
+                fix=_FIX,
             )
     return Normalization(np.array(list(sessions), dtype=np.int64), mean, std)
 
 
 def _scaled(
-    betas: npt.NDArray[np.int16], normalization: Normalization | None, row: int
+    percent: npt.NDArray[np.float64], normalization: Normalization | None, row: int
 ) -> npt.NDArray[np.float32]:
-    """Turn integers into percent signal change, or into z-scores by one row of a normalization."""
-    percent = betas / np.float64(UNITS_PER_PERCENT)
+    """Leave percent signal change, or turn it into z-scores by one row of a normalization."""
     if normalization is not None:
         percent = (percent - normalization.mean[row]) / normalization.std[row]
     return percent.astype(np.float32)

@@ -11,11 +11,13 @@ import pandas as pd
 
 from exporters.digests import Digests
 from exporters.nsd.behaviour import check_against_design, read_responses_table
+from exporters.nsd.betas import per_percent
 from exporters.nsd.design import image_table, read_design, read_stimulus_table, trial_table
 from exporters.nsd.layout import TRIALS_PER_SESSION, Layout, require_files
-from exporters.nsd.volumes import Grid, read_grid
+from exporters.nsd.surfaces import Surface
+from exporters.nsd.volumes import Grid
 from exporters.recipe import Recipe
-from exporters.units import Units, select_units
+from exporters.units import Units, read_geometry, select_units, unit_files
 from nsd_bench.errors import SourceError
 from tiers import TierFile, assign_tiers
 
@@ -31,24 +33,27 @@ class Source:
     subject
         1 to 8.
     betas
-        Session to its file, ascending.
-    grid, units
-        Voxels of the recipe.
+        Session to its files, ascending.
+    geometry, units
+        What the recipe's units lie on, and which of them it wants.
     trials
         All trials of the sessions, in the order in which they were shown: `trial`, `session`, `run`,
         `nsd_id`, `repeat`, `coco_id`, `tier`.
     behaviour : float32 array of shape (n_trials, n_behavior)
         Row i belongs to row i of `trials`.
+    per_percent
+        What betas on disk are divided by to give percent signal change.
     digests
         Of the files read so far; the export adds those of betas and images.
     """
 
     subject: int
-    betas: dict[int, Path]
-    grid: Grid
+    betas: dict[int, tuple[Path, ...]]
+    geometry: Grid | Surface
     units: Units
     trials: pd.DataFrame
     behaviour: npt.NDArray[np.float32]
+    per_percent: int
     digests: Digests
 
 
@@ -64,36 +69,39 @@ def examine(recipe: Recipe, layout: Layout, subject: int, tier_file: TierFile) -
     """
     wanted, place = recipe.responses, f"subj{subject:02}"
     table_path = layout.responses_table(subject)
-    brainmask = layout.brainmask(subject, wanted.space)
+    small = [layout.design, layout.stimulus_table, table_path]
+    if wanted.space in {"func1pt8mm", "func1mm"}:
+        small.append(layout.brainmask(subject, wanted.space))
     ncsnr = layout.ncsnr(subject, wanted.space, wanted.version)
-    small = [layout.design, layout.stimulus_table, table_path, brainmask, ncsnr]
-    require_files(dict.fromkeys([*small, layout.stimuli], place), layout.root)
+    require_files(dict.fromkeys([*small, *ncsnr, layout.stimuli], place), layout.root)
 
     table = read_responses_table(table_path)
     betas = {
-        session: layout.betas(subject, wanted.space, wanted.version, session, wanted.format)
+        session: layout.betas(subject, wanted.space, wanted.version, session, wanted.suffix)
         for session in _sessions(recipe, table, table_path)
     }
-    require_files({path: f"{place}, session {session}" for session, path in betas.items()}, layout.root)
+    needed = {path: f"{place}, session {session}" for session, paths in betas.items() for path in paths}
+    require_files(needed, layout.root)
     trials = trial_table(read_design(layout.design), subject, list(betas))
     check_against_design(table, trials, table_path)
 
     images = image_table(trials, read_stimulus_table(layout.stimulus_table))
     tiers = assign_tiers(tier_file, images, place)
     rows = np.searchsorted(images["nsd_id"], trials["nsd_id"])
-    grid = read_grid(brainmask)
-    units = select_units(recipe, layout, subject, grid)
+    geometry = read_geometry(recipe, layout, subject, next(iter(betas.values())))
+    units = select_units(recipe, layout, subject, geometry)
     digests = Digests(layout.root)
-    for path in small + _region_files(recipe, layout, subject):
+    for path in dict.fromkeys(small + unit_files(recipe, layout, subject)):
         digests.add_file(path)
     behaviour = table.iloc[trials["trial"]][list(recipe.behavior.columns)].fillna(recipe.behavior.missing)
     return Source(
         subject=subject,
         betas=betas,
-        grid=grid,
+        geometry=geometry,
         units=units,
         trials=trials.assign(coco_id=images["coco_id"].to_numpy()[rows], tier=tiers[rows]),
         behaviour=behaviour.to_numpy(np.float32),
+        per_percent=per_percent(wanted.suffix),
         digests=digests,
     )
 
@@ -111,12 +119,3 @@ def _sessions(recipe: Recipe, table: pd.DataFrame, path: Path) -> list[int]:
             fix="fetch the file again, or remove the session from 'sessions'",
         )
     return list(recipe.sessions)
-
-
-def _region_files(recipe: Recipe, layout: Layout, subject: int) -> list[Path]:
-    space, atlas = recipe.responses.space, recipe.units.atlas
-    atlases = dict.fromkeys((atlas, *recipe.units.labels))
-    volumes = [layout.roi(subject, space, name) for name in atlases]
-    halves = [layout.roi(subject, space, atlas, hemisphere) for hemisphere in ("lh", "rh")]
-    names = [layout.label_names(subject, name) for name in atlases]
-    return volumes + [path for path in halves if path.is_file()] + names

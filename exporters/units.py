@@ -1,35 +1,39 @@
-"""Choose the voxels of a package, and describe each of them."""
+"""Choose the voxels or vertices of a package, and describe each of them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from exporters.nsd.layout import Layout
-from exporters.nsd.rois import labels_called, read_hemispheres, read_label_names, read_labels
-from exporters.nsd.volumes import Grid, read_volume
+from exporters.nsd.rois import label_files, labels_called, read_hemispheres, read_label_names, read_labels
+from exporters.nsd.surfaces import Surface, read_mgh_header, read_vertices
+from exporters.nsd.volumes import Grid, read_grid, read_volume
 from exporters.recipe import Recipe
 from nsd_bench import spec
 from nsd_bench.errors import RecipeError
 from nsd_bench.writer import PackageWriter
 
-__all__ = ["Units", "select_units", "write_units"]
+__all__ = ["Units", "read_geometry", "select_units", "unit_files", "write_units"]
 
 
 @dataclass(frozen=True)
 class Units:
-    """Voxels, in the order in which they become columns of the responses.
+    """Voxels or vertices, in the order in which they become columns of the responses.
 
     Parameters
     ----------
     ids : int64 array of shape (n_units,)
-        Flat C-order indices of (x, y, z), ascending.
+        Ascending: flat C-order indices of (x, y, z), or vertices, the right ones after all left ones.
     hemispheres : str array of shape (n_units,)
-        "lh", "rh", or "both" for an atlas without hemispheres.
+        "lh", "rh", or "both" where NSD does not say.
     coordinates_mm : float32 array of shape (n_units, 3)
+        NaN on surfaces.
     ncsnr : float32 array of shape (n_units,)
+        As NSD gives it; NaN where it gives none.
     labels
         Atlas to an int16 array of shape (n_units,): 0 or less where unlabelled.
     label_names
@@ -58,54 +62,137 @@ class Units:
         )
 
 
-def select_units(recipe: Recipe, layout: Layout, subject: int, grid: Grid) -> Units:
-    """Select the voxels that a recipe names.
+def read_geometry(
+    recipe: Recipe, layout: Layout, subject: int, first_session: tuple[Path, ...]
+) -> Grid | Surface:
+    """Read what the units of the recipe's space lie on: a voxel grid, or two surfaces.
+
+    Parameters
+    ----------
+    first_session
+        Betas, from whose header the grid is read in MNI space, where NSD has no brain mask.
+    """
+    space = recipe.responses.space
+    if space == "MNI":
+        return read_grid(first_session[0])
+    ncsnr = layout.ncsnr(subject, space, recipe.responses.version)
+    if len(ncsnr) == 1:
+        return read_grid(layout.brainmask(subject, space))
+    left, right = (int(read_mgh_header(path).get_data_shape()[0]) for path in ncsnr)
+    return Surface((left, right), (ncsnr[0], ncsnr[1]))
+
+
+def unit_files(recipe: Recipe, layout: Layout, subject: int) -> list[Path]:
+    """Return the files that say which units there are: regions, their names, ncsnr, a mask.
 
     Raises
     ------
     RecipeError
-        If an atlas or ROI does not exist, or no voxel is left.
+        If an atlas does not exist.
     """
     space, wanted = recipe.responses.space, recipe.units
-    place = f"subj{subject:02}, atlas {wanted.atlas!r}"
-    labels = read_labels(layout, subject, space, wanted.atlas, grid)
-    names = read_label_names(layout.label_names(subject, wanted.atlas))
-    inside = np.isin(labels, labels_called(wanted.rois, names, place))
-    hemispheres = read_hemispheres(layout, subject, space, wanted.atlas, grid)
-    if hemispheres is None:
-        hemispheres = np.full(grid.shape, "both")
+    atlases = [] if wanted.mask else [wanted.atlas]
+    files = list(layout.ncsnr(subject, space, recipe.responses.version))
+    for atlas in dict.fromkeys((*atlases, *wanted.labels)):
+        files += [*label_files(layout, subject, space, atlas), layout.label_names(subject, atlas)]
+    if wanted.mask:
+        files.append(Path(wanted.mask))
+    halves = [layout.roi(subject, space, atlas, half) for atlas in atlases for half in ("lh", "rh")]
+    return files + [path for path in halves if path.is_file()]
+
+
+def select_units(recipe: Recipe, layout: Layout, subject: int, geometry: Grid | Surface) -> Units:
+    """Select the units that a recipe names.
+
+    Raises
+    ------
+    RecipeError
+        If an atlas or ROI does not exist, or no unit is left.
+    """
+    space, wanted = recipe.responses.space, recipe.units
+    inside, hemispheres = _inside(recipe, layout, subject, geometry)
     inside &= np.isin(hemispheres, [*wanted.hemispheres, "both"])
     ids = np.flatnonzero(inside)
     if not ids.size:
         raise RecipeError(
-            "no voxel is left",
-            place=f"{place}, rois {list(wanted.rois)}, hemispheres {list(wanted.hemispheres)}",
-            expected="at least one voxel",
+            "no unit is left",
+            place=f"subj{subject:02}, {_selection(recipe)}, hemispheres {list(wanted.hemispheres)}",
+            expected="at least one voxel or vertex",
             fix="name other regions in the recipe's [units]; not every subject has every region",
         )
-    ncsnr = read_volume(layout.ncsnr(subject, space, recipe.responses.version), grid)
     return Units(
         ids=ids,
-        hemispheres=hemispheres.ravel()[ids],
-        coordinates_mm=grid.coordinates_mm(ids),
-        ncsnr=ncsnr.ravel()[ids].astype(np.float32),
-        labels={
-            atlas: read_labels(layout, subject, space, atlas, grid).ravel()[ids] for atlas in wanted.labels
-        },
+        hemispheres=hemispheres[ids],
+        coordinates_mm=geometry.coordinates_mm(ids),
+        ncsnr=_read_ncsnr(layout.ncsnr(subject, space, recipe.responses.version), geometry)[ids],
+        labels={atlas: read_labels(layout, subject, space, atlas, geometry)[ids] for atlas in wanted.labels},
         label_names={atlas: read_label_names(layout.label_names(subject, atlas)) for atlas in wanted.labels},
     )
 
 
+def _selection(recipe: Recipe) -> str:
+    wanted = recipe.units
+    return f"mask {wanted.mask}" if wanted.mask else f"atlas {wanted.atlas!r}, rois {list(wanted.rois)}"
+
+
+def _inside(
+    recipe: Recipe, layout: Layout, subject: int, geometry: Grid | Surface
+) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.str_]]:
+    space, wanted = recipe.responses.space, recipe.units
+    if wanted.mask:
+        hemispheres = (
+            read_hemispheres(layout, subject, space, "", geometry)
+            if isinstance(geometry, Surface)
+            else np.full(geometry.n_units, "both")
+        )
+        return _read_mask(Path(wanted.mask), geometry), hemispheres
+    labels = read_labels(layout, subject, space, wanted.atlas, geometry)
+    names = read_label_names(layout.label_names(subject, wanted.atlas))
+    chosen = labels_called(wanted.rois, names, f"subj{subject:02}, atlas {wanted.atlas!r}")
+    return np.isin(labels, chosen), read_hemispheres(layout, subject, space, wanted.atlas, geometry)
+
+
+def _read_mask(path: Path, geometry: Grid | Surface) -> npt.NDArray[np.bool_]:
+    """Read one's own choice: a volume on the grid, or a .npy with one value a unit; above 0 is inside."""
+    problem = None
+    try:
+        if path.suffix == ".npy":
+            mask = np.load(path, allow_pickle=False).ravel()
+            if mask.size != geometry.n_units:
+                problem = f"has {mask.size} values"
+        elif isinstance(geometry, Grid):
+            mask = read_volume(path, geometry).ravel()
+        else:
+            problem = "is not a .npy file"
+    except (OSError, ValueError) as error:
+        problem = f"cannot be read ({error})"
+    if problem:
+        raise RecipeError(
+            problem,
+            place=f"mask {path}",
+            expected=f"one value for each of {geometry.n_units} units, above 0 inside",
+            fix="correct 'mask' in the recipe's [units]",
+        )
+    return np.asarray(mask > 0)
+
+
+def _read_ncsnr(paths: tuple[Path, ...], geometry: Grid | Surface) -> npt.NDArray[np.float32]:
+    if not paths:
+        return np.full(geometry.n_units, np.nan, dtype=np.float32)
+    if isinstance(geometry, Grid):
+        return read_volume(paths[0], geometry).ravel().astype(np.float32)
+    return np.concatenate([read_vertices(path) for path in paths]).astype(np.float32)
+
+
 def write_units(writer: PackageWriter, units: Units, subject: int, area: str) -> None:
-    """Write the unit table; `area` is the atlas that fills Sensorium's column of that name."""
+    """Write the unit table; `area` is the atlas that fills Sensorium's column of that name, "" for none."""
     zeros = np.zeros(len(units), dtype=np.int64)
-    area_names = {**dict.fromkeys((-1, 0), "none"), **units.label_names[area]}
     columns: dict[str, npt.ArrayLike] = {
         "unit_ids": units.ids,
         "animal_ids": zeros + subject,
         "sessions": zeros + 1,
         "scan_idx": zeros,
-        "area": np.array([area_names[label] for label in units.labels[area].tolist()]),
+        "area": _names(units, area) if area else np.full(len(units), "none"),
         "layer": units.hemispheres,
         "cell_motor_coordinates": units.coordinates_mm,
         "ncsnr": units.ncsnr,
@@ -114,3 +201,8 @@ def write_units(writer: PackageWriter, units: Units, subject: int, area: str) ->
     for column, values in columns.items():
         writer.add_array(spec.neurons_file(column), values)
     writer.add_json(spec.ROI_NAMES, units.label_names)
+
+
+def _names(units: Units, atlas: str) -> npt.NDArray[np.str_]:
+    names = units.label_names[atlas]
+    return np.array([names.get(label, "none") for label in units.labels[atlas].tolist()])

@@ -9,6 +9,7 @@ from typing import Final
 
 __all__ = [
     "FORMAT_VERSION",
+    "LOCK_SUFFIX",
     "KINDS",
     "TIERS",
     "TIER_ALIASES",
@@ -75,6 +76,7 @@ NORMALIZATION: Final = "meta/normalization"
 """Per-session mean and standard deviation that were removed from the responses, both float64."""
 
 TRUTH_SUFFIX: Final = ".truth.npz"
+LOCK_SUFFIX: Final = ".lock.json"
 
 _ROI_PREFIX: Final = "roi_"
 

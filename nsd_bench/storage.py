@@ -27,6 +27,7 @@ __all__ = [
     "ZipStore",
     "array_from_bytes",
     "array_to_bytes",
+    "finish_outputs",
     "new_file",
     "new_folder",
     "new_outputs",
@@ -41,6 +42,7 @@ __all__ = [
 _FIXED_DATE = (1980, 1, 1, 0, 0, 0)
 _CHUNK_BYTES = 1 << 22
 _LOCAL_HEADER_BYTES = 30
+_COMPLETE = ".complete"
 
 
 class Store(Protocol):
@@ -277,10 +279,18 @@ def new_folder(path: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def new_outputs(parent: Path, names: Sequence[str]) -> Iterator[Path]:
+def new_outputs(parent: Path, names: Sequence[str], staging: Path | None = None) -> Iterator[Path]:
     """Give a temporary folder; what the block puts there under `names` moves to `parent` at its end.
 
     Each moves by one rename, in the given order, and only when the block ends without an error.
+
+    Parameters
+    ----------
+    parent, names
+        Where the outputs appear, and what they are called.
+    staging
+        Temporary folder to use, on the same disk as `parent`; emptied first. With a name that stays the
+        same, `finish_outputs` can complete what a kill interrupted between two renames.
 
     Raises
     ------
@@ -291,14 +301,27 @@ def new_outputs(parent: Path, names: Sequence[str]) -> Iterator[Path]:
         refuse_existing(parent / name)
     with _disk_errors(parent / names[-1]):
         parent.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=f".{names[-1]}.", dir=parent))
+        if staging is None:
+            staging = Path(tempfile.mkdtemp(prefix=f".{names[-1]}.", dir=parent))
+        else:
+            shutil.rmtree(staging, ignore_errors=True)
+            staging.mkdir(parents=True)
         try:
             yield staging
-            for name in names:
-                if (staging / name).exists():
-                    (staging / name).rename(parent / name)
+            (staging / _COMPLETE).touch()
+            finish_outputs(parent, names, staging)
         finally:
             shutil.rmtree(staging, ignore_errors=True)
+
+
+def finish_outputs(parent: Path, names: Sequence[str], staging: Path) -> bool:
+    """Move outputs into place if the block of `new_outputs` had ended; return whether it had."""
+    if not (staging / _COMPLETE).exists():
+        return False
+    for name in names:
+        if (staging / name).exists():
+            (staging / name).rename(parent / name)
+    return True
 
 
 @contextlib.contextmanager

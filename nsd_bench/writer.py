@@ -14,9 +14,9 @@ from typing import Any
 import numpy.typing as npt
 
 from nsd_bench import spec
-from nsd_bench.storage import array_to_bytes, new_outputs, write_zip
+from nsd_bench.storage import array_to_bytes, new_outputs, sha256_file, write_zip
 
-__all__ = ["PackageWriter", "new_package"]
+__all__ = ["PackageWriter", "new_package", "output_names"]
 
 
 class PackageWriter:
@@ -67,31 +67,52 @@ class PackageWriter:
         return self._digests[spec.MANIFEST]
 
 
+def output_names(name: str, forms: tuple[str, ...]) -> list[str]:
+    """Return what a package brings with it, in the order in which it appears: the package comes last."""
+    zipped, folder = [f"{name}.zip"] * ("zip" in forms), [name] * ("folder" in forms)
+    return [name + spec.TRUTH_SUFFIX, name + spec.LOCK_SUFFIX, *zipped, *folder]
+
+
 @contextlib.contextmanager
 def new_package(
-    parent: Path, name: str, forms: tuple[str, ...] = ("folder", "zip")
+    parent: Path, name: str, forms: tuple[str, ...] = ("folder", "zip"), staging: Path | None = None
 ) -> Iterator[PackageWriter]:
     """Make a package that appears, whole, when the block ends without an error.
 
     Parameters
     ----------
     parent
-        Folder in which the package, its zip and its truth file appear.
+        Folder in which the package, its zip, its truth and its lock appear.
     name
         Name of the package.
     forms
         Which of "folder" and "zip" to keep.
+    staging
+        See `nsd_bench.storage.new_outputs`.
 
     Raises
     ------
     OutputError
-        If any of the three exists already, or the disk is full.
+        If any of them exists already, or the disk is full.
     """
-    outputs = [name + spec.TRUTH_SUFFIX]
-    outputs += [f"{name}.zip"] * ("zip" in forms) + [name] * ("folder" in forms)
-    with new_outputs(parent, outputs) as staging:
-        folder = staging / name
+    with new_outputs(parent, output_names(name, forms), staging) as staged:
+        folder = staged / name
         folder.mkdir()
-        yield PackageWriter(folder, staging / outputs[0])
+        yield PackageWriter(folder, staged / (name + spec.TRUTH_SUFFIX))
         if "zip" in forms:
-            write_zip(folder, staging / f"{name}.zip")
+            write_zip(folder, staged / f"{name}.zip")
+        _write_lock(folder, staged / (name + spec.LOCK_SUFFIX))
+
+
+def _write_lock(folder: Path, path: Path) -> None:
+    """Write the digests of all files, and one over all: what may be published where the data may not."""
+    lines = (folder / spec.CHECKSUMS).read_text().splitlines()
+    files = {name: digest for digest, name in (line.split("  ", 1) for line in lines)}
+    lock = {
+        "format": "nsd_bench.lock/1",
+        "name": folder.name,
+        "manifest_sha256": sha256_file(folder / spec.MANIFEST),
+        "sha256": sha256_file(folder / spec.CHECKSUMS),
+        "files": files,
+    }
+    path.write_text(json.dumps(lock, indent=0) + "\n")

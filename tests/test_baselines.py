@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from nsd_bench.baselines import BASELINES, Model
 from nsd_bench.baselines.features import FEATURES, gabor_features
 from nsd_bench.baselines.linear import PENALTIES, _Ridge
 from nsd_bench.cli import cli
-from nsd_bench.errors import ModelError
+from nsd_bench.errors import ModelError, PackageError
 from nsd_bench.package import Package
 from nsd_bench.scoring import score
 from nsd_bench.submission import Submission
@@ -251,3 +252,108 @@ def test_model_of_another_package(learnable, tmp_path):
         cli, ["submit", str(tmp_path / "m"), "--package", str(other), "--out", str(tmp_path / "s")]
     )
     assert "was trained on 'tiny-subj02', which is not among the packages" in str(result.exception)
+
+
+# -- what goes wrong, and what must not change ----------------------------------------------------
+
+
+def test_validation_says_how_good_and_how_penalised(package):
+    card = BASELINES["gabor-ridge"](package).card
+    by_area = card["validation_r_median_by_area"]
+    assert list(by_area) == ["V1", "V2", "none"]
+    # Two units of V1, of which one follows the images: the median lies between them.
+    assert by_area["V1"] > 0.4
+    assert 0 <= card["penalty_at_end_of_grid"] <= 1
+    assert (card["selected_on"], card["validation_trials"]) == ("validation", 20)
+
+
+def test_of_equally_good_penalties_the_largest_is_taken():
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(9, 4)), rng.normal(size=(9, 2)).astype(np.float32)
+    solver = _Ridge(x, np.ones(9))
+    constant = np.ones((5, 2), np.float32)
+    penalty = solver.fit(y, rng.normal(size=(5, 4)), constant)[2]
+    np.testing.assert_array_equal(penalty, solver.penalties.max())
+
+
+def test_fitting_twice_gives_the_same_bytes(package, tmp_path):
+    for copy in ("a", "b"):
+        BASELINES["gabor-ridge"](Package(package.path)).save(tmp_path / copy)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_some_withheld_tier_is_enough_and_none_is_an_error(package):
+    model = BASELINES["mean"](package)
+    assert len(model.submission(package, ["validation"]).trial_idx) == 20
+    with pytest.raises(PackageError) as caught:
+        model.submission(package, ["final_test"])
+    assert str(caught.value) == (
+        f"{package.path}: there is nothing to predict.\n"
+        "  Expected: trials of final_test.\n"
+        "  What to do: ask for a tier that 'nsd-bench info' lists, or export with other tiers."
+    )
+
+
+def damaged(path: Path, how: str) -> None:
+    whole = path.read_bytes()
+    if how == "another array":
+        with path.open("wb") as file:
+            np.save(file, np.ones(3))
+    else:
+        path.write_bytes({"empty": b"", "cut off": whole[: len(whole) // 2]}[how])
+
+
+@pytest.mark.parametrize("how", ["empty", "cut off", "another array"])
+def test_damaged_model(package, tmp_path, how):
+    path = tmp_path / "x.model.npz"
+    BASELINES["mean"](package).save(path)
+    damaged(path, how)
+    with pytest.raises(ModelError) as caught:
+        Model.load(path)
+    assert str(caught.value).startswith(f"{path}: not a model (")
+    assert str(caught.value).endswith("What to do: check the path, or train it again.")
+
+
+def test_arrays_of_a_model_must_agree(package, tmp_path):
+    model = BASELINES["mean"](package)
+    replace(model, intercept=model.intercept[:-1]).save(tmp_path / "x")
+    with pytest.raises(ModelError, match="weights of 0 features x 5 units beside arrays of shapes"):
+        Model.load(tmp_path / "x")
+
+
+def test_two_models_of_one_package_are_not_mixed(learnable, tmp_path):
+    package = Package(learnable("track1"))
+    for name in BASELINES:
+        BASELINES[name](package).save(tmp_path / "m" / f"{name}.model.npz")
+    arguments = [str(tmp_path / "m"), "--package", str(package.path), "--out", str(tmp_path / "s")]
+    result = CliRunner().invoke(cli, ["submit", *arguments])
+    assert str(result.exception) == (
+        f"{tmp_path}/m/mean.model.npz: was trained on 'tiny-subj02', as gabor-ridge.model.npz was.\n"
+        "  Expected: one model a package, since a submission is called after its package.\n"
+        "  What to do: name the model files that you mean, and give each kind of model its own --out."
+    )
+    assert not (tmp_path / "s").exists()
+
+
+def test_a_package_given_twice(tmp_path):
+    folder = tiny.make_package(tmp_path / "p")
+    arguments = [str(folder), f"{folder}.zip", "--out", str(tmp_path / "m")]
+    result = CliRunner().invoke(cli, ["train", *arguments])
+    assert str(result.exception) == (
+        f"{folder}: 'tiny-subj02' was given more than once.\n"
+        "  Expected: packages of different names, since models are called after them.\n"
+        "  What to do: name each package once."
+    )
+    assert not (tmp_path / "m").exists()
+
+
+def test_folder_without_models(tmp_path):
+    (tmp_path / "m").mkdir()
+    package = tiny.make_package(tmp_path)
+    arguments = [str(tmp_path / "m"), "--package", str(package), "--out", str(tmp_path / "s")]
+    result = CliRunner().invoke(cli, ["submit", *arguments])
+    assert str(result.exception) == (
+        f"{tmp_path}/m: there is no model in this folder.\n"
+        "  Expected: files called *.model.npz.\n"
+        "  What to do: make one with 'nsd-bench train'."
+    )

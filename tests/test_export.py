@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import os
 import shutil
+import signal
+import subprocess
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import h5py
 import nibabel as nib
@@ -14,10 +20,13 @@ import pytest
 import scipy.io
 from PIL import Image
 
+from exporters import responses
 from exporters.nsd.design import image_table, read_design, repeats_so_far, trial_table
 from exporters.nsd.rois import labels_called, read_label_names
 from exporters.package import export_packages
 from exporters.recipe import Recipe, load_recipe
+from exporters.reliability import ncsnr_on
+from exporters.work import resumable, work_folder
 from nsd_bench.errors import NsdBenchError, OutputError, RecipeError, SourceError
 from nsd_bench.package import Package
 from nsd_bench.truth import Truth
@@ -70,10 +79,10 @@ def test_export_is_valid(opened, track1):
 def test_every_response_is_its_beta(nsd_root, opened):
     betas = {s: nifti(nsd_root / BETAS / f"betas_session{s:02}.nii.gz") for s in (1, 2)}
     voxels = np.unravel_index(opened.units["unit_ids"], betas[1].shape[:3])
-    responses = opened.responses(slice(None))
+    stored = opened.responses(slice(None))
     for row, trial in enumerate(opened.trials["trial_idx"]):
         expected = betas[trial // 750 + 1][(*voxels, trial % 750)] / 300
-        np.testing.assert_allclose(responses[row], expected, rtol=1e-6)
+        np.testing.assert_allclose(stored[row], expected, rtol=1e-6)
 
 
 def test_every_trial_shows_its_image(nsd_root, opened):
@@ -132,13 +141,13 @@ def test_behaviour_is_that_of_the_trial(nsd_root, opened):
 
 def test_statistics_are_those_of_the_training_trials(opened):
     train = opened.rows("train")
-    responses = opened.responses(train).astype(np.float64)
+    values = opened.responses(train).astype(np.float64)
     for name, expected in {
-        "mean": responses.mean(axis=0),
-        "std": responses.std(axis=0, ddof=1),
-        "min": responses.min(axis=0),
-        "max": responses.max(axis=0),
-        "median": np.median(responses, axis=0),
+        "mean": values.mean(axis=0),
+        "std": values.std(axis=0, ddof=1),
+        "min": values.min(axis=0),
+        "max": values.max(axis=0),
+        "median": np.median(values, axis=0),
     }.items():
         np.testing.assert_allclose(opened.statistic("responses", name), expected, rtol=1e-5, atol=1e-6)
     pixels = opened.images(train).astype(np.float64)
@@ -349,12 +358,12 @@ def test_session_without_data(nsd_copy, tmp_path):
     path.unlink()
     nib.Nifti1Image(np.zeros(image.shape, np.int16), image.affine).to_filename(path)
     text = fails(nsd_copy, tmp_path / "out", SourceError)
-    assert text.startswith(f"session 2, NSD/{BETAS}/betas_session02.nii.gz: all betas of all ")
+    assert text.startswith(f"session 2, NSD/{BETAS}/betas_session02.nii.gz: none of ")
 
 
 def test_units_without_data_can_be_an_error(nsd_root, tmp_path):
     text = fails(nsd_root, tmp_path / "out", SourceError, responses={"missing_units": "error"})
-    assert "have no data (all betas are 0), unit " in text
+    assert " units have no data, unit " in text
     assert text.endswith("  What to do: set missing_units = 'drop', or leave the session out.")
 
 
@@ -451,16 +460,236 @@ def test_full_disk(nsd_root, tmp_path, monkeypatch):
     assert text.startswith(f"{tmp_path}/out/demo-subj01: cannot be written: No space left on device;")
 
 
-def test_interrupted_export_leaves_nothing(nsd_root, tmp_path, monkeypatch):
-    from nsd_bench.writer import PackageWriter
+def test_interrupted_export_leaves_no_package_and_goes_on(nsd_root, tmp_path, monkeypatch, opened):
+    """Interrupted behind the first session: it is not read again, and the bytes are the same."""
+    read, seen = responses.read_betas, []
 
-    def interrupt(self, manifest):
-        raise KeyboardInterrupt
+    def interrupted(paths, units, geometry):
+        if seen:
+            raise KeyboardInterrupt
+        seen.append(paths)
+        return read(paths, units, geometry)
 
-    monkeypatch.setattr(PackageWriter, "finish", interrupt)
+    monkeypatch.setattr(responses, "read_betas", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        export(nsd_root, tmp_path / "out")
+        export(nsd_root, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [".demo-subj01.work"]
+    monkeypatch.setattr(responses, "read_betas", lambda *args: seen.append(args[0]) or read(*args))
+    again = export(nsd_root, tmp_path)
+    assert [paths[0].name for paths in seen] == ["betas_session01.nii.gz", "betas_session02.nii.gz"]
+    assert again.manifest_sha256 == opened.manifest_sha256
+    assert not (tmp_path / ".demo-subj01.work").exists()
+
+
+@pytest.mark.parametrize("moment", ["session", "images", "zip", "rename"])
+def test_killed_export_ends_with_the_same_bytes(nsd_root, tmp_path, moment, track1):
+    """SIGKILL at four moments; the command is simply run again."""
+    script = tmp_path / "run.py"
+    script.write_text(KILLED)
+    arguments = [sys.executable, str(script), str(nsd_root), str(tmp_path / "out")]
+    killed = subprocess.run([*arguments, moment], check=False, capture_output=True)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
+    done = subprocess.run([*arguments, "never"], check=False, capture_output=True)
+    assert done.returncode == 0, done.stderr.decode()
+    for suffix in (".zip", ".truth.npz", ".lock.json", "/manifest.json"):
+        assert (tmp_path / f"out/demo-subj01{suffix}").read_bytes() == Path(
+            f"{track1.path}{suffix}"
+        ).read_bytes()
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert names == {"demo-subj01", "demo-subj01.zip", "demo-subj01.truth.npz", "demo-subj01.lock.json"}
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from exporters import package, responses
+from exporters.recipe import load_recipe
+from nsd_bench import storage, writer
+
+root, out, moment = sys.argv[1:]
+
+def kill_at(name, module, function, call):
+    original, calls = getattr(module, function), []
+    def wrapped(*args, **kwargs):
+        calls.append(None)
+        if moment == name and len(calls) == call:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return original(*args, **kwargs)
+    setattr(module, function, wrapped)
+
+if __name__ == "__main__":
+    kill_at("session", responses, "read_betas", 2)
+    kill_at("images", package, "resize", 50)
+    kill_at("zip", writer, "write_zip", 1)
+    rename = Path.rename
+    def counted(self, target):
+        if moment == "rename" and Path(target).name == "demo-subj01.zip":
+            os.kill(os.getpid(), signal.SIGKILL)
+        return rename(self, target)
+    Path.rename = counted
+    wanted = load_recipe("demo", subjects=(1,), kind="track1")
+    wanted = wanted.model_copy(
+        update={"responses": wanted.responses.model_copy(update={"scale": "percent"})}
+    )
+    list(package.export_packages(wanted, Path(root), Path(out), progress=False))
+"""
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_workers_do_not_change_the_bytes(nsd_root, tmp_path, opened, workers):
+    (made,) = export_packages(recipe(), nsd_root, tmp_path, workers=workers, progress=False)
+    assert Package(made.path).manifest_sha256 == opened.manifest_sha256
+
+
+def test_errors_of_workers_arrive_whole(nsd_copy, tmp_path):
+    path = nsd_copy / BETAS / "betas_session02.nii.gz"
+    replace(path, path.read_bytes()[:-20_000])
+    with pytest.raises(SourceError, match=r"betas_session02\.nii\.gz: cannot be read whole"):
+        list(export_packages(recipe(), nsd_copy, tmp_path / "out", workers=2, progress=False))
     assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_two_exports_of_a_package_do_not_mix(nsd_root, tmp_path):
+    with (
+        resumable(work_folder(tmp_path, "demo-subj01"), "held"),
+        pytest.raises(OutputError, match="another process is making this package"),
+    ):
+        export(nsd_root, tmp_path)
+
+
+def test_work_for_another_export_is_not_used(tmp_path):
+    folder = work_folder(tmp_path, "p")
+    for identity, kept in (("a", False), ("a", True), ("b", False)):
+        with pytest.raises(KeyboardInterrupt), resumable(folder, identity):
+            assert (folder / "session01.npy").exists() == kept
+            (folder / "session01.npy").touch()
+            raise KeyboardInterrupt
+
+
+def test_too_little_room_is_refused_before_anything_is_read(nsd_root, tmp_path, monkeypatch):
+    monkeypatch.setattr(responses, "read_betas", lambda *_: pytest.fail("must not be read"))
+    disk = os.statvfs(tmp_path)
+    tight = {"f_bavail": 10, "f_frsize": 4096, "f_files": disk.f_files, "f_favail": disk.f_favail}
+    monkeypatch.setattr(os, "statvfs", lambda _: SimpleNamespace(**tight))
+    text = fails(nsd_root, tmp_path / "out", OutputError)
+    assert text.startswith(f"{tmp_path}/out: the disk has room for 0.0 GB only.\n  Expected: room for 0.")
+    tight |= {"f_bavail": 1 << 40, "f_files": 100, "f_favail": 10}
+    assert "the disk has room for 10 more files only" in fails(nsd_root, tmp_path / "out", OutputError)
+
+
+def test_lock_has_every_digest(opened):
+    lock = json.loads(Path(f"{opened.path}.lock.json").read_text())
+    files = {file.relative_to(opened.path).as_posix() for file in opened.path.rglob("*") if file.is_file()}
+    assert lock["files"].keys() == files - {"manifest.json", "checksums.sha256"}
+    assert lock["manifest_sha256"] == opened.manifest_sha256
+    assert lock["sha256"] == opened.manifest["checksums"]
+
+
+# -- other spaces -----------------------------------------------------------------------------------
+
+
+def test_fsaverage(nsd_root, tmp_path):
+    """Subject 3 lacks some vertices for a whole session; units count through both hemispheres."""
+    wanted = {"space": "fsaverage", "format": None}
+    labels = {"labels": ("streams", "prf-visualrois"), "area": "streams"}
+    (made,) = export_packages(
+        recipe(responses=wanted, units=labels).model_copy(update={"subjects": (3,)}),
+        nsd_root,
+        tmp_path,
+        progress=False,
+    )
+    package = Package(made.path)
+    folder = nsd_root / "nsddata_betas/ppdata/subj03/fsaverage/betas_fithrf_GLMdenoise_RR"
+    label = nsd_root / "nsddata/freesurfer/fsaverage/label"
+    betas = np.concatenate([mgh(folder / f"{side}.betas_session01.mgh") for side in ("lh", "rh")])
+    general = np.concatenate([mgh(label / f"{side}.nsdgeneral.mgz") for side in ("lh", "rh")])[:, 0]
+    missing = np.isnan(betas).any(axis=1)
+    np.testing.assert_array_equal(package.units["unit_ids"], np.flatnonzero((general == 1) & ~missing))
+    assert made.n_units_dropped == ((general == 1) & missing).sum()
+    np.testing.assert_array_equal(package.units["layer"] == "lh", package.units["unit_ids"] < 642)
+    for row in range(0, package.n_trials, 50):
+        trial = package.trials["trial_idx"][row]
+        np.testing.assert_array_equal(package.responses([row])[0], betas[package.units["unit_ids"], trial])
+    # prf-visualrois are drawn on the subject's own surface, and mapped.
+    native = nsd_root / "nsddata/freesurfer/subj03/label"
+    transforms = nsd_root / "nsddata/ppdata/subj03/transforms"
+    visual = np.concatenate(
+        [
+            mgh(native / f"{side}.prf-visualrois.mgz")[
+                mgh(transforms / f"{side}.white-to-fsaverage.mgz")[:, 0].astype(int) - 1, 0
+            ]
+            for side in ("lh", "rh")
+        ]
+    )
+    np.testing.assert_array_equal(
+        package.units["roi_prf-visualrois"], visual[package.units["unit_ids"]].astype(int)
+    )
+    assert validate(package.path) == []
+
+
+def mgh(path: Path) -> np.ndarray:
+    data = path.read_bytes()
+    image = nib.MGHImage.from_bytes(gzip.decompress(data) if path.suffix == ".mgz" else data)
+    return np.asarray(image.dataobj)[:, 0, 0].reshape(image.shape[0], -1)
+
+
+def test_native_surface(nsd_copy, tmp_path):
+    label = nsd_copy / "nsddata/freesurfer/subj01/label"
+    folder = nsd_copy / "nsddata_betas/ppdata/subj01/nativesurface/betas_fithrf_GLMdenoise_RR"
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    betas = []
+    for side in ("lh", "rh"):
+        n = len(mgh(label / f"{side}.nsdgeneral.mgz"))
+        nib.MGHImage(np.ones((n, 1, 1), np.float32), np.eye(4)).to_filename(folder / f"{side}.ncsnr.mgh")
+        betas.append(rng.integers(-900, 900, (n, 1500), dtype=np.int16))
+        for session in (1, 2):
+            with h5py.File(folder / f"{side}.betas_session{session:02}.hdf5", "w") as file:
+                part = betas[-1][:, (session - 1) * 750 : session * 750].T
+                file.create_dataset("betas", data=part, chunks=(750, 1))
+    package = export(nsd_copy, tmp_path / "out", responses={"space": "nativesurface", "format": None})
+    every = np.concatenate(betas)
+    for row in range(0, package.n_trials, 300):
+        expected = every[package.units["unit_ids"], package.trials["trial_idx"][row]] / 300
+        np.testing.assert_allclose(package.responses([row])[0], expected, rtol=1e-6)
+
+
+def test_mni_with_a_mask(nsd_copy, tmp_path):
+    """NSD has no regions and no ncsnr there: one brings a mask."""
+    folder = nsd_copy / "nsddata_betas/ppdata/subj01/MNI/betas_fithrf"
+    shutil.copytree(nsd_copy / BETAS, folder, copy_function=os.link)
+    brain = nifti(nsd_copy / DATA / "func1pt8mm/brainmask.nii.gz")
+    mask = tmp_path / "mask.npy"
+    np.save(mask, (np.cumsum(brain).reshape(brain.shape) % 7 == 1) & (brain > 0))
+    package = export(
+        nsd_copy,
+        tmp_path / "out",
+        responses={"space": "MNI", "version": "betas_fithrf", "format": None},
+        units={"mask": str(mask), "labels": (), "area": ""},
+    )
+    np.testing.assert_array_equal(
+        np.union1d(package.units["unit_ids"], package.manifest["units_dropped"]["unit_ids"]),
+        np.flatnonzero(np.load(mask)),
+    )
+    assert package.units["ncsnr"].isna().all()
+    assert set(package.units["layer"]) == {"both"}
+    assert package.manifest["sources"]["mask.npy"]["of"] == "file"
+    np.save(mask, np.ones(5))
+    text = fails(nsd_copy, tmp_path / "again", RecipeError, units={"mask": str(mask)})
+    assert text.startswith(f"mask {mask}: has 5 values.\n")
+
+
+def test_threshold_on_reliability_sees_training_trials_only(nsd_root, tmp_path, opened):
+    package = export(nsd_root, tmp_path, units={"ncsnr_min": 0.6})
+    assert 0 < package.n_units < opened.n_units
+    assert package.units["ncsnr"].median() > opened.units["ncsnr"].median()
+    train = opened.rows("train")
+    trials = opened.trials.iloc[train]
+    values = opened.responses(train)
+    sessions = [values[trials["session"] == session] for session in (1, 2)]
+    shown = np.concatenate([trials.loc[trials["session"] == session, "nsd_id"] for session in (1, 2)])
+    expected = opened.units["unit_ids"][ncsnr_on(sessions, shown) >= 0.6]
+    np.testing.assert_array_equal(package.units["unit_ids"], expected)
 
 
 def test_gzip_twin_is_not_needed(nsd_copy, tmp_path):

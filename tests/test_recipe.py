@@ -44,7 +44,8 @@ WRONG = {
     ),
     'title = "t"\n[units]\nroi = ["V1"]': (
         "recipe.toml: unknown key 'units.roi'.\n"
-        "  Expected: one of 'atlas', 'rois', 'hemispheres', 'labels', 'area' (did you mean 'rois'?).\n"
+        "  Expected: one of 'atlas', 'rois', 'mask', 'hemispheres', 'ncsnr_min', 'labels', 'area' "
+        "(did you mean 'rois'?).\n"
         "  What to do: correct the key or remove it."
     ),
     'kind = "open"': (
@@ -79,6 +80,16 @@ WRONG = {
         "recipe.toml: units.area is 'streams'.\n"
         "  Expected: one of 'Kastner2015'.\n"
         "  What to do: name one of 'labels', or add it to them."
+    ),
+    'title = "t"\n[responses]\nspace = "MNI"': (
+        "recipe.toml: responses.version is 'betas_fithrf_GLMdenoise_RR'.\n"
+        "  Expected: one of 'betas_fithrf' (did you mean 'betas_fithrf'?), which NSD has in space 'MNI'.\n"
+        "  What to do: correct 'version' or 'space'."
+    ),
+    'title = "t"\n[responses]\nspace = "fsaverage"\nformat = "hdf5"': (
+        "recipe.toml: responses.format is 'hdf5'.\n"
+        "  Expected: one of 'mgh', which NSD has in space 'fsaverage'.\n"
+        "  What to do: correct 'format' or 'space'."
     ),
     'title = "t"\n[images]\nheight = 2000': (
         "recipe.toml: images.height = 2000 is not possible.\n"

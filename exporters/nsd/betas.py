@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import h5py
 import numpy as np
@@ -13,65 +14,110 @@ import numpy.typing as npt
 from isal import igzip
 
 from exporters.nsd.layout import TRIALS_PER_SESSION
+from exporters.nsd.surfaces import MGH_DATA_OFFSET, Surface, read_mgh_header
 from exporters.nsd.volumes import Grid, broken_file, check_grid, load_nifti
-from nsd_bench.errors import SourceError, choices
+from nsd_bench.errors import SourceError
 
-__all__ = ["READERS", "UNITS_PER_PERCENT", "read_betas"]
+__all__ = ["FORMATS", "SessionBetas", "per_percent", "read_betas"]
 
-UNITS_PER_PERCENT: Final = 300
-"""Volume files hold percent signal change times this, as int16; their headers do not say so."""
+FORMATS: Final[dict[str, tuple[str, ...]]] = {
+    "func1pt8mm": ("hdf5", "nii.gz"),
+    "func1mm": ("hdf5", "nii.gz"),
+    "MNI": ("nii.gz",),
+    "fsaverage": ("mgh",),
+    "nativesurface": ("hdf5",),
+}
+"""Space to the formats that NSD has its betas in, the one that is fastest to read first."""
 
-Betas = npt.NDArray[np.int16]
 
-
-def read_betas(path: Path, suffix: str, units: npt.NDArray[np.int64], grid: Grid) -> tuple[Betas, str]:
-    """Read the betas of some voxels, as the integers on disk (percent signal change x 300).
+@dataclass(frozen=True)
+class SessionBetas:
+    """Betas of some units in one session.
 
     Parameters
     ----------
-    path
-        A session's file.
-    suffix
-        Its format, a key of `READERS`.
-    units : int64 array of shape (n_units,)
-        Flat C-order indices of voxels (x, y, z), ascending.
-    grid
-        Grid that the file must lie on.
+    values : int16 or float32 array of shape (n_trials, n_units)
+        As on disk, in the machine's byte order.
+    per_percent
+        See `per_percent`.
+    """
 
-    Returns
-    -------
-    betas : int16 array of shape (750, n_units)
-    sha256
-        Digest of those numbers in C order, the same whatever format they come from.
+    values: npt.NDArray[Any]
+    per_percent: int
+
+    @property
+    def sha256(self) -> str:
+        """Digest of the values in C order, the same from every format that holds the same numbers."""
+        return hashlib.sha256(np.ascontiguousarray(self.values).data).hexdigest()
+
+    @property
+    def missing(self) -> npt.NDArray[np.bool_]:
+        """Which units have no data in this session, shape (n_units,): all zero in NSD, NaN on fsaverage."""
+        if self.values.dtype.kind == "f":
+            return np.asarray(np.isnan(self.values).any(axis=0))
+        return np.asarray(~self.values.any(axis=0))
+
+
+def per_percent(suffix: str) -> int:
+    """Return what betas on disk are divided by to give percent signal change.
+
+    300 for volumes and native surfaces, whose files do not say so, and 1 for fsaverage.
+    """
+    return 1 if suffix == "mgh" else 300
+
+
+def read_betas(
+    paths: Sequence[Path],
+    units: npt.NDArray[np.int64],
+    geometry: Grid | Surface,
+    n_trials: int = TRIALS_PER_SESSION,
+) -> SessionBetas:
+    """Read the betas of some units.
+
+    Parameters
+    ----------
+    paths
+        The session's file; for surfaces that of the left and that of the right hemisphere.
+    units : int64 array of shape (n_units,)
+        Ascending: flat C-order indices of voxels (x, y, z), or vertices, the right ones after all left ones.
+    geometry
+        Grid or surfaces that the files must fit.
+    n_trials
+        750 in NSD's core sessions, 720 in NSD-Imagery, 744 in NSD-synthetic.
 
     Raises
     ------
     SourceError
-        If the file is truncated, of another grid or of another type than NSD's.
+        If a file is truncated, of another grid or of another type than NSD's.
     """
-    if suffix not in READERS:
-        raise SourceError(
-            f"there is no reader for {suffix!r}",
-            place=str(path),
-            expected=choices(suffix, READERS),
-            fix="set 'format' in the recipe's [responses] to one of these",
-        )
+    if isinstance(geometry, Grid):
+        (path,) = paths
+        read = _read_nifti if path.name.endswith(".nii.gz") else _read_volume_hdf5
+        return SessionBetas(_guarded(read, path, units, geometry, n_trials), per_percent("nii.gz"))
+    mgh = paths[0].suffix == ".mgh"
+    parts = [
+        _guarded(_read_mgh if mgh else _read_surface_hdf5, path, vertices, n, n_trials)
+        for path, vertices, n in zip(paths, geometry.by_hemisphere(units), geometry.n_vertices, strict=True)
+    ]
+    return SessionBetas(np.concatenate(parts, axis=1), per_percent("mgh" if mgh else "hdf5"))
+
+
+def _guarded(read: Any, path: Path, *arguments: Any) -> npt.NDArray[Any]:
     try:
-        betas = READERS[suffix](path, units, grid)
+        values: npt.NDArray[Any] = read(path, *arguments)
     except (OSError, EOFError, KeyError) as error:
         raise broken_file(path, error) from error
-    return betas, hashlib.sha256(betas.data).hexdigest()
+    return values
 
 
-def _read_nifti(path: Path, units: npt.NDArray[np.int64], grid: Grid) -> Betas:
+def _read_nifti(path: Path, units: npt.NDArray[np.int64], grid: Grid, n_trials: int) -> npt.NDArray[np.int16]:
     """Stream the file once, one volume at a time; only the wanted voxels are kept."""
     image = load_nifti(path)
-    check_grid(path, tuple(image.shape), (*grid.shape, TRIALS_PER_SESSION), grid)
-    slope, intercept = image.dataobj.slope, image.dataobj.inter
-    _check_type(path, image.get_data_dtype(), (slope, intercept) == (1, 0))
+    check_grid(path, tuple(image.shape), (*grid.shape, n_trials), grid)
+    _check_type(path, image.get_data_dtype(), (image.dataobj.slope, image.dataobj.inter) == (1, 0))
     in_file_order = np.ravel_multi_index(np.unravel_index(units, grid.shape), grid.shape, order="F")
-    volume = np.empty(grid.n_voxels, dtype="<i2")
-    betas = np.empty((TRIALS_PER_SESSION, len(units)), dtype=np.int16)
+    volume = np.empty(grid.n_units, dtype="<i2")
+    betas = np.empty((n_trials, len(units)), dtype=np.int16)
     with igzip.open(path, "rb") as file:
         file.read(image.dataobj.offset)
         for trial in betas:
@@ -81,7 +127,7 @@ def _read_nifti(path: Path, units: npt.NDArray[np.int64], grid: Grid) -> Betas:
             raise SourceError(
                 "goes on after the last trial",
                 place=str(path),
-                expected=f"{TRIALS_PER_SESSION} volumes",
+                expected=f"{n_trials} volumes",
                 fix="fetch it again",
             )
     return betas
@@ -98,21 +144,70 @@ def _fill(file: igzip.IGzipFile, volume: npt.NDArray[np.int16]) -> None:
         done += n_bytes
 
 
-def _read_hdf5(path: Path, units: npt.NDArray[np.int64], grid: Grid) -> Betas:
-    """Read whole chunks: NSD stores each voxel's 750 trials as one uncompressed chunk."""
+def _read_volume_hdf5(
+    path: Path, units: npt.NDArray[np.int64], grid: Grid, n_trials: int
+) -> npt.NDArray[np.int16]:
     with h5py.File(path) as file:
         dataset = file["betas"]
-        check_grid(path, dataset.shape, (TRIALS_PER_SESSION, *grid.shape[::-1]), grid)
-        _check_type(path, dataset.dtype, True)
-        voxels = np.column_stack(np.unravel_index(units, grid.shape)).tolist()
-        by_voxel = np.empty((len(units), TRIALS_PER_SESSION), dtype=np.int16)
-        if dataset.chunks == (TRIALS_PER_SESSION, 1, 1, 1) and dataset.compression is None:
-            for row, (x, y, z) in zip(by_voxel, voxels, strict=True):
-                dataset.id.read_direct_chunk((0, z, y, x), out=row.data.cast("B"))
+        check_grid(path, dataset.shape, (n_trials, *grid.shape[::-1]), grid)
+        zyx = np.column_stack(np.unravel_index(units, grid.shape))[:, ::-1]
+        return _read_chunks(path, dataset, zyx)
+
+
+def _read_surface_hdf5(
+    path: Path, vertices: npt.NDArray[np.int64], n_vertices: int, n_trials: int
+) -> npt.NDArray[np.int16]:
+    with h5py.File(path) as file:
+        dataset = file["betas"]
+        _check_vertices(path, dataset.shape, (n_trials, n_vertices))
+        return _read_chunks(path, dataset, vertices[:, None])
+
+
+def _read_chunks(path: Path, dataset: Any, places: npt.NDArray[np.int64]) -> npt.NDArray[np.int16]:
+    """Read whole chunks: NSD stores all trials of a unit as one uncompressed chunk."""
+    _check_type(path, dataset.dtype, True)
+    n_trials = dataset.shape[0]
+    by_unit = np.empty((len(places), n_trials), dtype=np.int16)
+    whole = dataset.chunks == (n_trials, *(1,) * places.shape[1]) and dataset.compression is None
+    for row, place in zip(by_unit, places.tolist(), strict=True):
+        if whole:
+            dataset.id.read_direct_chunk((0, *place), out=row.data.cast("B"))
         else:
-            for row, (x, y, z) in zip(by_voxel, voxels, strict=True):
-                row[:] = dataset[:, z, y, x]
-    return np.ascontiguousarray(by_voxel.T)
+            row[:] = dataset[(slice(None), *place)]
+    return np.ascontiguousarray(by_unit.T)
+
+
+def _read_mgh(
+    path: Path, vertices: npt.NDArray[np.int64], n_vertices: int, n_trials: int
+) -> npt.NDArray[np.float32]:
+    """Map the file: trials lie one after another, big-endian, and only the wanted pages are touched."""
+    header = read_mgh_header(path)
+    _check_vertices(path, tuple(header.get_data_shape()), (n_vertices, 1, 1, n_trials))
+    if header.get_data_dtype() != np.dtype(">f4"):
+        raise SourceError(
+            f"holds {header.get_data_dtype()}",
+            place=str(path),
+            expected="big-endian float32, percent signal change, as NSD has it",
+            fix="use NSD's own file, not one that was converted",
+        )
+    if path.stat().st_size < MGH_DATA_OFFSET + 4 * n_vertices * n_trials:
+        problem = "it ends early"
+        raise EOFError(problem)
+    on_disk = np.memmap(path, ">f4", mode="r", offset=MGH_DATA_OFFSET, shape=(n_trials, n_vertices))
+    betas = np.empty((n_trials, len(vertices)), dtype=np.float32)
+    for trial, row in zip(on_disk, betas, strict=True):
+        row[:] = trial[vertices]
+    return betas
+
+
+def _check_vertices(path: Path, shape: tuple[int, ...], expected: tuple[int, ...]) -> None:
+    if shape != expected:
+        raise SourceError(
+            f"has shape {shape}",
+            place=str(path),
+            expected=f"{expected}, as this hemisphere's ncsnr has it",
+            fix="check that both files are of the same subject and space, and fetch them again",
+        )
 
 
 def _check_type(path: Path, dtype: np.dtype[np.generic], unscaled: bool) -> None:
@@ -123,9 +218,3 @@ def _check_type(path: Path, dtype: np.dtype[np.generic], unscaled: bool) -> None
             expected="unscaled little-endian int16 (percent signal change x 300), as NSD has it",
             fix="use NSD's own file, not one that was converted",
         )
-
-
-READERS: Final[dict[str, Callable[[Path, npt.NDArray[np.int64], Grid], Betas]]] = {
-    "nii.gz": _read_nifti,
-    "hdf5": _read_hdf5,
-}

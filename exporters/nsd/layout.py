@@ -13,6 +13,7 @@ __all__ = [
     "N_IMAGES",
     "RUN_LENGTHS",
     "SESSIONS",
+    "SURFACES",
     "TRIALS_PER_SESSION",
     "Layout",
     "require_files",
@@ -25,6 +26,8 @@ RUN_LENGTHS: Final = (63, 62) * 6
 """Trials in each of the 12 runs of a session."""
 N_IMAGES: Final = 73_000
 IMAGES_PER_SUBJECT: Final = 10_000
+SURFACES: Final = ("fsaverage", "nativesurface")
+"""Spaces whose units are vertices; those of the others are voxels."""
 
 
 @dataclass(frozen=True)
@@ -38,8 +41,8 @@ class Layout:
 
     Examples
     --------
-    >>> Layout(Path("NSD")).betas(3, "func1pt8mm", "betas_fithrf", 7, "hdf5").as_posix()
-    'NSD/nsddata_betas/ppdata/subj03/func1pt8mm/betas_fithrf/betas_session07.hdf5'
+    >>> [path.name for path in Layout(Path("NSD")).betas(3, "fsaverage", "betas_fithrf", 7, "mgh")]
+    ['lh.betas_session07.mgh', 'rh.betas_session07.mgh']
     """
 
     root: Path
@@ -63,13 +66,18 @@ class Layout:
         """One row per trial: image shown, button presses."""
         return self._data(subject) / "behav/responses.tsv"
 
-    def betas(self, subject: int, space: str, version: str, session: int, suffix: str) -> Path:
-        """Single-trial betas of one session."""
-        return self._betas(subject, space, version) / f"betas_session{session:02}.{suffix}"
+    def betas(self, subject: int, space: str, version: str, session: int, suffix: str) -> tuple[Path, ...]:
+        """Single-trial betas of one session: one file, or one of each hemisphere's surface."""
+        folder, name = self._betas(subject, space, version), f"betas_session{session:02}.{suffix}"
+        return tuple(folder / (head + name) for head in _heads(space))
 
-    def ncsnr(self, subject: int, space: str, version: str) -> Path:
-        """Noise-ceiling signal-to-noise ratio of every voxel."""
-        return self._betas(subject, space, version) / "ncsnr.nii.gz"
+    def ncsnr(self, subject: int, space: str, version: str) -> tuple[Path, ...]:
+        """Noise-ceiling signal-to-noise ratio of every unit; NSD has none in MNI space."""
+        if space == "MNI":
+            return ()
+        suffix = "mgh" if space in SURFACES else "nii.gz"
+        folder = self._betas(subject, space, version)
+        return tuple(folder / f"{head}ncsnr.{suffix}" for head in _heads(space))
 
     def valid(self, subject: int, space: str, session: int) -> Path:
         """Which voxels have data in one session."""
@@ -84,6 +92,17 @@ class Layout:
         head = f"{hemisphere}." if hemisphere else ""
         return self._data(subject) / space / "roi" / f"{head}{atlas}.nii.gz"
 
+    def surface_labels(self, subject: int, space: str, atlas: str) -> tuple[Path, Path]:
+        """Labels of one atlas on the left and the right surface, the subject's own or fsaverage."""
+        whose = "fsaverage" if space == "fsaverage" else f"subj{subject:02}"
+        folder = self.root / f"nsddata/freesurfer/{whose}/label"
+        return folder / f"lh.{atlas}.mgz", folder / f"rh.{atlas}.mgz"
+
+    def to_fsaverage(self, subject: int) -> tuple[Path, Path]:
+        """For every vertex of fsaverage the vertex of the subject's own surface, counted from 1."""
+        folder = self._data(subject) / "transforms"
+        return folder / "lh.white-to-fsaverage.mgz", folder / "rh.white-to-fsaverage.mgz"
+
     def label_names(self, subject: int, atlas: str) -> Path:
         """Names of an atlas' labels."""
         if atlas in {"MTL", "thalamus"}:
@@ -95,6 +114,10 @@ class Layout:
 
     def _betas(self, subject: int, space: str, version: str) -> Path:
         return self.root / f"nsddata_betas/ppdata/subj{subject:02}" / space / version
+
+
+def _heads(space: str) -> tuple[str, ...]:
+    return ("lh.", "rh.") if space in SURFACES else ("",)
 
 
 def require_files(files: dict[Path, str], root: Path) -> None:

@@ -1,74 +1,108 @@
-"""Atlases on NSD's volume grids: labels, their names, and the voxels of a region."""
+"""Atlases on NSD's grids and surfaces: labels, their names, and the units of a region."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 from exporters.nsd.layout import Layout
+from exporters.nsd.surfaces import HEMISPHERES, Surface, read_vertices
 from exporters.nsd.volumes import Grid, read_volume
 from nsd_bench.errors import RecipeError, SourceError, choices
 from nsd_bench.rois import labels_by_roi
 
-__all__ = ["HEMISPHERES", "labels_called", "read_hemispheres", "read_label_names", "read_labels"]
+__all__ = ["label_files", "labels_called", "read_hemispheres", "read_label_names", "read_labels"]
 
-HEMISPHERES: Final = ("lh", "rh")
+Labels = npt.NDArray[np.int16]
 
 
-def read_labels(layout: Layout, subject: int, space: str, atlas: str, grid: Grid) -> npt.NDArray[np.int16]:
-    """Read an atlas on the whole grid: -1 outside cortex, 0 unlabelled, 1 and more a label.
-
-    Returns
-    -------
-    labels : int16 array of shape (X, Y, Z)
+def label_files(layout: Layout, subject: int, space: str, atlas: str) -> list[Path]:
+    """Return the files that `read_labels` reads.
 
     Raises
     ------
     RecipeError
-        If there is no such atlas; lists those that there are.
+        If there is no such atlas in this space; lists those that there are.
     """
-    path = layout.roi(subject, space, atlas)
-    if not path.is_file():
-        known = sorted(
-            file.name.removesuffix(".nii.gz")
-            for file in path.parent.glob("*.nii.gz")
-            if not file.name.startswith(("lh.", "rh."))
-        )
-        raise RecipeError(
-            f"there is no atlas {atlas!r}",
-            place=f"subj{subject:02}, {path.parent}",
-            expected=choices(atlas, known) if known else "NSD's ROI volumes",
-            fix="correct the name in the recipe" if known else f"fetch {path.parent}",
-        )
-    return _round(read_volume(path, grid))
+    if space in {"fsaverage", "nativesurface"}:
+        paths = list(layout.surface_labels(subject, space, atlas))
+        if space == "fsaverage" and not paths[0].is_file():
+            # Drawn on each subject's own surface only: to be mapped.
+            paths = [*layout.surface_labels(subject, "nativesurface", atlas), *layout.to_fsaverage(subject)]
+        suffix = ".mgz"
+    else:
+        paths, suffix = [layout.roi(subject, space, atlas)], ".nii.gz"
+    if all(path.is_file() for path in paths):
+        return paths
+    folder = paths[0].parent
+    names = {file.name.removesuffix(suffix) for file in folder.glob(f"*{suffix}")}
+    known = sorted({name.removeprefix("lh.").removeprefix("rh.") for name in names})
+    raise RecipeError(
+        f"there is no atlas {atlas!r}",
+        place=f"subj{subject:02}, {folder}",
+        expected=choices(atlas, known) if known else "NSD's region files",
+        fix="correct the name in the recipe" if known else f"fetch {folder}",
+    )
 
 
-def _round(volume: npt.NDArray[np.generic]) -> npt.NDArray[np.int16]:
-    """NSD stores labels as float64 or int16."""
-    return np.rint(np.nan_to_num(volume.astype(np.float64), nan=0.0)).astype(np.int16)
-
-
-def read_hemispheres(
-    layout: Layout, subject: int, space: str, atlas: str, grid: Grid
-) -> npt.NDArray[np.str_] | None:
-    """Say in which hemisphere every voxel lies: "lh", "rh", or "none" outside cortex.
+def read_labels(layout: Layout, subject: int, space: str, atlas: str, geometry: Grid | Surface) -> Labels:
+    """Read an atlas for every unit: -1 outside cortex, 0 unlabelled, 1 and more a label.
 
     Returns
     -------
-    hemispheres : str array of shape (X, Y, Z), or None
-        None for an atlas that NSD gives without hemispheres.
+    labels : int16 array of shape (geometry.n_units,)
+
+    Raises
+    ------
+    RecipeError
+        If there is no such atlas.
+    SourceError
+        If a file is damaged, or of another grid or surface.
     """
+    paths = label_files(layout, subject, space, atlas)
+    if isinstance(geometry, Grid):
+        return _rounded(read_volume(paths[0], geometry).ravel())
+    sides = [_rounded(read_vertices(path)) for path in paths[:2]]
+    if len(paths) > 2:
+        index_1based = [read_vertices(path).astype(np.int64) for path in paths[2:]]
+        sides = [side[index - 1] for side, index in zip(sides, index_1based, strict=True)]
+    for path, side, n_vertices in zip(paths[-2:], sides, geometry.n_vertices, strict=True):
+        if len(side) != n_vertices:
+            raise SourceError(
+                f"has {len(side)} vertices",
+                place=str(path),
+                expected=f"{n_vertices}, as {geometry.sources[0].parent} has",
+                fix="check that both are of the same subject, and fetch them again",
+            )
+    return np.concatenate(sides)
+
+
+def _rounded(values: npt.NDArray[np.generic]) -> Labels:
+    """NSD stores labels as float64, float32 or int16."""
+    return np.rint(np.nan_to_num(values.astype(np.float64), nan=0.0)).astype(np.int16)
+
+
+def read_hemispheres(
+    layout: Layout, subject: int, space: str, atlas: str, geometry: Grid | Surface
+) -> npt.NDArray[np.str_]:
+    """Say in which hemisphere every unit lies: "lh", "rh", "none", or "both" where NSD does not say.
+
+    Returns
+    -------
+    hemispheres : str array of shape (geometry.n_units,)
+    """
+    if isinstance(geometry, Surface):
+        return np.repeat(HEMISPHERES, geometry.n_vertices)
     paths = {hemisphere: layout.roi(subject, space, atlas, hemisphere) for hemisphere in HEMISPHERES}
     if not all(path.is_file() for path in paths.values()):
-        return None
-    hemispheres = np.full(grid.shape, "none", dtype="<U4")
+        return np.full(geometry.n_units, "both")
+    hemispheres = np.full(geometry.n_units, "none", dtype="<U4")
     for hemisphere, path in paths.items():
         # 0 is cortex of this hemisphere, unlabelled; subcortical atlases have no -1 and mark only labels.
-        labels = _round(read_volume(path, grid))
+        labels = _rounded(read_volume(path, geometry).ravel())
         hemispheres[labels >= 0 if (labels < 0).any() else labels > 0] = hemisphere
     return hemispheres
 

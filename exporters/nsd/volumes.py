@@ -34,7 +34,7 @@ class Grid:
     source: Path
 
     @property
-    def n_voxels(self) -> int:
+    def n_units(self) -> int:
         """Number of voxels."""
         return int(np.prod(self.shape))
 

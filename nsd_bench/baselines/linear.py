@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
+from nsd_bench import spec
 from nsd_bench.baselines.features import FEATURES
 from nsd_bench.baselines.model import Model, distinct_images
 from nsd_bench.errors import ModelError
@@ -16,8 +16,8 @@ from nsd_bench.package import Package
 
 __all__ = ["PENALTIES", "fit_mean", "fit_ridge"]
 
-PENALTIES: Final = np.logspace(-2, 5, 15)
-"""Candidates, in units of the mean eigenvalue of the features' covariance."""
+PENALTIES: Final = np.logspace(5, -2, 15)
+"""Candidates, in units of the mean eigenvalue of the features' covariance; of equally good ones the first."""
 _UNITS_AT_ONCE = 2048
 _IMAGES_AT_ONCE = 256
 
@@ -35,12 +35,11 @@ class _Tier:
 
 def fit_mean(package: Package) -> Model:
     """Predict every unit's mean over training trials, whatever the image."""
-    start = time.perf_counter()
     train = _read(package, "train", "none")
     intercept = np.average(train.responses, axis=0, weights=train.k)
     empty = np.empty(0, dtype=np.float32)
     weights = np.empty((0, package.n_units), dtype=np.float32)
-    card = _card(package, "mean", start, train)
+    card = _card(package, "mean", train)
     return Model("none", _unit_ids(package), empty, empty, weights, intercept.astype(np.float32), card)
 
 
@@ -64,7 +63,6 @@ def fit_ridge(package: Package, features: str = "gabor") -> Model:
     ModelError
         If the package has no validation tier, or fewer than 3 images in it.
     """
-    start = time.perf_counter()
     train, validation = (_read(package, tier, features) for tier in ("train", "validation"))
     mean = np.average(train.features, axis=0, weights=train.k)
     scale = np.sqrt(np.average((train.features - mean) ** 2, axis=0, weights=train.k))
@@ -78,12 +76,15 @@ def fit_ridge(package: Package, features: str = "gabor") -> Model:
         units = slice(first, first + _UNITS_AT_ONCE)
         fit = solver.fit(train.responses[:, units], tested, validation.responses[:, units])
         weights[:, units], intercept[units], penalty[units], r[units] = fit
-    card = _card(package, f"{features}-ridge", start, train)
+    card = _card(package, f"{features}-ridge", train)
     card |= {
-        "validation_r_median": round(float(np.median(r)), 6),
-        "validation_images": len(validation.k),
-        "penalty_median": float(np.median(penalty)),
         "selected_on": "validation",
+        "validation_images": len(validation.k),
+        "validation_trials": int(validation.k.sum()),
+        "validation_r_median": round(float(np.median(r)), 6),
+        "validation_r_median_by_area": _by_area(package, r),
+        "penalty_median": float(np.median(penalty)),
+        "penalty_at_end_of_grid": round(float(np.isin(penalty, solver.penalties[[0, -1]]).mean()), 6),
     }
     return Model(
         features,
@@ -124,7 +125,14 @@ def _unit_ids(package: Package) -> npt.NDArray[np.int64]:
     return package.units["unit_ids"].to_numpy(np.int64)
 
 
-def _card(package: Package, name: str, start: float, train: _Tier) -> dict[str, Any]:
+def _by_area(package: Package, r: Array) -> dict[str, float]:
+    """Median over the units of every area; those in none come last."""
+    area = package.array(spec.neurons_file("area"))
+    names = sorted(set(area.tolist()), key=lambda name: (name == "none", name))
+    return {name: round(float(np.median(r[area == name])), 6) for name in names}
+
+
+def _card(package: Package, name: str, train: _Tier) -> dict[str, Any]:
     return {
         "package": package.name,
         "manifest_sha256": package.manifest_sha256,
@@ -133,7 +141,6 @@ def _card(package: Package, name: str, start: float, train: _Tier) -> dict[str, 
         "training_trials": int(train.k.sum()),
         "context": "image only",
         "parameters": (train.features.shape[1] + 1) * package.n_units,
-        "seconds": round(time.perf_counter() - start, 1),
     }
 
 
@@ -159,7 +166,7 @@ class _Ridge:
             values, vectors = np.linalg.eigh(x.T @ x)
             self._project, self._back = vectors.T @ x.T, vectors
         self._values = np.maximum(values, 0)
-        self._penalties = PENALTIES * self._values.sum() / max(len(values), 1)
+        self.penalties = PENALTIES * self._values.sum() / max(len(values), 1)
 
     def fit(
         self, responses: npt.NDArray[np.float32], tested: Array, observed: npt.NDArray[np.float32]
@@ -184,15 +191,17 @@ class _Ridge:
         r = np.stack(
             [
                 (_z_score(test @ (projected / (self._values[:, None] + penalty))) * target).mean(axis=0)
-                for penalty in self._penalties
+                for penalty in self.penalties
             ]
         )
         best = r.argmax(axis=0)
-        chosen = self._penalties[best]
+        chosen = self.penalties[best]
         weights = self._back @ (projected / (self._values[:, None] + chosen))
         return weights, mean, chosen, r[best, np.arange(len(best))]
 
 
 def _z_score(values: Array) -> Array:
     centred = values - values.mean(axis=0)
-    return np.asarray(centred / (centred.std(axis=0) + 1e-8))
+    std = centred.std(axis=0)
+    # Predictions under the largest penalties are tiny: a constant added to their std would lower their r.
+    return np.asarray(centred / np.where(std > 0, std, 1))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ import numpy.typing as npt
 
 from nsd_bench import spec
 from nsd_bench.baselines.features import FEATURES
-from nsd_bench.errors import ModelError, choices
+from nsd_bench.errors import ModelError, PackageError, choices
 from nsd_bench.package import Package
 from nsd_bench.storage import write_npz
 from nsd_bench.submission import Submission
@@ -24,6 +25,8 @@ __all__ = ["MODEL_SUFFIX", "Model", "distinct_images"]
 MODEL_SUFFIX = ".model.npz"
 _ARRAYS = ("unit_ids", "mean", "scale", "weights", "intercept")
 _IMAGES_AT_ONCE = 256
+# numpy raises any of these over a file that is cut off, empty, or another kind of file.
+_UNREADABLE = (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile)
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,8 @@ class Model:
         ------
         ModelError
             If the model was trained on other units.
+        PackageError
+            If the package has no trial of these tiers.
         """
         if not np.array_equal(package.units["unit_ids"], self.unit_ids):
             raise ModelError(
@@ -80,6 +85,13 @@ class Model:
             )
         tiers = spec.WITHHELD_TIERS if tiers is None else tiers
         rows = np.sort(np.concatenate([package.rows(tier) for tier in tiers]))
+        if not len(rows):
+            raise PackageError(
+                "there is nothing to predict",
+                place=str(package.path),
+                expected=f"trials of {' or '.join(tiers)}",
+                fix="ask for a tier that 'nsd-bench info' lists, or export with other tiers",
+            )
         first, which = distinct_images(package, rows)
         predictions = np.concatenate(
             [
@@ -104,14 +116,15 @@ class Model:
         Raises
         ------
         ModelError
-            If it is not a model, or of features that are not known here.
+            If it is not a model, its arrays contradict each other, or its features are not known here.
         """
         try:
-            with np.load(path, allow_pickle=False) as file:
+            with Path(path).open("rb") as stream, np.load(stream, allow_pickle=False) as file:
                 header = json.loads(str(file["header"]))
                 arrays = {name: file[name] for name in _ARRAYS}
             model = cls(features=header["features"], card=header["card"], **arrays)
-        except (OSError, ValueError, KeyError) as error:
+            model._check_shapes()
+        except _UNREADABLE as error:
             raise ModelError(
                 f"not a model ({type(error).__name__}: {error})",
                 place=str(path),
@@ -126,6 +139,14 @@ class Model:
                 fix="install the version of nsd-bench that trained it",
             )
         return model
+
+    def _check_shapes(self) -> None:
+        n_features, n_units = self.weights.shape
+        found = [getattr(self, name).shape for name in ("mean", "scale", "unit_ids", "intercept")]
+        wanted = [(n_features,), (n_features,), (n_units,), (n_units,)]
+        if found != wanted:
+            problem = f"weights of {n_features} features x {n_units} units beside arrays of shapes {found}"
+            raise ValueError(problem)
 
 
 def distinct_images(

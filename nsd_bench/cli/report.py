@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from nsd_bench.cli.options import Truths, packages_below, submissions_below
+from nsd_bench.errors import SubmissionError
 from nsd_bench.spec import TIERS
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from nsd_bench.package import Package
+    from nsd_bench.plots.report import Evidence
+    from nsd_bench.submission import Submission
 
 __all__ = ["command"]
 
@@ -44,22 +53,20 @@ def command(
     force: bool,
 ) -> None:
     """Draw a page from SCORES, the scores.json that 'nsd-bench score' wrote."""
-    import numpy as np
-
     from nsd_bench.package import Package
-    from nsd_bench.plots.report import Evidence, report_page
+    from nsd_bench.plots.report import report_page
     from nsd_bench.storage import new_file, refuse_existing
 
     refuse_existing(out, force=force)
-    content = _read_scores(scores)
-    with np.load(scores.with_name(f"{scores.stem}.units.npz"), allow_pickle=False) as file:
-        units = dict(file)
-    truths = Truths(truth)
+    content, units = _read_scores(scores), _read_units(scores.with_name(f"{scores.stem}.units.npz"))
     packages = {one.name: one for one in map(Package, packages_below([package]))}
+    submissions = {
+        str(given.card.get("package")): (path, given) for path, given in submissions_below(submission)
+    }
+    truths = Truths(truth)
     evidence = {
-        given.card["package"]: Evidence(packages[given.card["package"]], given, truths.of(given, path))
-        for path, given in submissions_below(submission)
-        if given.card.get("package") in packages
+        subject["package"]: _evidence(subject, packages, submissions, truths)
+        for subject in content["subjects"]
     }
     page = report_page(content, units, evidence, tier=tier, images=not no_images)
     with new_file(out) as file:
@@ -67,18 +74,67 @@ def command(
     click.echo(str(out))
 
 
-def _read_scores(path: Path) -> dict[str, Any]:
-    from nsd_bench.errors import SubmissionError
+def _evidence(
+    subject: dict[str, Any],
+    packages: dict[str, Package],
+    submissions: dict[str, tuple[Path, Submission]],
+    truths: Truths,
+) -> Evidence:
+    """Find what one subject's scores were computed from, and check that it is the same."""
+    from nsd_bench.plots.report import Evidence
+    from nsd_bench.storage import sha256_file
 
+    name = subject["package"]
+    for found, option in ((packages, "--package"), (submissions, "--submission")):
+        if name not in found:
+            raise SubmissionError(
+                f"nothing for {name!r}, which was scored",
+                place=option,
+                expected=f"{name!r} beside {', '.join(map(repr, sorted(found)))}",
+                fix=f"give a folder that has it with {option}, or score again without it",
+            )
+    package, (path, submission) = packages[name], submissions[name]
+    truth = truths.of(submission, path)
+    digests = [
+        (package.manifest_sha256, "manifest_sha256", str(package.path)),
+        (truth.manifest_sha256, "manifest_sha256", f"truth of {name}"),
+        (sha256_file(path), "submission_sha256", str(path)),
+    ]
+    for digest, key, place in digests:
+        if subject[key] not in ("", digest):
+            raise SubmissionError(
+                f"is not what was scored: its {key} is {digest[:12]}",
+                place=place,
+                expected=f"{subject[key][:12]}, as the score file says",
+                fix="give the files that were scored, or score again",
+            )
+    return Evidence(package, submission, truth)
+
+
+def _read_scores(path: Path) -> dict[str, Any]:
     try:
         content: dict[str, Any] = json.loads(path.read_bytes())
         if content["format"] != "nsd_bench.scores/1":
             raise KeyError(content["format"])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise SubmissionError(
-            f"not a score file ({type(error).__name__}: {error})",
-            place=str(path),
-            expected="the scores.json that 'nsd-bench score' wrote",
-            fix="check the path, or score again",
-        ) from error
+        raise _not_scores(path, error) from error
     return content
+
+
+def _read_units(path: Path) -> dict[str, npt.NDArray[Any]]:
+    import numpy as np
+
+    try:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
+            return dict(file)
+    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        raise _not_scores(path, error) from error
+
+
+def _not_scores(path: Path, error: Exception) -> SubmissionError:
+    return SubmissionError(
+        f"not a score file ({type(error).__name__}: {error})",
+        place=str(path),
+        expected="scores.json with scores.units.npz beside it, as 'nsd-bench score' wrote them",
+        fix="check the path, or score again",
+    )

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from nsd_bench.cli.options import packages_below
+from nsd_bench.errors import ModelError, choices
+
+if TYPE_CHECKING:
+    from nsd_bench.package import Package
 
 __all__ = ["command"]
 
@@ -25,26 +31,47 @@ __all__ = ["command"]
 @click.option("--force", is_flag=True, help="Replace submissions that are there.")
 def command(models: tuple[Path, ...], packages: tuple[Path, ...], out: Path, force: bool) -> None:
     """Let MODELS (files or folders) predict test and final_test of the packages they were trained on."""
-    from nsd_bench.baselines.model import MODEL_SUFFIX, Model
-    from nsd_bench.errors import ModelError, choices
+    from nsd_bench.baselines.model import Model
     from nsd_bench.package import Package
     from nsd_bench.storage import refuse_existing
     from nsd_bench.submission import SUBMISSION_SUFFIX
 
-    files = [
-        f for path in models for f in (sorted(path.glob(f"*{MODEL_SUFFIX}")) if path.is_dir() else [path])
-    ]
-    if not files:
-        raise ModelError(
-            "there is no model",
-            place=", ".join(map(str, models)),
-            expected=f"files called *{MODEL_SUFFIX}",
-            fix="make one with 'nsd-bench train'",
-        )
     by_name = {package.name: package for package in map(Package, packages_below(packages))}
+    file_of = _match(_models_below(models), by_name)
+    for name in file_of:
+        refuse_existing(out / f"{name}{SUBMISSION_SUFFIX}", force=force)
+    for name, file in file_of.items():
+        model, target = Model.load(file), out / f"{name}{SUBMISSION_SUFFIX}"
+        submission = model.submission(by_name[name])
+        submission.write(target)
+        n_trials, n_units = submission.predictions.shape
+        click.echo(f"{target}: {model.card['model']}, {n_trials} trials x {n_units} units")
+
+
+def _models_below(paths: Iterable[Path]) -> list[Path]:
+    from nsd_bench.baselines.model import MODEL_SUFFIX
+
+    files: list[Path] = []
+    for path in paths:
+        below = sorted(path.glob(f"*{MODEL_SUFFIX}")) if path.is_dir() else [path]
+        if not below:
+            raise ModelError(
+                "there is no model in this folder",
+                place=str(path),
+                expected=f"files called *{MODEL_SUFFIX}",
+                fix="make one with 'nsd-bench train'",
+            )
+        files += below
+    return files
+
+
+def _match(files: Iterable[Path], by_name: dict[str, Package]) -> dict[str, Path]:
+    """Return the one model file of each package, without keeping models: they are large."""
+    from nsd_bench.baselines.model import Model
+
+    file_of: dict[str, Path] = {}
     for file in files:
-        model = Model.load(file)
-        name = model.card["package"]
+        name = Model.load(file).card.get("package")
         if name not in by_name:
             raise ModelError(
                 f"was trained on {name!r}, which is not among the packages",
@@ -52,9 +79,12 @@ def command(models: tuple[Path, ...], packages: tuple[Path, ...], out: Path, for
                 expected=choices(name, sorted(by_name)),
                 fix="give that package with --package",
             )
-        target = out / f"{name}{SUBMISSION_SUFFIX}"
-        refuse_existing(target, force=force)
-        submission = model.submission(by_name[name])
-        submission.write(target)
-        n_trials, n_units = submission.predictions.shape
-        click.echo(f"{target}: {model.card['model']}, {n_trials} trials x {n_units} units")
+        if name in file_of:
+            raise ModelError(
+                f"was trained on {name!r}, as {file_of[name].name} was",
+                place=str(file),
+                expected="one model a package, since a submission is called after its package",
+                fix="name the model files that you mean, and give each kind of model its own --out",
+            )
+        file_of[name] = file
+    return file_of

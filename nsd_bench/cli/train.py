@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -18,6 +19,8 @@ __all__ = ["command"]
 @click.option("--force", is_flag=True, help="Replace models that are there.")
 def command(packages: tuple[Path, ...], baseline: str, out: Path, force: bool) -> None:
     """Fit a baseline to each of PACKAGES: folders, zips, or a folder of them."""
+    import time
+
     from tqdm import tqdm
 
     from nsd_bench.baselines import BASELINES
@@ -35,16 +38,32 @@ def command(packages: tuple[Path, ...], baseline: str, out: Path, force: bool) -
         )
     found = [Package(path) for path in packages_below(packages)]
     targets = [out / f"{package.name}.{baseline}{MODEL_SUFFIX}" for package in found]
-    for target in targets:
+    for package, target in zip(found, targets, strict=True):
+        if targets.count(target) > 1:
+            raise ModelError(
+                f"{package.name!r} was given more than once",
+                place=str(package.path),
+                expected="packages of different names, since models are called after them",
+                fix="name each package once",
+            )
         refuse_existing(target, force=force)
     for package, target in tqdm(list(zip(found, targets, strict=True)), "training", disable=None):
+        start = time.perf_counter()
         model = BASELINES[baseline](package)
         model.save(target)
-        card = model.card
-        chosen = (
-            f", median r {card['validation_r_median']:.3f} on validation" if "selected_on" in card else ""
-        )
-        tqdm.write(
-            f"{target}: {card['training_trials']} trials of {card['training_images']} images{chosen}, "
-            f"{card['seconds']} s"
-        )
+        # Not in the card: the same package has to give the same bytes.
+        seconds = time.perf_counter() - start
+        tqdm.write("\n".join([f"{target}, {seconds:.1f} s", *_summary(model.card)]))
+
+
+def _summary(card: dict[str, Any]) -> list[str]:
+    lines = [f"  trained on {card['training_trials']} trials of {card['training_images']} images"]
+    if "selected_on" in card:
+        by_area = ", ".join(f"{name} {r:.2f}" for name, r in card["validation_r_median_by_area"].items())
+        lines += [
+            f"  median r {card['validation_r_median']:.3f} on {card['validation_images']} validation images: "
+            f"{by_area}",
+            f"  median penalty {card['penalty_median']:.3g}, "
+            f"{card['penalty_at_end_of_grid']:.0%} of units at an end of the grid",
+        ]
+    return lines

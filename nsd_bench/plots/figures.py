@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import itertools
+import re
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -19,18 +20,23 @@ INK: Final = "#1d2733"
 MODEL: Final = "#0072b2"
 ORACLE: Final = "#d55e00"
 NULL: Final = "#c9d1da"
+SOFT: Final = "#5b6876"
+_LEGEND: Final = ("model", "oracle", "null")
+_HEADING: Final = 1.15
 _STYLE: Final[dict[Any, Any]] = {
+    # Text stays text. It is laid out in the font that matplotlib brings along, so that the bytes are the same
+    # everywhere; pages may show it in theirs.
     "svg.fonttype": "none",
     "svg.hashsalt": "nsd_bench",
     "font.family": "sans-serif",
-    "font.sans-serif": ["Inter", "Helvetica Neue", "Arial", "DejaVu Sans"],
+    "font.sans-serif": ["DejaVu Sans"],
     "font.size": 9,
     "text.color": INK,
     "axes.edgecolor": "#8b97a5",
     "axes.labelcolor": INK,
     "axes.spines.top": False,
     "axes.spines.right": False,
-    "xtick.color": "#5b6876",
+    "xtick.color": SOFT,
     "ytick.color": INK,
     "axes.linewidth": 0.8,
 }
@@ -38,56 +44,78 @@ _STYLE: Final[dict[Any, Any]] = {
 Rows = Sequence[dict[str, Any]]
 
 
-def roi_figure(rows: Rows) -> str:
+def roi_figure(rows: Rows, limits: tuple[float, float]) -> str:
     """Draw the headline of every region with its interval, the null's interval and the oracle.
 
     Parameters
     ----------
     rows
-        Regions as in scores.json, in the order in which they are to appear from top to bottom; those
-        without a score are left out.
+        Regions as in scores.json, all with a score, in the order in which they are to appear from top to
+        bottom.
+    limits
+        Of the axis of scores.
 
     Returns
     -------
     svg
     """
-    rows = [row for row in rows if row["scores"]["signed_ratio"]["value"] is not None]
     with mpl.rc_context(_STYLE):
         places = _spaced([row["atlas"] for row in rows])
-        figure = Figure(figsize=(5.2, 0.75 + 0.235 * (places[-1] + 1)), layout="constrained")
+        figure = Figure(figsize=(4.7, 0.85 + 0.22 * (places[-1] + 1)), layout="constrained")
         axes = figure.subplots()
         for y, row in zip(places, rows, strict=True):
             _draw_region(axes, y, row)
         for x in (0, 1):
             axes.axvline(x, color=INK, linewidth=0.8, linestyle=(0, (4, 3)) if x else "-", zorder=0)
-        axes.set_yticks(places, [_region_name(row) for row in rows])
-        axes.set_ylim(places[-1] + 0.6, -0.6)
-        axes.tick_params(axis="y", length=0)
-        low, high = axes.get_xlim()
-        axes.set_xlim(min(low, -0.15) - 0.03, max(high, 1.15))
-        axes.set_xlabel("signed ratio: 0 = chance, 1 = noise ceiling")
+        _name_regions(axes, places, rows)
+        axes.set(xlim=limits, ylim=(places[-1] + 0.7, -0.7))
+        axes.set_xlabel("signed ratio (0: chance, 1: noise ceiling)")
         handles, labels = axes.get_legend_handles_labels()
-        once = dict(zip(labels, handles, strict=True))
-        figure.legend(once.values(), once.keys(), loc="outside upper center", ncols=3, frameon=False)
-        return _svg(figure)
+        found = dict(zip(labels, handles, strict=True))
+        order = [label for label in _LEGEND if label in found]
+        figure.legend(
+            [found[label] for label in order],
+            order,
+            loc="outside upper center",
+            ncols=3,
+            frameon=False,
+            handletextpad=0.4,
+            columnspacing=1.4,
+        )
+        return _svg(figure, "Score by region, with intervals, null and oracle")
 
 
 def _spaced(atlases: Sequence[str]) -> list[float]:
-    """Place one line a region, with a little space where another atlas begins."""
+    """Place one line a region, with room for a heading where another atlas begins."""
     changes = np.cumsum([0, *(a != b for a, b in itertools.pairwise(atlases))])
-    return (np.arange(len(atlases)) + 0.5 * changes).tolist()
+    places: list[float] = (np.arange(len(atlases)) + _HEADING * changes).tolist()
+    return places
+
+
+def _name_regions(axes: Any, places: Sequence[float], rows: Rows) -> None:
+    names = dict(zip(places, map(_region_name, rows), strict=True))
+    atlases = [row["atlas"] for row in rows]
+    headings = {
+        place - 1.0: after
+        for place, before, after in zip(places[1:], atlases, atlases[1:], strict=False)
+        if before != after
+    }
+    axes.set_yticks([*names, *headings], [*names.values(), *headings.values()])
+    axes.tick_params(axis="y", length=0)
+    for label in axes.get_yticklabels()[len(names) :]:
+        label.set(color=SOFT, fontsize=7.5)
 
 
 def _draw_region(axes: Any, y: float, row: dict[str, Any]) -> None:
     null, oracle = row["anchors"]["null"]["interval"], row["anchors"]["oracle"]
     if null:
-        axes.barh(y, null[1] - null[0], left=null[0], height=0.55, color=NULL, label="null, 95 %")
+        axes.barh(y, null[1] - null[0], left=null[0], height=0.6, color=NULL, label="null")
     if oracle["value"] is not None:
         axes.plot(*_span(oracle["interval"], y + 0.16), color=ORACLE, linewidth=1)
-        axes.plot(oracle["value"], y + 0.16, "D", color=ORACLE, markersize=3.2, label="oracle (repeats)")
+        axes.plot(oracle["value"], y + 0.16, "D", color=ORACLE, markersize=3.2, label="oracle")
     score = row["scores"]["signed_ratio"]
     axes.plot(*_span(score["interval"], y - 0.1), color=MODEL, linewidth=2)
-    axes.plot(score["value"], y - 0.1, "o", color=MODEL, markersize=5, label="model, 95 %")
+    axes.plot(score["value"], y - 0.1, "o", color=MODEL, markersize=5, label="model")
 
 
 def _span(interval: list[float] | None, y: float) -> tuple[list[float], list[float]]:
@@ -115,7 +143,7 @@ def ceiling_figure(r: npt.NDArray[np.floating[Any]], ceiling: npt.NDArray[np.flo
     known = np.isfinite(ceiling) & np.isfinite(r)
     highest = np.sqrt(ceiling[known])
     with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=(3.6, 3.6), layout="constrained")
+        figure = Figure(figsize=(3.6, 3.9), layout="constrained")
         axes = figure.subplots()
         axes.plot([0, 1], [0, 1], color=ORACLE, linewidth=1.2, label="noise ceiling")
         axes.axhline(0, color=INK, linewidth=0.8)
@@ -123,16 +151,20 @@ def ceiling_figure(r: npt.NDArray[np.floating[Any]], ceiling: npt.NDArray[np.flo
             # Thousands of points would hide their density, and make the page heavy.
             axes.hexbin(highest, r[known], gridsize=40, mincnt=1, cmap="Blues", bins="log", linewidths=0.1)
         else:
-            axes.plot(highest, r[known], ".", color=MODEL, markersize=3, alpha=0.5, markeredgewidth=0)
+            axes.plot(highest, r[known], ".", color=MODEL, markersize=4, alpha=0.5, markeredgewidth=0)
         axes.set(xlim=(0, 1), ylim=(min(-0.3, float(r[known].min(initial=0)) - 0.05), 1), aspect="equal")
         axes.set_xlabel("highest possible r: √noise ceiling")
         axes.set_ylabel("r of the model, image means")
         axes.legend(frameon=False, loc="upper left")
-        return _svg(figure)
+        return _svg(figure, "Correlation of every unit against its noise ceiling")
 
 
 def example_figure(
-    names: Sequence[str], measured: npt.NDArray[np.floating[Any]], predicted: npt.NDArray[np.floating[Any]]
+    names: Sequence[str],
+    measured: npt.NDArray[np.floating[Any]],
+    predicted: npt.NDArray[np.floating[Any]],
+    *,
+    bound: float,
 ) -> str:
     """Draw the mean response of some regions to one image, measured and predicted.
 
@@ -142,13 +174,15 @@ def example_figure(
         Of the regions.
     measured, predicted : arrays of shape (n_rois,)
         Relative to the mean over images, in standard deviations over training trials.
+    bound
+        Where the axis ends on both sides.
 
     Returns
     -------
     svg
     """
     with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=(2.5, 0.5 + 0.2 * len(names)), layout="constrained")
+        figure = Figure(figsize=(2.6, 0.65 + 0.18 * len(names)), layout="constrained")
         axes = figure.subplots()
         places = np.arange(len(names))
         axes.hlines(places, measured, predicted, color=NULL, linewidth=2, zorder=1)
@@ -158,13 +192,15 @@ def example_figure(
         axes.set_yticks(places, names)
         axes.set_ylim(len(names) - 0.5, -0.5)
         axes.tick_params(axis="y", length=0)
-        bound = max(1.0, 1.1 * float(np.abs(np.r_[measured, predicted]).max()))
         axes.set_xlim(-bound, bound)
-        return _svg(figure)
+        axes.set_xlabel("response (sd)")
+        return _svg(figure, "Measured and predicted response by region")
 
 
-def _svg(figure: Figure) -> str:
+def _svg(figure: Figure, title: str) -> str:
     stream = io.StringIO()
-    figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None})
+    figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     text = stream.getvalue()
-    return text[text.index("<svg") :]
+    # Several figures stand on one page, where every group would have the same name in each of them.
+    text = re.sub(r'<g id="[^"]*"', "<g", text[text.index("<svg") :])
+    return text.replace("<svg ", f'<svg role="img" aria-label="{title}" ', 1)

@@ -1,0 +1,90 @@
+"""FreeSurfer surfaces: how many vertices each hemisphere has, and one value per vertex."""
+
+from __future__ import annotations
+
+import gzip
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import nibabel as nib
+import numpy as np
+import numpy.typing as npt
+from nibabel.freesurfer.mghformat import MGHHeader
+
+from exporters.nsd.volumes import broken_file
+from nsd_bench.errors import SourceError
+
+__all__ = ["HEMISPHERES", "MGH_DATA_OFFSET", "Surface", "read_mgh_header", "read_vertices"]
+
+HEMISPHERES: Final = ("lh", "rh")
+MGH_DATA_OFFSET: Final = 284
+
+
+@dataclass(frozen=True)
+class Surface:
+    """The vertices of a subject's surfaces, or of fsaverage: all of the left, then all of the right.
+
+    Parameters
+    ----------
+    n_vertices
+        Of the left and the right hemisphere.
+    sources
+        The file that each was read from, named in errors.
+    """
+
+    n_vertices: tuple[int, int]
+    sources: tuple[Path, Path]
+
+    @property
+    def n_units(self) -> int:
+        """Number of vertices."""
+        return sum(self.n_vertices)
+
+    def coordinates_mm(self, units: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+        """Return NaN, shape (n_units, 3): where a vertex lies depends on the surface one looks at."""
+        return np.full((len(units), 3), np.nan, dtype=np.float32)
+
+    def by_hemisphere(self, units: npt.NDArray[np.int64]) -> list[npt.NDArray[np.int64]]:
+        """Split ascending unit ids into vertex indices of the left and of the right hemisphere."""
+        boundary = int(np.searchsorted(units, self.n_vertices[0]))
+        return [units[:boundary], units[boundary:] - self.n_vertices[0]]
+
+
+def read_mgh_header(path: Path) -> Any:
+    """Read the header of an .mgh file.
+
+    Raises
+    ------
+    SourceError
+        If it is not one.
+    """
+    try:
+        with path.open("rb") as file:
+            return MGHHeader.from_fileobj(file)
+    except (OSError, ValueError, nib.spatialimages.HeaderDataError) as error:
+        raise broken_file(path, error) from error
+
+
+def read_vertices(path: Path) -> npt.NDArray[Any]:
+    """Read one value per vertex from an .mgh or .mgz file, shape (n_vertices,).
+
+    Raises
+    ------
+    SourceError
+        If it cannot be read, or holds more than one value a vertex.
+    """
+    try:
+        data = path.read_bytes()  # nibabel itself would leave the file open
+        image = nib.MGHImage.from_bytes(gzip.decompress(data) if path.suffix == ".mgz" else data)
+        values = np.asarray(image.dataobj)
+    except (OSError, EOFError, ValueError, nib.spatialimages.HeaderDataError) as error:
+        raise broken_file(path, error) from error
+    if values.size != len(values):
+        raise SourceError(
+            f"has shape {values.shape}",
+            place=str(path),
+            expected="one value a vertex",
+            fix="fetch the file again",
+        )
+    return values.reshape(-1)

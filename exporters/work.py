@@ -1,0 +1,103 @@
+"""An export's work folder: what was read so far survives a kill, and two runs cannot mix."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from nsd_bench.errors import OutputError
+
+__all__ = ["check_room", "resumable", "work_folder"]
+
+
+def work_folder(out: Path, name: str) -> Path:
+    """Return where the export of one package works; it is gone when the package is there."""
+    return out / f".{name}.work"
+
+
+@contextlib.contextmanager
+def resumable(folder: Path, identity: str) -> Iterator[None]:
+    """Hold a work folder while the block runs.
+
+    What an interrupted run left there is kept if it has the same identity, and removed otherwise. The folder
+    is removed when the block ends, or fails; it stays when the block is interrupted or the process killed.
+
+    Parameters
+    ----------
+    folder
+        See `work_folder`.
+    identity
+        Digest of everything that decides what is in the folder.
+
+    Raises
+    ------
+    OutputError
+        If another process holds it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise OutputError(
+                "another process is making this package",
+                place=str(folder),
+                expected="one export of a package at a time",
+                fix="wait for it to end, or stop it",
+            ) from error
+        known = folder / "identity"
+        if not known.is_file() or known.read_text() != identity:
+            _empty(folder)
+            known.write_text(identity)
+        try:
+            yield
+        except Exception:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        shutil.rmtree(folder)
+
+
+def _empty(folder: Path) -> None:
+    for child in folder.iterdir():
+        if child.is_dir():
+            shutil.rmtree(child)
+        elif child.name != "lock":
+            child.unlink()
+
+
+def check_room(folder: Path, n_bytes: int, n_files: int) -> None:
+    """Refuse to begin what the disk cannot hold.
+
+    Parameters
+    ----------
+    folder
+        That is to be written to; it need not exist yet.
+    n_bytes, n_files
+        What will be needed at most.
+
+    Raises
+    ------
+    OutputError
+        If there are fewer bytes or inodes free.
+    """
+    existing = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
+    disk = os.statvfs(existing)
+    free = disk.f_bavail * disk.f_frsize
+    if n_bytes > free:
+        raise _no_room(folder, f"{free / 1e9:.1f} GB", f"{n_bytes / 1e9:.1f} GB")
+    # Some file systems make inodes as they are needed, and say that they have none at all.
+    if disk.f_files and n_files > disk.f_favail:
+        raise _no_room(folder, f"{disk.f_favail} more files", f"{n_files} files")
+
+
+def _no_room(folder: Path, room: str, needed: str) -> OutputError:
+    return OutputError(
+        f"the disk has room for {room} only",
+        place=str(folder),
+        expected=f"room for {needed}",
+        fix="free disk space, choose another folder, or export fewer subjects or units",
+    )
