@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nsd_bench.errors import SubmissionError
-from nsd_bench.storage import write_npz
+from nsd_bench.storage import read_npz, write_npz
 
 __all__ = ["SUBMISSION_SUFFIX", "Submission"]
 
@@ -62,9 +62,9 @@ class Submission:
             If it is not a submission.
         """
         try:
-            with np.load(path, allow_pickle=False) as file:
-                card = json.loads(str(file["card"]))
-                return cls(file["trial_idx"], file["unit_ids"], file["predictions"], card)
+            arrays = read_npz(path)
+            card = json.loads(str(arrays["card"]))
+            return cls(arrays["trial_idx"], arrays["unit_ids"], arrays["predictions"], card)
         except (OSError, ValueError, KeyError) as error:
             raise SubmissionError(
                 f"not a submission ({type(error).__name__}: {error})",

@@ -15,7 +15,7 @@ from nsd_bench import spec
 from nsd_bench.errors import PackageError
 from nsd_bench.package import Package
 from nsd_bench.statistics import response_precision
-from nsd_bench.storage import write_npz
+from nsd_bench.storage import read_npz, write_npz
 
 __all__ = ["Truth", "load_truth"]
 
@@ -89,8 +89,7 @@ class Truth:
             If it is not a truth file.
         """
         try:
-            with np.load(path, allow_pickle=False) as file:
-                arrays = {name: file[name] for name in file.files}
+            arrays = read_npz(path)
             header = json.loads(str(arrays["header"]))
             return cls(
                 package=header["package"],

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nsd_bench.errors import SourceError
-from nsd_bench.storage import write_npz
+from nsd_bench.storage import read_npz, write_npz
 
 __all__ = ["Answer", "answer_folder", "read_answer"]
 
@@ -80,8 +80,8 @@ def read_answer(root: str | os.PathLike[str], subject: int) -> Answer:
     """
     path = answer_folder(root) / f"subj{subject:02}.npz"
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays: dict[str, Any] = {name: file[name] for name in Answer.__dataclass_fields__}
+        file = read_npz(path)
+        arrays: dict[str, Any] = {name: file[name] for name in Answer.__dataclass_fields__}
     except (OSError, KeyError, ValueError) as error:
         raise SourceError(
             f"there is no answer for subject {subject} ({error})",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ from nsd_bench import spec
 from nsd_bench.baselines.features import FEATURES
 from nsd_bench.errors import ModelError, PackageError, choices
 from nsd_bench.package import Package
-from nsd_bench.storage import write_npz
+from nsd_bench.storage import read_npz, write_npz
 from nsd_bench.submission import Submission
 
 __all__ = ["MODEL_SUFFIX", "Model", "distinct_images"]
@@ -25,8 +24,6 @@ __all__ = ["MODEL_SUFFIX", "Model", "distinct_images"]
 MODEL_SUFFIX = ".model.npz"
 _ARRAYS = ("unit_ids", "mean", "scale", "weights", "intercept")
 _IMAGES_AT_ONCE = 256
-# numpy raises any of these over a file that is cut off, empty, or another kind of file.
-_UNREADABLE = (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile)
 
 
 @dataclass(frozen=True)
@@ -119,12 +116,12 @@ class Model:
             If it is not a model, its arrays contradict each other, or its features are not known here.
         """
         try:
-            with Path(path).open("rb") as stream, np.load(stream, allow_pickle=False) as file:
-                header = json.loads(str(file["header"]))
-                arrays = {name: file[name] for name in _ARRAYS}
+            file = read_npz(path)
+            header = json.loads(str(file["header"]))
+            arrays = {name: file[name] for name in _ARRAYS}
             model = cls(features=header["features"], card=header["card"], **arrays)
             model._check_shapes()
-        except _UNREADABLE as error:
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise ModelError(
                 f"not a model ({type(error).__name__}: {error})",
                 place=str(path),

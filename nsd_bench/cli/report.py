@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -122,12 +121,11 @@ def _read_scores(path: Path) -> dict[str, Any]:
 
 
 def _read_units(path: Path) -> dict[str, npt.NDArray[Any]]:
-    import numpy as np
+    from nsd_bench.storage import read_npz
 
     try:
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
-            return dict(file)
-    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        return read_npz(path)
+    except (OSError, ValueError) as error:
         raise _not_scores(path, error) from error
 
 
