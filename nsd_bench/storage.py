@@ -385,7 +385,7 @@ def read_npz(path: str | os.PathLike[str]) -> dict[str, npt.NDArray[Any]]:
     FileNotFoundError
         If there is none.
     """
-    with open(path, "rb") as file:  # numpy would leave it open when it fails
+    with Path(path).open("rb") as file:  # numpy would leave it open when it fails
         try:
             return dict(np.load(file, allow_pickle=False))
         except (OSError, EOFError, TypeError, zipfile.BadZipFile) as error:
