@@ -24,9 +24,9 @@ from exporters.sources import Source, examine
 from exporters.units import write_units
 from exporters.work import check_room, resumable, work_folder
 from nsd_bench import spec
+from nsd_bench.outputs import finish_outputs, refuse_existing
 from nsd_bench.package import Package
 from nsd_bench.statistics import column_statistics, pixel_statistics
-from nsd_bench.storage import finish_outputs, refuse_existing
 from nsd_bench.truth import Truth
 from nsd_bench.writer import PackageWriter, new_package, output_names
 from tiers import NOT_EXPORTED, TierFile, load_tier_file

@@ -21,7 +21,7 @@ from exporters.reliability import ncsnr_on
 from exporters.sources import Source
 from exporters.units import Units
 from nsd_bench.errors import RecipeError, SourceError
-from nsd_bench.storage import new_file, scratch_array
+from nsd_bench.outputs import new_file, scratch_array
 
 __all__ = ["Normalization", "Responses", "read_responses"]
 

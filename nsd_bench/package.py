@@ -15,6 +15,8 @@ import numpy.typing as npt
 
 from nsd_bench import spec
 from nsd_bench.errors import PackageError, choices
+from nsd_bench.gathering import Gatherer, TrialArrays
+from nsd_bench.packed import PackedStore, is_packed
 from nsd_bench.statistics import response_precision
 from nsd_bench.storage import Store, array_from_bytes, open_store
 
@@ -34,7 +36,7 @@ class Package:
     Parameters
     ----------
     path
-        The package's folder, or its zip, which need not be unzipped.
+        The package's folder, its zip, which need not be unzipped, or what `nsd-bench pack` made of it.
 
     Raises
     ------
@@ -53,7 +55,7 @@ class Package:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
-        self.store: Store = open_store(self.path)
+        self.store: Store = PackedStore(self.path) if is_packed(self.path) else open_store(self.path)
         if spec.trials_file("tiers") not in self.store:
             raise PackageError(
                 f"{spec.trials_file('tiers')} is missing",
@@ -191,10 +193,14 @@ class Package:
 
     # -- data ---------------------------------------------------------------------------------
 
+    def trial_arrays(self, key: str) -> TrialArrays:
+        """Return one kind of data of all trials: images, responses, ..."""
+        return self._gatherer.arrays(key)
+
     @property
     def image_shape(self) -> tuple[int, ...]:
         """Shape of every image: (channels, height, width)."""
-        return self._layout("images")[0]
+        return self.trial_arrays("images").shape
 
     def images(self, rows: Rows) -> npt.NDArray[Any]:
         """Return images of shape (n, channels, height, width), in the dtype of the files (uint8)."""
@@ -230,6 +236,10 @@ class Package:
         """Return the array in the file called `name` inside the package."""
         return array_from_bytes(self.store.view(name), f"{self.path}, {name}")
 
+    def _gather(self, key: str, rows: Rows) -> npt.NDArray[Any]:
+        trials = np.arange(self.n_trials)[rows] if isinstance(rows, slice) else np.asarray(rows, np.int64)
+        return self.trial_arrays(key).gather(trials)
+
     def _columns(self, table: str) -> list[str]:
         head, known = f"meta/{table}/", spec.TRIAL_COLUMNS if table == "trials" else spec.NEURON_COLUMNS
         found = [n[len(head) : -4] for n in self.store.names() if n.startswith(head) and n.endswith(".npy")]
@@ -249,32 +259,6 @@ class Package:
                 fix="export the package again",
             ) from error
 
-    def _layout(self, key: str) -> tuple[tuple[int, ...], np.dtype[Any], bytes]:
-        """Shape, dtype and .npy header that every trial's file must share."""
-        name = spec.data_file(key, 0)
-        first = self.array(name)
-        data = self.store.view(name)
-        return first.shape, first.dtype, bytes(data[: len(data) - first.nbytes])
-
-    def _gather(self, key: str, rows: Rows) -> npt.NDArray[Any]:
-        if isinstance(rows, slice):
-            rows = np.arange(self.n_trials)[rows]
-        shape, dtype, header = self._layout(key)
-        out = np.empty((len(rows), *shape), dtype)
-        flat = out.reshape(len(rows), -1).view(np.uint8) if len(rows) else out
-        for position, row in enumerate(rows):
-            name = spec.data_file(key, int(row))
-            data = self.store.view(name)
-            if data[: len(header)] != header or len(data) != len(header) + flat.shape[1]:
-                raise self._unlike_the_first(name, shape, dtype)
-            flat[position] = np.frombuffer(data, np.uint8, offset=len(header))
-        return out
-
-    def _unlike_the_first(self, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> PackageError:
-        array = self.array(name)  # a file that is not even an array gives its own error here
-        return PackageError(
-            f"holds {array.dtype} of shape {array.shape}",
-            place=f"{self.path}, {name}",
-            expected=f"{dtype} of shape {shape}, like the first file",
-            fix="run 'nsd-bench validate' to list every such file, then export the package again",
-        )
+    @cached_property
+    def _gatherer(self) -> Gatherer:
+        return Gatherer(self.store, self.n_trials)

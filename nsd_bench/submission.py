@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from nsd_bench.errors import SubmissionError
-from nsd_bench.storage import read_npz, write_npz
+from nsd_bench.outputs import write_npz
+from nsd_bench.storage import read_npz
 
 __all__ = ["SUBMISSION_SUFFIX", "Submission"]
 

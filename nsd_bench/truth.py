@@ -13,9 +13,10 @@ import numpy.typing as npt
 
 from nsd_bench import spec
 from nsd_bench.errors import PackageError
+from nsd_bench.outputs import write_npz
 from nsd_bench.package import Package
 from nsd_bench.statistics import response_precision
-from nsd_bench.storage import read_npz, write_npz
+from nsd_bench.storage import read_npz
 
 __all__ = ["Truth", "load_truth"]
 

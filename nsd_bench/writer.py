@@ -14,7 +14,8 @@ from typing import Any
 import numpy.typing as npt
 
 from nsd_bench import spec
-from nsd_bench.storage import array_to_bytes, new_outputs, sha256_file, write_zip
+from nsd_bench.outputs import array_to_bytes, new_outputs, write_zip
+from nsd_bench.storage import sha256_file
 
 __all__ = ["PackageWriter", "new_package", "output_names"]
 
@@ -88,7 +89,7 @@ def new_package(
     forms
         Which of "folder" and "zip" to keep.
     staging
-        See `nsd_bench.storage.new_outputs`.
+        See `nsd_bench.outputs.new_outputs`.
 
     Raises
     ------

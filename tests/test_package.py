@@ -15,8 +15,9 @@ from click.testing import CliRunner
 from nsd_bench import spec
 from nsd_bench.cli import cli
 from nsd_bench.errors import OutputError, PackageError
+from nsd_bench.outputs import new_file, new_folder, write_npz, write_zip
 from nsd_bench.package import Package
-from nsd_bench.storage import array_from_bytes, new_file, new_folder, sha256_file, write_npz, write_zip
+from nsd_bench.storage import array_from_bytes, sha256_file
 from nsd_bench.truth import Truth, load_truth
 from nsd_bench.validate import CHECKS, validate
 from nsd_bench.writer import new_package

@@ -20,7 +20,7 @@ from exporters.simulate.photographs import photograph, picture_of
 from exporters.simulate.subject import Images, Plan, write_subject
 from exporters.simulate.surfaces import make_fsaverage, write_fsaverage
 from nsd_bench.errors import RecipeError
-from nsd_bench.storage import new_outputs
+from nsd_bench.outputs import new_outputs
 
 __all__ = ["simulate"]
 

@@ -15,8 +15,9 @@ import numpy.typing as npt
 from nsd_bench import spec
 from nsd_bench.baselines.features import FEATURES
 from nsd_bench.errors import ModelError, PackageError, choices
+from nsd_bench.outputs import write_npz
 from nsd_bench.package import Package
-from nsd_bench.storage import read_npz, write_npz
+from nsd_bench.storage import read_npz
 from nsd_bench.submission import Submission
 
 __all__ = ["MODEL_SUFFIX", "Model", "distinct_images"]

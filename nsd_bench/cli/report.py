@@ -52,9 +52,9 @@ def command(
     force: bool,
 ) -> None:
     """Draw a page from SCORES, the scores.json that 'nsd-bench score' wrote."""
+    from nsd_bench.outputs import new_file, refuse_existing
     from nsd_bench.package import Package
     from nsd_bench.plots.report import report_page
-    from nsd_bench.storage import new_file, refuse_existing
 
     refuse_existing(out, force=force)
     content, units = _read_scores(scores), _read_units(scores.with_name(f"{scores.stem}.units.npz"))

@@ -28,9 +28,10 @@ def command(
 
     TRUTH is a truth file, or an open package, which needs none.
     """
+    from nsd_bench.outputs import new_file, refuse_existing, write_npz
     from nsd_bench.scoring.score import Options, score, scores_json
     from nsd_bench.scoring.table import table
-    from nsd_bench.storage import new_file, refuse_existing, sha256_file, write_npz
+    from nsd_bench.storage import sha256_file
 
     units_path = out.with_name(f"{out.stem}.units.npz")
     for path in (out, units_path):

@@ -32,8 +32,8 @@ __all__ = ["command"]
 def command(models: tuple[Path, ...], packages: tuple[Path, ...], out: Path, force: bool) -> None:
     """Let MODELS (files or folders) predict test and final_test of the packages they were trained on."""
     from nsd_bench.baselines.model import Model
+    from nsd_bench.outputs import refuse_existing
     from nsd_bench.package import Package
-    from nsd_bench.storage import refuse_existing
     from nsd_bench.submission import SUBMISSION_SUFFIX
 
     by_name = {package.name: package for package in map(Package, packages_below(packages))}

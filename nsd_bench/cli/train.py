@@ -26,8 +26,8 @@ def command(packages: tuple[Path, ...], baseline: str, out: Path, force: bool) -
     from nsd_bench.baselines import BASELINES
     from nsd_bench.baselines.model import MODEL_SUFFIX
     from nsd_bench.errors import ModelError, choices
+    from nsd_bench.outputs import refuse_existing
     from nsd_bench.package import Package
-    from nsd_bench.storage import refuse_existing
 
     if baseline not in BASELINES:
         raise ModelError(
