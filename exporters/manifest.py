@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
@@ -24,6 +25,7 @@ CITATION: Final = (
 )
 TERMS_URL: Final = "https://cvnlab.slite.page/p/IB6BSeW_7o/Terms-and-Conditions"
 _PROJECT = Path(__file__).parents[1]
+_WRITTEN_WITH = ("outputs", "spec", "statistics", "truth", "writer")
 
 
 def package_manifest(
@@ -76,13 +78,13 @@ def package_manifest(
     }
 
 
+@cache
 def source_digest() -> str:
-    """Return the digest of the code that makes packages: exporters, tiers, and nsd_bench's format."""
-    files = [
-        *(_PROJECT / "exporters").rglob("*.py"),
-        *(_PROJECT / "tiers").glob("*.py"),
-        *(_PROJECT / "nsd_bench").glob("*.py"),
-    ]
+    """Return the digest of the code that decides a package's bytes."""
+    exporters = (_PROJECT / "exporters").rglob("*.py")
+    files = [file for file in exporters if file.parent.name != "simulate"]
+    files += (_PROJECT / "tiers").glob("*.py")
+    files += (_PROJECT / f"nsd_bench/{name}.py" for name in _WRITTEN_WITH)
     digest = hashlib.sha256()
     for file in sorted(files):
         digest.update(f"{file.relative_to(_PROJECT).as_posix()} {sha256_file(file)}\n".encode())

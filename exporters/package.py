@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from exporters.sources import Source, examine
 from exporters.units import write_units
 from exporters.work import check_room, resumable, work_folder
 from nsd_bench import spec
+from nsd_bench.errors import NsdBenchError
 from nsd_bench.outputs import finish_outputs, refuse_existing
 from nsd_bench.package import Package
 from nsd_bench.statistics import column_statistics, pixel_statistics
@@ -70,6 +72,7 @@ def export_packages(
     key: bytes | None = None,
     workers: int | None = None,
     progress: bool = True,
+    on_error: Callable[[str, NsdBenchError], object] | None = None,
 ) -> Iterator[Exported]:
     """Make the packages of a recipe, one after another.
 
@@ -95,6 +98,9 @@ def export_packages(
         Processes that read sessions; None decides by what there is to read. The bytes do not depend on it.
     progress
         Whether to draw progress bars.
+    on_error
+        Called with the name of a package and why it could not be made; the others are then made. By default
+        the first error ends the export.
 
     Yields
     ------
@@ -114,27 +120,39 @@ def export_packages(
     sources = []
     for subject in recipe.subjects:
         name = recipe.package_name(subject)
-        outputs = output_names(name, ("folder", "zip"))
         work = work_folder(out, name)
-        if finish_outputs(out, outputs, work / _STAGING):
-            shutil.rmtree(work)
-            yield _exported(out, name, forms)
-            continue
-        for output in outputs:
-            refuse_existing(out / output)
-        sources.append(examine(recipe, layout, subject, tier_file))
+        with _reported(name, on_error):
+            if finish_outputs(out, output_names(name, forms), work / _STAGING):
+                shutil.rmtree(work)
+                yield _exported(out, name, forms)
+                continue
+            for output in output_names(name, ("folder", "zip")):
+                refuse_existing(out / output)
+            sources.append(examine(recipe, layout, subject, tier_file))
     for source in sources:
         name = recipe.package_name(source.subject)
         work = work_folder(out, name)
-        check_room(out, *_need(recipe, source))
-        with (
-            resumable(work, _identity(recipe, tier_file, source)),
-            new_package(out, name, forms, work / _STAGING) as writer,
-        ):
-            responses = read_responses(recipe, source, work, name, workers=workers, progress=progress)
-            made = _Package(recipe, source, responses, writer, key, progress)
-            made.write_all(layout.stimuli, tier_file)
-        yield _exported(out, name, forms)
+        with _reported(name, on_error):
+            check_room(out, *_need(recipe, source))
+            with (
+                resumable(work, _identity(recipe, tier_file, source)),
+                new_package(out, name, forms, work / _STAGING) as writer,
+            ):
+                responses = read_responses(recipe, source, work, name, workers=workers, progress=progress)
+                made = _Package(recipe, source, responses, writer, key, progress)
+                made.write_all(layout.stimuli, tier_file)
+            yield _exported(out, name, forms)
+
+
+@contextlib.contextmanager
+def _reported(name: str, on_error: Callable[[str, NsdBenchError], object] | None) -> Iterator[None]:
+    """Hand an error to `on_error` and go on, if there is one to hand it to."""
+    try:
+        yield
+    except NsdBenchError as error:
+        if on_error is None:
+            raise
+        on_error(name, error)
 
 
 def _exported(out: Path, name: str, forms: tuple[str, ...]) -> Exported:

@@ -21,6 +21,7 @@ __all__ = [
     "UnitRecipe",
     "known_recipes",
     "load_recipe",
+    "load_recipe_values",
 ]
 
 _FOLDER = Path(__file__).parent / "recipes"
@@ -207,6 +208,11 @@ def load_recipe(name_or_path: str, **changes: Any) -> Recipe:
         raise _explained(error, path) from error
     _check_values(recipe, path)
     return recipe
+
+
+def load_recipe_values(values: dict[str, Any]) -> Recipe:
+    """Return the recipe that a manifest keeps the values of."""
+    return Recipe.model_validate(values)
 
 
 def _explained(error: ValidationError, path: Path) -> RecipeError:

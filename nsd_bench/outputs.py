@@ -35,10 +35,10 @@ _COMPLETE = ".complete"
 
 
 def array_to_bytes(array: npt.ArrayLike) -> bytes:
-    """Encode an array as .npy, C-ordered, the same bytes everywhere.
+    r"""Encode an array as .npy, C-ordered, the same bytes everywhere.
 
     >>> array_to_bytes([1.5, 2.5])[:6]
-    b'\\x93NUMPY'
+    b'\x93NUMPY'
     """
     stream = io.BytesIO()
     np.lib.format.write_array(stream, np.asarray(array, order="C"), version=(1, 0), allow_pickle=False)

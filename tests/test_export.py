@@ -18,16 +18,21 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.io
+from click.testing import CliRunner
 from PIL import Image
 
 from exporters import responses
 from exporters.nsd.design import image_table, read_design, repeats_so_far, trial_table
 from exporters.nsd.rois import labels_called, read_label_names
 from exporters.package import export_packages
+from exporters.plan import planned_files
+from exporters.rebuild import rebuild_sample
 from exporters.recipe import Recipe, load_recipe
 from exporters.reliability import ncsnr_on
 from exporters.work import resumable, work_folder
-from nsd_bench.errors import NsdBenchError, OutputError, RecipeError, SourceError
+from nsd_bench.cli import cli
+from nsd_bench.errors import NsdBenchError, OutputError, PackageError, RecipeError, SourceError
+from nsd_bench.lock import read_lock
 from nsd_bench.package import Package
 from nsd_bench.truth import Truth
 from nsd_bench.validate import validate
@@ -583,6 +588,108 @@ def test_lock_has_every_digest(opened):
     assert lock["files"].keys() == files - {"manifest.json", "checksums.sha256"}
     assert lock["manifest_sha256"] == opened.manifest_sha256
     assert lock["sha256"] == opened.manifest["checksums"]
+
+
+# -- plan, verify, several subjects ------------------------------------------------------------------
+
+
+def test_plan_lists_what_an_export_reads(nsd_copy, monkeypatch):
+    """Every file that an export opens is in the plan; the plan itself opens none."""
+    (nsd_copy / BETAS / "betas_session02.nii.gz").unlink()
+    wanted = recipe(sessions=(1, 2))
+    files = {file.name: file.n_bytes for file in planned_files(wanted, nsd_copy)}
+    assert files[f"{BETAS}/betas_session02.nii.gz"] is None
+    assert (
+        files[f"{BETAS}/betas_session01.nii.gz"]
+        == (nsd_copy / BETAS / "betas_session01.nii.gz").stat().st_size
+    )
+    result = CliRunner().invoke(
+        cli,
+        ["plan", "demo", "--nsd-root", str(nsd_copy), "--subjects", "1", "--sessions", "1,2", "--missing"],
+    )
+    name = f"{BETAS}/betas_session02.nii.gz"
+    assert result.output == f"aws s3 cp --no-sign-request s3://natural-scenes-dataset/{name} {name}\n"
+
+
+@pytest.mark.parametrize("space", ["func1pt8mm", "fsaverage"])
+def test_plan_is_complete(nsd_root, tmp_path, space):
+    wanted = recipe(sessions=(1,), responses={"space": space, "format": None})
+    wanted = wanted.model_copy(update={"subjects": (3,)})
+    planned = {file.name for file in planned_files(wanted, nsd_root)}
+    (made,) = export_packages(wanted, nsd_root, tmp_path, progress=False)
+    read = {name for names in Package(made.path).manifest["sources"] for name in names.split(" + ")}
+    mapped = {name for name in read if "white-to-fsaverage" in name or "freesurfer/subj03" in name}
+    assert read - mapped <= planned
+
+
+def test_plan_of_everything_missing(tmp_path):
+    result = CliRunner().invoke(cli, ["plan", "default", "--nsd-root", str(tmp_path), "--subjects", "all"])
+    assert result.exit_code == 0
+    lines = result.output.splitlines()
+    assert sum("betas_session" in line for line in lines) == 284
+    assert lines[-2].startswith("               0  bytes in 0 files; ")
+
+
+def test_verify_by_lock(opened, tmp_path):
+    lock = f"{opened.path}.lock.json"
+    same = CliRunner().invoke(cli, ["verify", f"{opened.path}.zip", "--lock", lock])
+    assert (same.exit_code, same.output.splitlines()[-1]) == (0, "the same")
+    shutil.copytree(opened.path, tmp_path / "copy")
+    np.save(tmp_path / "copy/data/responses/5.npy", opened.responses([5])[0] + 1)
+    (tmp_path / "copy/meta/trials/run.npy").unlink()
+    (tmp_path / "copy/data/extra").write_text("x")
+    other = CliRunner().invoke(cli, ["verify", str(tmp_path / "copy"), "--lock", lock])
+    assert other.exit_code == 1
+    fix = "Export it again with the recipe, version and NSD release that the lock was made with."
+    assert other.output.splitlines()[1:] == [
+        f"  error: meta/trials/run.npy: is missing. {fix}",
+        f"  error: data/extra: is not in the lock. {fix}",
+        f"  error: data/responses/5.npy: differs from the lock. {fix}",
+        "differs",
+    ]
+
+
+@pytest.mark.parametrize("scale", ["percent", "session_zscore"])
+def test_verify_by_making_a_sample_again(nsd_root, tmp_path, scale):
+    package = export(nsd_root, tmp_path, kind="track1", scale=scale)
+    truth = Truth.read(f"{package.path}.truth.npz")
+    made = rebuild_sample(package, nsd_root, 0.05, truth)
+    assert made.issues == []
+    assert made.n_responses == package.n_trials * round(0.05 * package.n_units)
+    every = rebuild_sample(package, nsd_root, 1.0)
+    assert (every.issues, every.n_images) == ([], package.trials["frame_image_id"].nunique())
+    row = int(package.rows("train")[3])
+    np.save(package.path / f"data/responses/{row}.npy", package.responses([row])[0] + 1e-3)
+    np.save(package.path / f"data/images/{row}.npy", package.images([row])[0] ^ 1)
+    places = {issue.place for issue in rebuild_sample(Package(package.path), nsd_root, 1.0).issues}
+    assert f"data/responses/{row}.npy" in places
+    assert f"data/images/{row}.npy" in places
+
+
+def test_verify_needs_something_to_compare_with(opened):
+    result = CliRunner().invoke(cli, ["verify", str(opened.path)])
+    assert result.exit_code == 2
+    assert "give --lock, --nsd-root, or both" in result.output
+    wrong = CliRunner().invoke(cli, ["verify", str(opened.path), "--nsd-root", "x", "--sample", "much"])
+    assert "'much' is neither like 1% nor like 0.01" in wrong.output
+
+
+def test_not_a_lock(tmp_path):
+    (tmp_path / "x.json").write_text("{}")
+    with pytest.raises(PackageError, match=r"x\.json: not a lock file \(KeyError"):
+        read_lock(tmp_path / "x.json")
+
+
+def test_one_failing_subject_does_not_stop_the_others(nsd_copy, tmp_path):
+    (nsd_copy / BETAS / "betas_session01.nii.gz").unlink()
+    arguments = ["export", "demo", "--nsd-root", str(nsd_copy), "--out", str(tmp_path / "out"), "--quiet"]
+    result = CliRunner().invoke(cli, [*arguments, "--subjects", "1,3", "--kind", "open"])
+    assert result.exit_code == 1
+    assert f"{tmp_path}/out/demo-subj03: " in result.output
+    assert "Error: demo-subj01 was not made: SourceError: subj01, session 1: no file " in result.output
+    assert result.output.endswith("1 of 2 packages were not made\n")
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert names == {"demo-subj03", "demo-subj03.zip", "demo-subj03.lock.json"}
 
 
 # -- other spaces -----------------------------------------------------------------------------------

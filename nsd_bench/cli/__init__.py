@@ -13,8 +13,10 @@ __all__ = ["main"]
 
 COMMANDS = {
     "simulate": "Write a miniature NSD with a known answer.",
+    "plan": "List what an export reads, and how to fetch it.",
     "export": "Turn NSD's files into packages.",
     "validate": "List everything that is wrong with a package.",
+    "verify": "Compare a package with a lock file or with NSD.",
     "info": "Say what is in a package.",
     "train": "Train a baseline on a package.",
     "submit": "Predict the test tiers and write a submission.",

@@ -21,9 +21,11 @@ __all__ = ["Truths", "check_exporters", "numbers", "packages_below", "submission
 
 
 def numbers(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[int, ...] | None:
-    """Read "1,2" and "1-32"; a callback of click options."""
+    """Read "1,2", "1-32", and "all" of NSD's subjects; a callback of click options."""
     if value is None:
         return None
+    if value == "all" and param.name == "subjects":
+        return tuple(range(1, 9))
     if not re.fullmatch(r"\d+(-\d+)?(,\d+(-\d+)?)*", value):
         raise click.BadParameter(f"{value!r} is neither a list like 1,2,5 nor a range like 1-8", ctx, param)
     ends = [[int(end) for end in part.split("-")] for part in value.split(",")]

@@ -1,0 +1,43 @@
+"""`nsd-bench plan`: what an export would read, and how to fetch what is missing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from nsd_bench.cli.options import check_exporters, numbers
+
+__all__ = ["command"]
+
+
+@click.command("plan")
+@click.argument("recipe")
+@click.option("--nsd-root", type=click.Path(path_type=Path), required=True, help="Folder with nsddata/.")
+@click.option("--subjects", callback=numbers, help="Instead of the recipe's, as in 1,2 or 1-8.")
+@click.option("--sessions", callback=numbers, help="Instead of the recipe's, as in 1-32.")
+@click.option("--missing", is_flag=True, help="Print only the commands that fetch what is missing.")
+def command(
+    recipe: str,
+    nsd_root: Path,
+    subjects: tuple[int, ...] | None,
+    sessions: tuple[int, ...] | None,
+    missing: bool,
+) -> None:
+    """List every file that an export of RECIPE reads, with its size."""
+    check_exporters()
+    from exporters.plan import planned_files
+    from exporters.recipe import load_recipe
+
+    files = list(planned_files(load_recipe(recipe, subjects=subjects, sessions=sessions), nsd_root))
+    absent = [file for file in files if file.n_bytes is None]
+    if missing:
+        for file in absent:
+            click.echo(file.command)
+        return
+    for file in files:
+        click.echo(f"{'missing' if file.n_bytes is None else format(file.n_bytes, ','):>16}  {file.name}")
+    total = sum(file.n_bytes or 0 for file in files)
+    click.echo(f"{total:>16,}  bytes in {len(files) - len(absent)} files; {len(absent)} files are missing")
+    if absent:
+        click.echo("To fetch them, run in NSD's root what --missing prints.")

@@ -1,0 +1,62 @@
+"""Lock files: the digests of a package, which may be published where the package may not."""
+
+from __future__ import annotations
+
+import json
+import os
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from nsd_bench import spec
+from nsd_bench.errors import PackageError
+from nsd_bench.issues import Issue
+from nsd_bench.package import Package
+
+__all__ = ["read_lock", "verify_lock"]
+
+_FIX = "Export it again with the recipe, version and NSD release that the lock was made with"
+
+
+def read_lock(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Read a lock file.
+
+    Raises
+    ------
+    PackageError
+        If it is not one.
+    """
+    try:
+        lock: dict[str, Any] = json.loads(Path(path).read_bytes())
+        if lock["format"] != "nsd_bench.lock/1" or not isinstance(lock["files"], dict):
+            raise KeyError(lock["format"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise PackageError(
+            f"not a lock file ({type(error).__name__}: {error})",
+            place=str(path),
+            expected=f"a {spec.LOCK_SUFFIX} file that 'nsd-bench export' wrote",
+            fix="check the path",
+        ) from error
+    return lock
+
+
+def verify_lock(package: Package, lock: dict[str, Any]) -> list[Issue]:
+    """Compare every file of a package with the digests of a lock.
+
+    Returns
+    -------
+    issues
+        One for each file that is missing, different, or not in the lock; empty if the package is, byte for
+        byte, the one that the lock was made of.
+    """
+    expected: dict[str, str] = lock["files"]
+    names = set(package.store.names()) - {spec.MANIFEST, spec.CHECKSUMS}
+    issues = [Issue("error", name, "is missing", _FIX) for name in sorted(expected.keys() - names)]
+    issues += [Issue("error", name, "is not in the lock", _FIX) for name in sorted(names - expected.keys())]
+    for name in sorted(names & expected.keys()):
+        if sha256(package.store.view(name)).hexdigest() != expected[name]:
+            issues.append(Issue("error", name, "differs from the lock", _FIX))
+    if not issues and package.manifest_sha256 != lock["manifest_sha256"]:
+        problem = "differs from the lock, though every other file is the same"
+        issues.append(Issue("warning", spec.MANIFEST, problem, "Compare 'exporter', 'recipe' and 'sources'"))
+    return issues
