@@ -21,6 +21,7 @@ COMMANDS = {
     "train": "Train a baseline on a package.",
     "submit": "Predict the test tiers and write a submission.",
     "score": "Score a submission against the truth.",
+    "compare": "Say by how much one submission is better than another.",
     "report": "Draw a page from a score.",
 }
 
