@@ -121,7 +121,9 @@ def _read_sessions(source: Source, files: Mapping[int, Path], workers: int | Non
     todo = [session for session, file in files.items() if not file.is_file()]
     yield from (session for session in files if session not in todo)
     if workers is None:
-        n_bytes = sum(path.stat().st_size for session in todo for path in source.betas[session])
+        # Only compressed files are read whole, and keep a processor busy.
+        zipped = [path for session in todo for path in source.betas[session] if path.suffix == ".gz"]
+        n_bytes = sum(path.stat().st_size for path in zipped)
         workers = (os.cpu_count() or 1) if n_bytes > _WORTH_A_PROCESS else 1
     jobs = {
         session: (source.betas[session], source.units.ids, source.geometry, files[session])

@@ -88,10 +88,14 @@ def check_room(folder: Path, n_bytes: int, n_files: int) -> None:
     disk = os.statvfs(existing)
     free = disk.f_bavail * disk.f_frsize
     if n_bytes > free:
-        raise _no_room(folder, f"{free / 1e9:.1f} GB", f"{n_bytes / 1e9:.1f} GB")
+        raise _no_room(folder, _size(free), _size(n_bytes))
     # Some file systems make inodes as they are needed, and say that they have none at all.
     if disk.f_files and n_files > disk.f_favail:
         raise _no_room(folder, f"{disk.f_favail} more files", f"{n_files} files")
+
+
+def _size(n_bytes: int) -> str:
+    return f"{n_bytes / 1e9:.1f} GB" if n_bytes >= 1e9 else f"{n_bytes / 1e6:.1f} MB"
 
 
 def _no_room(folder: Path, room: str, needed: str) -> OutputError:

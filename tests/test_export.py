@@ -577,7 +577,7 @@ def test_too_little_room_is_refused_before_anything_is_read(nsd_root, tmp_path, 
     tight = {"f_bavail": 10, "f_frsize": 4096, "f_files": disk.f_files, "f_favail": disk.f_favail}
     monkeypatch.setattr(os, "statvfs", lambda _: SimpleNamespace(**tight))
     text = fails(nsd_root, tmp_path / "out", OutputError)
-    assert text.startswith(f"{tmp_path}/out: the disk has room for 0.0 GB only.\n  Expected: room for 0.")
+    assert text.startswith(f"{tmp_path}/out: the disk has room for 0.0 MB only.\n  Expected: room for ")
     tight |= {"f_bavail": 1 << 40, "f_files": 100, "f_favail": 10}
     assert "the disk has room for 10 more files only" in fails(nsd_root, tmp_path / "out", OutputError)
 
