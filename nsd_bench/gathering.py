@@ -7,6 +7,7 @@ a map kills it.
 from __future__ import annotations
 
 import os
+import weakref
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -62,13 +63,14 @@ class _SpansReader:
 
     def __init__(self, path: Path, starts: npt.NDArray[np.int64]) -> None:
         self._path, self._starts = path, starts
-        self._file = path.open("rb", buffering=0)
+        self._file = os.open(path, os.O_RDONLY)
+        weakref.finalize(self, os.close, self._file)
 
     def __reduce__(self) -> tuple[type[_SpansReader], tuple[Path, npt.NDArray[np.int64]]]:
         return _SpansReader, (self._path, self._starts)
 
     def read(self, trials: npt.NDArray[np.int64], buffers: Sequence[Buffers]) -> list[int]:
-        file, starts = self._file.fileno(), self._starts[trials].tolist()
+        file, starts = self._file, self._starts[trials].tolist()
         return [os.preadv(file, pair, start) for pair, start in zip(buffers, starts, strict=True)]
 
 
@@ -124,7 +126,7 @@ class TrialArrays:
             return np.arange(n_trials)
         headers = np.empty((n_trials, n_header), np.uint8)
         n_body = out.nbytes // n_trials
-        header, body = memoryview(headers.reshape(-1)), memoryview(out.reshape(-1)).cast("B")
+        header, body = headers.reshape(-1).data, out.reshape(-1).data.cast("B")
         buffers = [
             (header[i * n_header : (i + 1) * n_header], body[i * n_body : (i + 1) * n_body])
             for i in range(n_trials)

@@ -19,7 +19,8 @@ import numpy.typing as npt
 
 from nsd_bench import spec
 from nsd_bench.errors import PackageError
-from nsd_bench.storage import FolderStore, array_to_bytes, new_folder
+from nsd_bench.outputs import array_to_bytes, new_folder
+from nsd_bench.storage import FolderStore
 
 __all__ = ["PACKED_SUFFIX", "FlatArray", "PackedStore", "is_packed", "write_packed"]
 

@@ -42,14 +42,29 @@ class Submission:
     card: dict[str, Any] = field(default_factory=dict)
 
     def write(self, path: str | os.PathLike[str]) -> None:
-        """Write an .npz; the same submission, the same bytes."""
+        """Write an .npz; the same submission, the same bytes.
+
+        Raises
+        ------
+        SubmissionError
+            If the card is not JSON: other than text, numbers, lists and dicts, or NaN.
+        """
+        try:
+            card = json.dumps(self.card, sort_keys=True, allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise SubmissionError(
+                f"the card cannot be written as JSON ({error})",
+                place=str(path),
+                expected="text, finite numbers, None, lists and dicts",
+                fix="convert or leave out the other entries of the card",
+            ) from error
         write_npz(
             Path(path),
             {
                 "trial_idx": self.trial_idx,
                 "unit_ids": self.unit_ids,
                 "predictions": self.predictions,
-                "card": json.dumps(self.card, sort_keys=True),
+                "card": card,
             },
         )
 
@@ -64,7 +79,10 @@ class Submission:
         """
         try:
             arrays = read_npz(path)
-            card = json.loads(str(arrays["card"]))
+            card = json.loads(str(arrays["card"]), parse_constant=_refuse_constant)
+            if not isinstance(card, dict):
+                problem = f"the card is a {type(card).__name__}, not a JSON object"
+                raise ValueError(problem)
             return cls(arrays["trial_idx"], arrays["unit_ids"], arrays["predictions"], card)
         except (OSError, ValueError, KeyError) as error:
             raise SubmissionError(
@@ -73,3 +91,8 @@ class Submission:
                 expected="an .npz with trial_idx, unit_ids, predictions and card",
                 fix="write it with 'nsd-bench submit' or nsd_bench.submission.Submission",
             ) from error
+
+
+def _refuse_constant(name: str) -> None:
+    problem = f"the card holds {name}, which is not JSON"
+    raise ValueError(problem)

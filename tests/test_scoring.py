@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from nsd_bench.cli import cli
-from nsd_bench.errors import SubmissionError
+from nsd_bench.errors import PackageError, SubmissionError
 from nsd_bench.scoring import METRICS, Options, check, score, scores_json
 from nsd_bench.scoring.anchors import NullProducts, permutations
 from nsd_bench.scoring.bootstrap import generator, image_weights, interval
@@ -106,7 +106,7 @@ def sensoriums_feve(y: np.ndarray, p: np.ndarray, image: np.ndarray) -> tuple[fl
     groups = [rows for rows in groups if len(rows) > 1]
     used = np.concatenate(groups)
     noise = np.mean([np.var(y[rows], ddof=1) for rows in groups])
-    total = np.var(y[used])
+    total = np.var(y[used], ddof=1)
     fev = (total - noise) / total
     return fev, 1 - (np.mean((y[used] - p[used]) ** 2) - noise) / (total - noise)
 
@@ -155,12 +155,53 @@ def test_noise_ceiling_averages_one_over_the_repeats():
 def test_sensoriums_functions_agree():
     from nsd_bench.loaders.compatibility import neuralpredictors_module
 
-    corr = neuralpredictors_module("measures.np_functions").corr
+    theirs = neuralpredictors_module("measures.np_functions")
     truth, signal = make_truth()
     submission = noisy(truth, signal, 0.6)
-    theirs = corr(truth.responses, submission.predictions, axis=0)
-    np.testing.assert_allclose(
-        score(submission, truth, FEW).units["test/single_trial_r"], theirs, rtol=1e-4, atol=1e-6
+    units = score(submission, truth, FEW).units
+    r = theirs.corr(truth.responses, submission.predictions, axis=0)
+    np.testing.assert_allclose(units["test/single_trial_r"], r, rtol=1e-4, atol=1e-6)
+    repeats = [np.flatnonzero(truth.frame_image_id == one) for one in range(60)]
+    y, p = truth.responses.astype(float), submission.predictions.astype(float)
+    fev, feve = theirs.fev([y[rows] for rows in repeats], [p[rows] for rows in repeats], return_exp_var=True)
+    assert (fev >= 0.15).any() and (fev < 0.15).any()
+    np.testing.assert_allclose(units["test/feve"], np.where(fev >= 0.15, feve, np.nan), rtol=1e-6)
+
+
+def test_draws_without_repeated_images_are_left_out():
+    truth, signal = make_truth(n_images=12)
+    keep = np.ones(36, dtype=bool)
+    for image in range(1, 12):  # a third of the draws will lack image 0
+        keep[np.flatnonzero(truth.frame_image_id == image)[1:]] = False
+    few = take(truth, keep)
+    result = score(noisy(few, signal, 0.6), few, FEW)
+    assert row(result)["n_units"] == 30
+    assert all(np.isfinite(value(result, name)) for name in ("signed_ratio", "single_trial_correlation"))
+
+
+def test_a_truth_with_nan_is_refused():
+    truth, signal = make_truth()
+    responses = truth.responses.copy()
+    responses[4, 7] = np.nan
+    with pytest.raises(PackageError) as caught:
+        score(noisy(truth, signal, 0.6), Truth(**{**vars(truth), "responses": responses}), FEW)
+    assert str(caught.value) == (
+        f"truth of 'tiny-subj02': responses of 1 of 30 units are NaN or infinite, "
+        f"first unit {truth.unit_ids[7]}.\n"
+        "  Expected: a finite response for every trial and unit.\n"
+        "  What to do: export the package again."
+    )
+
+
+def test_a_subject_counts_once():
+    truth, signal = make_truth()
+    two = [score(noisy(truth, signal, alpha), truth, FEW) for alpha in (0.6, -0.6)]
+    with pytest.raises(SubmissionError) as caught:
+        scores_json(two, FEW)
+    assert str(caught.value) == (
+        "subj02: is scored twice, for 'tiny-subj02' and 'tiny-subj02'.\n"
+        "  Expected: one submission a subject.\n"
+        "  What to do: score the submissions of one model only, one file a subject."
     )
 
 
@@ -439,8 +480,8 @@ def test_everything_wrong_is_listed_at_once():
     bad = submit(truth, predictions, trial_idx=trial_idx, unit_ids=unit_ids)
     assert problems(bad, truth) == [
         f"error: trial_idx: 1 of 12 duplicated: {trial_idx[1]}. Give each once.",
-        f"error: trial_idx: 1 of 12 missing: {missing}. Predict all of the tier.",
-        f"error: unit_ids: 1 of 5 missing: {gone}. Predict all of the tier.",
+        f"error: trial_idx: 1 of 12 missing: {missing}. Predict them.",
+        f"error: unit_ids: 1 of 5 missing: {gone}. Predict every unit.",
         "error: unit_ids: 1 of 5 unknown: 5000. Remove them, or give the truth of the package they are of.",
         f"error: predictions: 2 are NaN or infinite, first that of trial {trial_idx[2]}, "
         f"unit {unit_ids[3]}. Give a finite number for every trial and unit.",

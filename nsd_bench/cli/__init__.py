@@ -18,6 +18,7 @@ COMMANDS = {
     "validate": "List everything that is wrong with a package.",
     "verify": "Compare a package with a lock file or with NSD.",
     "info": "Say what is in a package.",
+    "pack": "Make a package's fast twin: one file per kind of data.",
     "train": "Train a baseline on a package.",
     "submit": "Predict the test tiers and write a submission.",
     "score": "Score a submission against the truth.",

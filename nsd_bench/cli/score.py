@@ -16,7 +16,9 @@ __all__ = ["command"]
 @click.command("score")
 @click.argument("submission", type=click.Path(path_type=Path))
 @click.argument("truth", type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="scores.json to write.")
+@click.option(
+    "--out", type=click.Path(dir_okay=False, path_type=Path), required=True, help="scores.json to write."
+)
 @click.option("--tier", "tiers", type=click.Choice(TIERS), multiple=True, help="Only this tier.")
 @click.option("--draws", default=1000, show_default=True, type=click.IntRange(min=2))
 @click.option("--seed", default=0, show_default=True)
@@ -51,9 +53,9 @@ def command(
         for one in subjects
         for name, values in one.units.items()
     }
-    write_npz(units_path, units)
     with new_file(out) as file:
         file.write(json.dumps(scores, indent=1, allow_nan=False).encode() + b"\n")
+        write_npz(units_path, units)  # inside: if the disk fills up here, neither file is left
     click.echo(table(scores))
     for one in subjects:
         for warning in one.summary["warnings"]:

@@ -14,10 +14,14 @@ import importlib.util
 import sys
 import types
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-__all__ = ["neuralpredictors_module"]
+from nsd_bench.errors import PackageError
+from nsd_bench.package import Package
+from nsd_bench.storage import FolderStore
+
+__all__ = ["file_tree_dataset", "neuralpredictors_module"]
 
 
 def neuralpredictors_module(name: str) -> Any:
@@ -47,3 +51,33 @@ def _torchvision_stub() -> Iterator[None]:
         yield
     finally:
         del sys.modules["torchvision"]
+
+
+def file_tree_dataset(package: Package, keys: Sequence[str]) -> Any:
+    """Return neuralpredictors' data set over a package, standardised and turned into tensors by its own code.
+
+    Parameters
+    ----------
+    package
+        A plain folder.
+    keys
+        Kinds of data and columns of the trial table.
+
+    Raises
+    ------
+    PackageError
+        If the package is a zip, which it would unpack, or packed.
+    ModuleNotFoundError
+        If neuralpredictors is not installed.
+    """
+    if not isinstance(package.store, FolderStore):
+        raise PackageError(
+            "neuralpredictors reads folders of single files only",
+            place=str(package.path),
+            expected="a package's folder",
+            fix="unzip the package, or use 'dataloaders', which needs no unzipping",
+        )
+    transforms = neuralpredictors_module("data.transforms")
+    dataset = neuralpredictors_module("data.datasets").FileTreeDataset(str(package.path), *keys)
+    dataset.transforms.extend([transforms.NeuroNormalizer(dataset), transforms.ToTensor(cuda=False)])
+    return dataset

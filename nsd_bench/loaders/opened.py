@@ -1,34 +1,38 @@
-"""Open a package for training."""
+"""Open packages for training."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Literal
 
 from nsd_bench import spec
+from nsd_bench.errors import PackageError, choices
 from nsd_bench.package import Package
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
+    import pandas as pd
     from torch.utils.data import DataLoader
 
-    from nsd_bench.loaders.dataset import Batch
+    from nsd_bench.loaders.batch import Batch
 
-__all__ = ["OpenPackage", "open"]
+__all__ = ["OpenPackage", "joint_dataloaders", "open"]
 
 
 class OpenPackage(Package):
-    """A package that gives DataLoaders; see `Package` for its tables and arrays."""
+    """A package that gives DataLoaders and tables; see `Package` for its own."""
 
     def dataloaders(
         self,
         batch_size: int = 64,
         *,
         tiers: Sequence[str] | None = None,
-        images: Literal["float32", "uint8"] = "float32",
         seed: int = 0,
         num_workers: int = 0,
         pin_memory: bool = False,
+        distributed: bool = False,
+        **options: Any,
     ) -> dict[str, dict[str, DataLoader[Batch]]]:
         """Return DataLoaders by tier and data key, as Sensorium's loaders do.
 
@@ -36,6 +40,9 @@ class OpenPackage(Package):
         mean and over the standard deviation of all training pixels; `responses` (n, n_units), over each
         unit's training standard deviation and not centred, NaN where they are withheld; and, unless the
         package withholds it, `behavior` (n, n_behavior), over its training standard deviation.
+        `loader.dataset.transforms` has what standardised them, with the inverses.
+
+        Memory of a batch is used again once nothing refers to the batch or a part of it.
 
         Parameters
         ----------
@@ -43,18 +50,24 @@ class OpenPackage(Package):
             Trials in a batch; the last batch of a tier may be smaller.
         tiers
             Which tiers; all that the package has by default.
-        images
-            "uint8" leaves images as they are stored: a quarter of the bytes to move to a device.
         seed
             Of the order of training trials, which differs from epoch to epoch. Other tiers keep the order
             of the files.
         num_workers, pin_memory
-            As in `torch.utils.data.DataLoader`.
+            As in `torch.utils.data.DataLoader`; workers stay alive between epochs.
+        distributed
+            Whether each process of torch's default group takes its own part of the training tier, by a
+            `DistributedSampler`: call `loader.sampler.set_epoch(epoch)` before every epoch. Other tiers are
+            whole in every process.
+        **options
+            See `nsd_bench.loaders.options.Options`: areas, units, images, behaviour, scale, ...
 
         Raises
         ------
         PackageError
             If there is no such tier, or, at the touch, a file is missing or damaged.
+        OptionError
+            If there is no such option, it cannot be met, or two exclude each other.
 
         Examples
         --------
@@ -63,33 +76,142 @@ class OpenPackage(Package):
         >>> for batch in loaders["train"]["1-1-0"]:  # doctest: +SKIP
         ...     batch.images.shape, batch.responses.shape
         """
-        from nsd_bench.loaders.dataset import tier_loader
+        from nsd_bench.loaders.dataloaders import tier_loader
+        from nsd_bench.loaders.dataset import TierDataset
+        from nsd_bench.loaders.options import read_options
 
         if tiers is None:
             tiers = [tier for tier in spec.TIERS if self.rows(tier).size]
+        asked = read_options(options)
         loaders = {
             tier: tier_loader(
-                self,
-                tier,
+                TierDataset(self, tier, asked),
                 batch_size=batch_size,
-                raw_images=images == "uint8",
                 seed=seed,
                 num_workers=num_workers,
                 pin_memory=pin_memory,
+                distributed=distributed,
             )
             for tier in tiers
         }
         return {tier: {self.data_key: loader} for tier, loader in loaders.items()}
 
+    def to_numpy(self, tier: str | None = None, **options: Any) -> dict[str, npt.NDArray[Any]]:
+        """Return a tier, or all trials, as arrays by field name; as stored unless `standardise=True`.
 
-def open(path: str | os.PathLike[str]) -> OpenPackage:
-    """Open a package: a folder, or a zip, which need not be unzipped.
+        See `nsd_bench.loaders.views.to_numpy`.
+        """
+        from nsd_bench.loaders.views import to_numpy
 
-    Nothing but the list of files is read until it is asked for.
+        return to_numpy(self, tier, **options)
+
+    def to_pandas(self, tier: str | None = None, **options: Any) -> pd.DataFrame:
+        """Return responses as a table: a row per trial, a column per unit id, the trial table as index."""
+        from nsd_bench.loaders.views import to_pandas
+
+        return to_pandas(self, tier, **options)
+
+    def to_xarray(self, tier: str | None = None, **options: Any) -> Any:
+        """Return a tier, or all trials, as an `xarray.Dataset` with trial and unit tables as coordinates."""
+        from nsd_bench.loaders.views import to_xarray
+
+        return to_xarray(self, tier, **options)
+
+    def to_datasets(self, tier: str | None = None, **options: Any) -> Any:
+        """Return a tier, or all trials, as a `datasets.Dataset` of Hugging Face, a row per trial."""
+        from nsd_bench.loaders.views import to_datasets
+
+        return to_datasets(self, tier, **options)
+
+    def as_neuralpredictors(self, *keys: str) -> Any:
+        """Return neuralpredictors' own FileTreeDataset over this folder, standardised by its normaliser.
+
+        Raises
+        ------
+        PackageError
+            If the package is not a plain folder, the only form that it reads without unpacking.
+        ModuleNotFoundError
+            If neuralpredictors is not installed; `pip install nsd-bench[sensorium]` brings it.
+        """
+        from nsd_bench.loaders.compatibility import file_tree_dataset
+
+        return file_tree_dataset(self, keys or ("images", "responses"))
+
+
+def open(path: str | os.PathLike[str], *, check: Literal["none", "full"] = "none") -> OpenPackage:
+    """Open a package: a folder, a zip, which need not be unzipped, or what `nsd-bench pack` made of either.
+
+    Parameters
+    ----------
+    path
+        Where it lies.
+    check
+        "full" reads the whole package once and refuses it if anything is wrong, before training starts.
+        "none" reads nothing but the list of files; damage is then named at the touch.
 
     Raises
     ------
     PackageError
-        If there is no package at `path`.
+        If there is no package at `path`, or the check finds errors; names the first and counts the others.
     """
-    return OpenPackage(path)
+    if check not in ("none", "full"):
+        raise PackageError(
+            f"check={check!r} is unknown",
+            place=str(path),
+            expected=choices(check, ("none", "full")),
+            fix="give one of these",
+        )
+    package = OpenPackage(path)
+    if check == "full":
+        _refuse_errors(package)
+    return package
+
+
+def joint_dataloaders(
+    packages: Iterable[Package | str | os.PathLike[str]], batch_size: int = 64, **options: Any
+) -> dict[str, dict[str, DataLoader[Batch]]]:
+    """Return DataLoaders of several packages by tier and data key.
+
+    Put one tier's into a `JointLoader` to train on all subjects in turn.
+
+    Parameters
+    ----------
+    packages
+        Packages, or their paths.
+    batch_size, **options
+        As in `OpenPackage.dataloaders`.
+
+    Raises
+    ------
+    PackageError
+        If two packages have the same data key.
+    """
+    together: dict[str, dict[str, DataLoader[Batch]]] = {}
+    places: dict[str, str] = {}
+    for item in packages:
+        package = OpenPackage(item.path if isinstance(item, Package) else item)
+        if package.data_key in places:
+            raise PackageError(
+                f"has data key {package.data_key!r}, as {places[package.data_key]} has",
+                place=str(package.path),
+                expected="one package for each subject, session and scan",
+                fix="give one of the two",
+            )
+        places[package.data_key] = str(package.path)
+        for tier, loaders in package.dataloaders(batch_size, **options).items():
+            together.setdefault(tier, {}).update(loaders)
+    return together
+
+
+def _refuse_errors(package: Package) -> None:
+    from nsd_bench.validate import validate
+
+    errors = [issue for issue in validate(package.path) if issue.level == "error"]
+    if errors:
+        first, more = errors[0], f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+        raise PackageError(
+            f"{first.problem}{more}",
+            place=f"{package.path}, {first.place}",
+            expected="a package without errors",
+            fix=f"{first.fix[:1].lower()}{first.fix[1:]}; 'nsd-bench validate' lists them all",
+        )

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nsd_bench import spec
-from nsd_bench.errors import SubmissionError
+from nsd_bench.errors import SubmissionError, choices
 from nsd_bench.issues import Issue
 from nsd_bench.submission import Submission
 from nsd_bench.truth import Truth
@@ -17,6 +17,7 @@ from nsd_bench.truth import Truth
 __all__ = ["aligned", "check", "tiers_covered"]
 
 _MOST_NAMED = 3
+_CONSTANT_RANGE = 1e-6
 
 
 def check(submission: Submission, truth: Truth, tiers: Sequence[str] | None = None) -> list[Issue]:
@@ -30,16 +31,22 @@ def check(submission: Submission, truth: Truth, tiers: Sequence[str] | None = No
     Returns
     -------
     issues
-        Errors, and a warning where the package was another export of the same name.
+        Errors, and warnings where the package was another export of the same name or a unit's prediction
+        is constant.
     """
-    return [*_check_card(submission, truth), *_check_shape(submission)] or [
-        *_check_ids(
-            "trial_idx", submission.trial_idx, _expected_trials(submission, truth, tiers), truth.trial_idx
-        ),
-        *_check_ids("unit_ids", submission.unit_ids, truth.unit_ids, truth.unit_ids),
-        *_check_numbers(submission),
-        *_check_manifest(submission, truth),
-    ]
+    package = list(_check_card(submission, truth))
+    issues = [*package, *_check_tiers(truth, tiers)]
+    shape = list(_check_shape(submission))
+    if shape:
+        return issues + shape
+    if not package:  # the ids of another package would all be wrong, too
+        expected = _expected_trials(submission, truth, tiers)
+        issues += _check_ids("trial_idx", submission.trial_idx, expected, truth.trial_idx, "Predict them")
+        issues += _check_ids(
+            "unit_ids", submission.unit_ids, truth.unit_ids, truth.unit_ids, "Predict every unit"
+        )
+    issues += _check_numbers(submission)
+    return [*issues, *_check_constant(submission), *_check_manifest(submission, truth)]
 
 
 def tiers_covered(submission: Submission, truth: Truth) -> list[str]:
@@ -64,6 +71,18 @@ def _check_card(submission: Submission, truth: Truth) -> Iterator[Issue]:
         )
 
 
+def _check_tiers(truth: Truth, tiers: Sequence[str] | None) -> Iterator[Issue]:
+    present = [tier for tier in spec.TIERS if tier in truth.tier]
+    for tier in tiers or ():
+        if tier not in present:
+            yield Issue(
+                "error",
+                "tier",
+                f"the truth of {truth.package!r} has no trial of tier {tier!r}",
+                f"Ask for {choices(tier, present)}",
+            )
+
+
 def _check_manifest(submission: Submission, truth: Truth) -> Iterator[Issue]:
     digest = submission.card.get("manifest_sha256")
     if digest and truth.manifest_sha256 and digest != truth.manifest_sha256:
@@ -77,8 +96,14 @@ def _check_manifest(submission: Submission, truth: Truth) -> Iterator[Issue]:
 
 
 def _check_shape(submission: Submission) -> Iterator[Issue]:
-    shape = (len(submission.trial_idx), len(submission.unit_ids))
-    if submission.predictions.shape != shape:
+    ids = {"trial_idx": submission.trial_idx, "unit_ids": submission.unit_ids}
+    flat = True
+    for name, values in ids.items():
+        if values.ndim != 1:
+            flat = False
+            yield Issue("error", name, f"has shape {values.shape}", "Give a one-dimensional array")
+    shape = tuple(values.size for values in ids.values())
+    if flat and submission.predictions.shape != shape:
         yield Issue(
             "error",
             "predictions",
@@ -95,7 +120,7 @@ def _check_shape(submission: Submission) -> Iterator[Issue]:
 
 
 def _check_ids(
-    name: str, given: npt.NDArray[Any], expected: npt.NDArray[Any], known: npt.NDArray[Any]
+    name: str, given: npt.NDArray[Any], expected: npt.NDArray[Any], known: npt.NDArray[Any], remedy: str
 ) -> Iterator[Issue]:
     if given.dtype.kind != known.dtype.kind:
         yield Issue(
@@ -105,7 +130,7 @@ def _check_ids(
     values, counts = np.unique(given, return_counts=True)
     wrong = {
         "duplicated": (values[counts > 1], "Give each once"),
-        "missing": (np.setdiff1d(expected, given), "Predict all of the tier"),
+        "missing": (np.setdiff1d(expected, given), remedy),
         "unknown": (np.setdiff1d(given, known), "Remove them, or give the truth of the package they are of"),
     }
     for what, (ids, fix) in wrong.items():
@@ -125,6 +150,22 @@ def _check_numbers(submission: Submission) -> Iterator[Issue]:
             f"{bad.sum()} are NaN or infinite, first that of trial {submission.trial_idx[row]}, "
             f"unit {submission.unit_ids[column]}",
             "Give a finite number for every trial and unit",
+        )
+
+
+def _check_constant(submission: Submission) -> Iterator[Issue]:
+    values = submission.predictions
+    if not values.size or not np.isfinite(values).all():
+        return
+    spread = values.max(axis=0).astype(np.float64) - values.min(axis=0)
+    constant = np.flatnonzero(spread < _CONSTANT_RANGE)
+    if constant.size:
+        yield Issue(
+            "warning",
+            "predictions",
+            f"{constant.size} of {len(spread)} units have the same prediction in every trial (to within "
+            f"{_CONSTANT_RANGE:g}), first unit {submission.unit_ids[constant[0]]}: their correlations are 0",
+            "Predict in standardised units, or accept that these count as 0",
         )
 
 

@@ -81,20 +81,20 @@ def correlation(sums: Sums) -> Array:
 def _feve(weights: Array, moments: Moments) -> Array:
     """Return feve per unit: 1 - (mean (y-p)^2 - s2) / (var(y) - s2), on images with repeats.
 
-    s2 is the mean over images of the variance (ddof 1) within an image, var(y) over trials (ddof 0).
-    Sensorium 2022, after Cadena et al. 2019. Units with (var(y) - s2) / var(y) below 0.15 in the first row
-    of weights are NaN; all are, if no image has repeats.
+    s2 is the mean over images of the variance within an image, var(y) over trials, both with ddof 1.
+    Sensorium 2022, after Cadena et al. 2019 (neuralpredictors' fev). Units with (var(y) - s2) / var(y)
+    below 0.15 in the first row of weights are NaN; all are, if no image has repeats.
     """
     repeated = moments.k > 1
     if not repeated.any():
         return np.full((len(weights), moments.y.shape[1]), np.nan)
     m, w = moments.take(repeated), weights[:, repeated]
     within = (m.yy - m.y**2 / m.k[:, None]) / (m.k[:, None] - 1)
-    noise = (w @ within) / w.sum(axis=1, keepdims=True)
     sums = weighted(w, m, average_repeats=False)
-    variance = sums.yy / sums.n - (sums.y / sums.n) ** 2
-    error = (sums.yy - 2 * sums.yp + sums.pp) / sums.n
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore"):  # a draw may hold no image with repeats
+        noise = (w @ within) / w.sum(axis=1, keepdims=True)
+        variance = (sums.yy - sums.y**2 / sums.n) / (sums.n - 1)
+        error = (sums.yy - 2 * sums.yp + sums.pp) / sums.n
         eligible = (variance[0] - noise[0]) / variance[0] >= FEV_THRESHOLD
         feve: Array = 1 - (error - noise) / (variance - noise)
     return np.where(eligible, feve, np.nan)
@@ -191,7 +191,7 @@ METRICS: Final[Mapping[str, Metric]] = {
         "no unit lies in this region",
     ),
     "feve": Metric(
-        1,
+        2,
         _SENSORIUM,
         "mean over units of the fraction of explainable variance explained, units with FEV >= 0.15",
         lambda units: _mean_of(units.feve),

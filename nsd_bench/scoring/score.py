@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from nsd_bench.errors import SubmissionError
+from nsd_bench.errors import PackageError, SubmissionError
 from nsd_bench.issues import has_errors
 from nsd_bench.scoring.anchors import NullProducts, oracle_terms, permutations
 from nsd_bench.scoring.bootstrap import generator, image_weights, interval
@@ -89,6 +89,8 @@ def score(
     ------
     SubmissionError
         If the submission is wrong; lists all issues.
+    PackageError
+        If the truth holds NaN or infinity.
     """
     options = options or Options()
     issues = check(submission, truth, tiers)
@@ -123,6 +125,7 @@ def _score_tier(
     k = np.bincount(image)
     work = _Tier(truth, rois_of(truth), k.astype(np.float64), options)
     responses = truth.standardised()[rows]
+    _refuse_broken(truth, responses)
     predictions = aligned(submission, truth, rows)
     for start in range(0, len(truth.unit_ids), _UNITS_AT_ONCE):
         columns = slice(start, start + _UNITS_AT_ONCE)
@@ -141,6 +144,18 @@ def _score_tier(
     result.units[f"{tier}/ncsnr"] = truth.ncsnr
     for name, values in work.per_unit.items():
         result.units[f"{tier}/{name}"] = values.astype(np.float32)
+
+
+def _refuse_broken(truth: Truth, responses: npt.NDArray[np.float32]) -> None:
+    broken = np.flatnonzero(~np.isfinite(responses).all(axis=0))
+    if broken.size:
+        raise PackageError(
+            f"responses of {broken.size} of {len(truth.unit_ids)} units are NaN or infinite, "
+            f"first unit {truth.unit_ids[broken[0]]}",
+            place=f"truth of {truth.package!r}",
+            expected="a finite response for every trial and unit",
+            fix="export the package again",
+        )
 
 
 class _Tier:
@@ -285,7 +300,14 @@ def pooled(subjects: Sequence[SubjectScores], options: Options) -> dict[str, Any
 
 
 def scores_json(subjects: Sequence[SubjectScores], options: Options) -> dict[str, Any]:
-    """Put together scores.json; every number carries the metric's version."""
+    """Put together scores.json; every number carries the metric's version.
+
+    Raises
+    ------
+    SubmissionError
+        If two are of the same subject, which would count twice in the pooled score.
+    """
+    _refuse_twice([(one.summary["subject"], one.summary["package"]) for one in subjects])
     return {
         "format": FORMAT,
         "scorer": {
@@ -302,3 +324,15 @@ def scores_json(subjects: Sequence[SubjectScores], options: Options) -> dict[str
         "subjects": [subject.summary for subject in subjects],
         "pooled": pooled(subjects, options),
     }
+
+
+def _refuse_twice(scored: Sequence[tuple[int, str]]) -> None:
+    for number, (subject, package) in enumerate(scored):
+        for other, earlier in scored[:number]:
+            if subject == other:
+                raise SubmissionError(
+                    f"is scored twice, for {earlier!r} and {package!r}",
+                    place=f"subj{subject:02}",
+                    expected="one submission a subject",
+                    fix="score the submissions of one model only, one file a subject",
+                )

@@ -40,7 +40,7 @@ def _region(roi: dict[str, Any]) -> str:
     others = "".join(_number(scores[metric]["value"], 6) for metric in _OTHERS)
     return (
         f"{name:<24.24}{roi['n_units']:>6}{_number(roi['noise_ceiling'], 8)}"
-        f"{_number(scores['signed_ratio']['value'], 8)}{_interval(scores['signed_ratio']['interval']):>14}"
+        f"{_number(scores['signed_ratio']['value'], 7)}{_interval(scores['signed_ratio']['interval']):>15}"
         f"{_interval(anchors['null']['interval']):>15}{_number(anchors['oracle']['value'], 7)}{others}"
     )
 

@@ -1,0 +1,124 @@
+"""Which units and which trials the options ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from nsd_bench import spec
+from nsd_bench.errors import choices
+from nsd_bench.loaders.options import OptionError, Options
+from nsd_bench.package import Package
+
+__all__ = ["select_trials", "select_units", "trial_ids"]
+
+Numbers: TypeAlias = npt.NDArray[np.int64]
+
+
+def select_units(package: Package, options: Options) -> Numbers | None:
+    """Return columns of the responses, or None for all.
+
+    Raises
+    ------
+    OptionError
+        If the package has no such unit, area or layer, or too few units.
+    """
+    unit_ids = package.array(spec.neurons_file("unit_ids"))
+    if options.unit_ids is not None:
+        return _positions(package, "unit_ids", unit_ids, options.unit_ids)
+    chosen = np.ones(len(unit_ids), dtype=bool)
+    for column, wanted in (("area", options.areas), ("layer", options.layers)):
+        if wanted is not None:
+            values = package.array(spec.neurons_file(column))
+            _refuse_unknown(package, f"{column}s", wanted, values)
+            chosen &= np.isin(values, list(wanted))
+    columns = np.flatnonzero(chosen)
+    if options.n_units is not None:
+        n_drawn = options.exclude_n_units + options.n_units
+        columns = _draw(package, "units", columns, n_drawn, options.unit_seed, options.n_units)
+        columns = columns[options.exclude_n_units :]
+    if not columns.size:
+        raise _cannot(package, "no unit is left", "at least one unit", "ask for more areas or layers")
+    return None if np.array_equal(columns, np.arange(len(unit_ids))) else columns
+
+
+def select_trials(package: Package, tier: str | None, options: Options) -> Numbers:
+    """Return file numbers of the trials of a tier, or of all, ascending.
+
+    Raises
+    ------
+    PackageError
+        If there is no tier of that name.
+    OptionError
+        If the training tier has no such image or too few, or no image is of that class.
+    """
+    rows = np.arange(package.n_trials) if tier is None else package.rows(tier)
+    ids, classes = trial_ids(package)
+    if options.image_condition is not None:
+        single = isinstance(options.image_condition, str)
+        wanted = [options.image_condition] if single else list(options.image_condition)
+        _refuse_unknown(package, "image_condition", wanted, classes)
+        rows = rows[np.isin(classes[rows], wanted)]
+    if tier != "train":
+        return rows
+    if options.image_ids is not None:
+        _refuse_unknown(package, "image_ids", options.image_ids, ids[rows])
+        rows = rows[np.isin(ids[rows], list(options.image_ids))]
+    if options.n_images is not None:
+        images = np.unique(ids[rows])
+        drawn = _draw(package, "images", images, options.n_images, options.image_seed, options.n_images)
+        rows = rows[np.isin(ids[rows], drawn)]
+    return rows
+
+
+def trial_ids(package: Package) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    """Return image id and image class of every trial, by whichever name the package has them."""
+    for name in ("image_id", "colorframeprojector_image_id"):
+        if spec.trials_file(name) in package.store:
+            break
+    else:
+        name = "frame_image_id"
+    ids = package.array(spec.trials_file(name))
+    column = spec.trials_file(name.replace("_id", "_class"))
+    return ids, package.array(column) if column in package.store else np.full(len(ids), "none")
+
+
+def _draw(
+    package: Package, kind: str, among: npt.NDArray[Any], n_drawn: int, seed: int | None, factor: int
+) -> npt.NDArray[Any]:
+    if n_drawn > len(among):
+        raise _cannot(
+            package, f"there are {len(among)} {kind}, not {n_drawn}", f"at most {len(among)}", "ask for fewer"
+        )
+    # Sensorium's draw to the letter: numpy's legacy generator, seeded with the product.
+    generator = np.random.RandomState((seed or 0) * factor)
+    return generator.choice(among, size=n_drawn, replace=False)
+
+
+def _positions(package: Package, option: str, known: npt.NDArray[Any], wanted: Iterable[Any]) -> Numbers:
+    wanted = np.asarray(list(wanted))
+    _refuse_unknown(package, option, wanted, known)
+    order = np.argsort(known, kind="stable")
+    return order[np.searchsorted(known, wanted, sorter=order)].astype(np.int64)
+
+
+def _refuse_unknown(package: Package, option: str, wanted: Iterable[Any], known: npt.NDArray[Any]) -> None:
+    values = np.asarray(list(wanted))
+    if not values.size:
+        raise _cannot(package, f"{option} is empty", "at least one", f"leave out {option!r} to have all")
+    missing = values[~np.isin(values, known)]
+    if missing.size:
+        valid = np.unique(known).tolist()
+        raise _cannot(
+            package,
+            f"{option} asks for {missing[0].item()!r}, which is not there",
+            choices(missing[0], valid),
+            f"correct {option!r}",
+        )
+
+
+def _cannot(package: Package, problem: str, expected: str, fix: str) -> OptionError:
+    return OptionError(problem, place=str(package.path), expected=expected, fix=fix)

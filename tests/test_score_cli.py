@@ -1,0 +1,70 @@
+"""`nsd-bench score`: what it refuses leaves no file behind."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from test_scoring import make_truth, noisy
+
+from nsd_bench.cli import cli
+from nsd_bench.errors import OutputError, SubmissionError
+from nsd_bench.scoring import Options, score, scores_json
+from nsd_bench.scoring.table import table
+
+
+@pytest.fixture
+def room(tmp_path) -> Path:
+    truth, signal = make_truth()
+    truth.write(tmp_path / "truth" / "tiny-subj02.truth.npz")
+    noisy(truth, signal, 0.6).write(tmp_path / "one" / "a.submission.npz")
+    for name, alpha in (("a", 0.6), ("b", -0.6)):
+        noisy(truth, signal, alpha).write(tmp_path / "two" / f"{name}.submission.npz")
+    return tmp_path
+
+
+def run(room: Path, submissions: str, *options: str):
+    arguments = ["score", str(room / submissions), str(room / "truth"), "--out", str(room / "out" / "s.json")]
+    return CliRunner().invoke(cli, [*arguments, "--draws", "10", *options])
+
+
+def test_two_submissions_of_a_subject_are_refused(room):
+    result = run(room, "two")
+    assert isinstance(result.exception, SubmissionError)
+    assert str(result.exception).startswith("subj02: is scored twice, for 'tiny-subj02' and 'tiny-subj02'.")
+    assert not (room / "out").exists()
+
+
+def test_a_tier_without_trials_is_refused(room):
+    result = run(room, "one", "--tier", "final_test")
+    assert isinstance(result.exception, SubmissionError)
+    assert "has no trial of tier 'final_test'" in str(result.exception)
+    assert not (room / "out").exists()
+
+
+def test_a_full_disk_leaves_neither_file(room, monkeypatch):
+    def full(path, arrays, mode=0o644):
+        raise OutputError("cannot be written: disk full", place=str(path), expected="room", fix="make room")
+
+    monkeypatch.setattr("nsd_bench.outputs.write_npz", full)
+    assert isinstance(run(room, "one").exception, OutputError)
+    assert list((room / "out").iterdir()) == []
+
+
+def test_out_is_a_file(room):
+    (room / "out" / "s.json").mkdir(parents=True)
+    result = run(room, "one", "--force")
+    assert result.exit_code == 2
+    assert "is a directory" in result.output
+    assert [path.name for path in (room / "out").iterdir()] == ["s.json"]
+
+
+def test_columns_of_the_table_stay_apart():
+    truth, signal = make_truth()
+    few = Options(n_draws=10)
+    lines = table(scores_json([score(noisy(truth, signal, -0.6), truth, few)], few)).splitlines()
+    everything = next(line for line in lines if line.startswith("all units"))
+    assert everything.split()[4].startswith("-0.6")
+    assert everything.split()[5].startswith("[-0.")
+    assert max(map(len, lines)) == 100
