@@ -62,6 +62,7 @@ def timed(
 def export(root: Path, mask: Path, suffix: str, n_sessions: int, workers: int) -> dict[str, float]:
     """Export and return seconds by stage."""
     from exporters import package
+    from exporters.pool import Pool
     from exporters.recipe import load_recipe
     from nsd_bench import writer
 
@@ -80,7 +81,11 @@ def export(root: Path, mask: Path, suffix: str, n_sessions: int, workers: int) -
         start = time.perf_counter()
         list(
             package.export_packages(
-                load_recipe(str(recipe)), root, Path(folder) / "out", workers=workers, progress=False
+                load_recipe(str(recipe)),
+                root,
+                Path(folder) / "out",
+                pool=Pool(workers),
+                progress=False,
             )
         )
         seconds["all"] = time.perf_counter() - start

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,13 +19,14 @@ from exporters import withholding
 from exporters.manifest import package_manifest, source_digest
 from exporters.nsd.layout import Layout
 from exporters.nsd.stimuli import iterate_images, resize
+from exporters.pool import Pool
 from exporters.recipe import Recipe
-from exporters.responses import Responses, read_responses
+from exporters.responses import Responses, read_responses, read_session, session_file
 from exporters.sources import Source, examine
 from exporters.units import write_units
 from exporters.work import check_room, resumable, work_folder
 from nsd_bench import spec
-from nsd_bench.errors import NsdBenchError
+from nsd_bench.errors import NsdBenchError, RecipeError, choices
 from nsd_bench.outputs import finish_outputs, refuse_existing
 from nsd_bench.package import Package
 from nsd_bench.statistics import column_statistics, pixel_statistics
@@ -33,7 +34,7 @@ from nsd_bench.truth import Truth
 from nsd_bench.writer import PackageWriter, new_package, output_names
 from tiers import NOT_EXPORTED, TierFile, load_tier_file
 
-__all__ = ["Exported", "export_packages"]
+__all__ = ["Exported", "export_packages", "export_sessions", "unread_sessions"]
 
 _TERMS = Path(__file__).with_name("TERMS.md")
 _STAGING = "staging"
@@ -70,7 +71,7 @@ def export_packages(
     *,
     forms: tuple[str, ...] = ("folder", "zip"),
     key: bytes | None = None,
-    workers: int | None = None,
+    pool: Pool | None = None,
     progress: bool = True,
     on_error: Callable[[str, NsdBenchError], object] | None = None,
 ) -> Iterator[Exported]:
@@ -94,8 +95,8 @@ def export_packages(
     key
         For the ids of trials in packages that withhold. None derives it from the withheld responses, so
         that everybody who runs the recipe gets the same bytes.
-    workers
-        Processes that read sessions; None decides by what there is to read. The bytes do not depend on it.
+    pool
+        Processes that read sessions; by default as many as are worth it. The bytes do not depend on them.
     progress
         Whether to draw progress bars.
     on_error
@@ -138,10 +139,64 @@ def export_packages(
                 resumable(work, _identity(recipe, tier_file, source)),
                 new_package(out, name, forms, work / _STAGING) as writer,
             ):
-                responses = read_responses(recipe, source, work, name, workers=workers, progress=progress)
+                responses = read_responses(recipe, source, work, name, pool=pool or Pool(), progress=progress)
                 made = _Package(recipe, source, responses, writer, key, progress)
                 made.write_all(layout.stimuli, tier_file)
             yield _exported(out, name, forms)
+
+
+def export_sessions(
+    recipe: Recipe, nsd_root: Path, out: Path, sessions: Sequence[tuple[int, int]], *, progress: bool = True
+) -> None:
+    """Read single sessions for an export that `export_packages` finishes: a job array's share of the work.
+
+    Parameters
+    ----------
+    recipe, nsd_root, out
+        The same as for `export_packages`, on a disk that all jobs share.
+    sessions
+        Subject and session number of each.
+
+    Raises
+    ------
+    RecipeError
+        If the recipe does not have one of them.
+    SourceError, TierError, OutputError
+        As `export_packages`.
+    """
+    layout, tier_file = Layout(nsd_root), load_tier_file(recipe.tiers)
+    for subject in dict.fromkeys(subject for subject, _ in sessions):
+        if subject not in recipe.subjects:
+            raise _not_in_recipe(f"subj{subject:02}", [f"subj{one:02}" for one in recipe.subjects])
+        source = examine(recipe, layout, subject, tier_file)
+        name = recipe.package_name(subject)
+        work = work_folder(out, name)
+        wanted = [session for one, session in sessions if one == subject]
+        with resumable(work, _identity(recipe, tier_file, source), shared=True):
+            for session in tqdm(wanted, f"{name}: sessions", disable=not progress):
+                if session not in source.betas:
+                    raise _not_in_recipe(f"session {session} of subj{subject:02}", list(source.betas))
+                read_session(source, session, work)
+
+
+def unread_sessions(recipe: Recipe, nsd_root: Path, out: Path) -> list[tuple[int, int]]:
+    """Return subject and number of the sessions that `export_sessions` has not read yet."""
+    layout, tier_file = Layout(nsd_root), load_tier_file(recipe.tiers)
+    return [
+        (subject, session)
+        for subject in recipe.subjects
+        for session in examine(recipe, layout, subject, tier_file).betas
+        if not session_file(work_folder(out, recipe.package_name(subject)), session).is_file()
+    ]
+
+
+def _not_in_recipe(what: str, known: Sequence[object]) -> RecipeError:
+    return RecipeError(
+        f"{what} is not in the recipe",
+        place="--only",
+        expected=choices(what, known),
+        fix="correct --only, or the recipe's 'subjects' and 'sessions'",
+    )
 
 
 @contextlib.contextmanager

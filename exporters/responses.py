@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +14,7 @@ from tqdm import tqdm
 from exporters.nsd.betas import SessionBetas, read_betas
 from exporters.nsd.surfaces import Surface
 from exporters.nsd.volumes import Grid
+from exporters.pool import Pool, executor
 from exporters.recipe import Recipe
 from exporters.reliability import ncsnr_on
 from exporters.sources import Source
@@ -23,9 +22,8 @@ from exporters.units import Units
 from nsd_bench.errors import RecipeError, SourceError
 from nsd_bench.outputs import new_file, scratch_array
 
-__all__ = ["Normalization", "Responses", "read_responses"]
+__all__ = ["Normalization", "Responses", "read_responses", "read_session", "session_file"]
 
-_WORTH_A_PROCESS = 1 << 28
 _FIX = "set scale = 'percent', leave the session out, or choose other tiers"
 
 
@@ -66,7 +64,7 @@ class Normalization:
 
 
 def read_responses(
-    recipe: Recipe, source: Source, work: Path, name: str, *, workers: int | None, progress: bool
+    recipe: Recipe, source: Source, work: Path, name: str, *, pool: Pool, progress: bool
 ) -> Responses:
     """Read the betas of all sessions, drop units without data, and scale the rest.
 
@@ -76,9 +74,8 @@ def read_responses(
         Folder that keeps every session's betas, once read, until the export has ended.
     name
         Of the package, for the progress bar and errors.
-    workers
-        Processes that read sessions; None takes as many as there are cores if that is worth it. The result
-        does not depend on it.
+    pool
+        Processes that read sessions; the result does not depend on them.
 
     Raises
     ------
@@ -87,10 +84,10 @@ def read_responses(
     RecipeError
         If the z-score cannot be fitted, or no unit is left.
     """
-    files = {session: work / f"session{session:02}.npy" for session in source.betas}
+    files = {session: session_file(work, session) for session in source.betas}
     n_trials = len(source.trials)
     with tqdm(desc=f"{name}: betas", total=n_trials, unit=" trials", disable=not progress) as bar:
-        for number, session in enumerate(_read_sessions(source, files, workers), start=1):
+        for number, session in enumerate(_read_sessions(source, files, pool), start=1):
             bar.set_postfix_str(f"session {number} of {len(files)}")
             bar.update(int((source.trials["session"] == session).sum()))
     sessions = {
@@ -116,33 +113,36 @@ def read_responses(
     return Responses(values, source.units.take(keep), normalization)
 
 
-def _read_sessions(source: Source, files: Mapping[int, Path], workers: int | None) -> Iterator[int]:
+def session_file(work: Path, session: int) -> Path:
+    """Return where one session's betas are kept while an export is under way."""
+    return work / f"session{session:02}.npy"
+
+
+def read_session(source: Source, session: int, work: Path) -> None:
+    """Read one session's betas into the work folder, unless they are there."""
+    out = session_file(work, session)
+    if not out.is_file():
+        _read_session(source.betas[session], source.units.ids, source.geometry, out)
+
+
+def _read_sessions(source: Source, files: Mapping[int, Path], pool: Pool) -> Iterator[int]:
     """Read the sessions that are not there yet; yield each session that is there."""
     todo = [session for session, file in files.items() if not file.is_file()]
     yield from (session for session in files if session not in todo)
-    if workers is None:
-        # Only compressed files are read whole, and keep a processor busy.
-        zipped = [path for session in todo for path in source.betas[session] if path.suffix == ".gz"]
-        n_bytes = sum(path.stat().st_size for path in zipped)
-        workers = (os.cpu_count() or 1) if n_bytes > _WORTH_A_PROCESS else 1
     jobs = {
         session: (source.betas[session], source.units.ids, source.geometry, files[session])
         for session in todo
     }
-    if min(workers, len(todo)) <= 1:
-        for session, job in jobs.items():
-            _read_session(*job)
-            yield session
-        return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(workers, len(todo)), mp_context=context) as pool:
-        running = {pool.submit(_read_session, *job): session for session, job in jobs.items()}
-        try:
-            for done in as_completed(running):
-                done.result()
-                yield running[done]
-        finally:
-            pool.shutdown(cancel_futures=True)
+    with executor(pool, [path for session in todo for path in source.betas[session]]) as running_on:
+        if running_on is None:
+            for session, job in jobs.items():
+                _read_session(*job)
+                yield session
+            return
+        running = {running_on.submit(_read_session, *job): session for session, job in jobs.items()}
+        for done in as_completed(running):
+            done.result()
+            yield running[done]
 
 
 def _read_session(

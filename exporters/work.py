@@ -8,6 +8,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TextIO
 
 from nsd_bench.errors import OutputError
 
@@ -20,7 +21,7 @@ def work_folder(out: Path, name: str) -> Path:
 
 
 @contextlib.contextmanager
-def resumable(folder: Path, identity: str) -> Iterator[None]:
+def resumable(folder: Path, identity: str, *, shared: bool = False) -> Iterator[None]:
     """Hold a work folder while the block runs.
 
     What an interrupted run left there is kept if it has the same identity, and removed otherwise. The folder
@@ -32,33 +33,50 @@ def resumable(folder: Path, identity: str) -> Iterator[None]:
         See `work_folder`.
     identity
         Digest of everything that decides what is in the folder.
+    shared
+        Whether others may work in the folder at the same time, each on sessions of its own; it then stays
+        in any case, for the one that finishes.
 
     Raises
     ------
     OutputError
-        If another process holds it.
+        If another process holds it for itself.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise OutputError(
-                "another process is making this package",
-                place=str(folder),
-                expected="one export of a package at a time",
-                fix="wait for it to end, or stop it",
-            ) from error
+        _hold(lock, folder, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
         known = folder / "identity"
-        if not known.is_file() or known.read_text() != identity:
-            _empty(folder)
-            known.write_text(identity)
+        if not _reads(known, identity):
+            # Sharers give way to each other here; whoever comes first clears the folder for all.
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not _reads(known, identity):
+                _empty(folder)
+                known.write_text(identity)
+            fcntl.flock(lock, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
         try:
             yield
         except Exception:
-            shutil.rmtree(folder, ignore_errors=True)
+            if not shared:
+                shutil.rmtree(folder, ignore_errors=True)
             raise
-        shutil.rmtree(folder)
+        if not shared:
+            shutil.rmtree(folder)
+
+
+def _hold(lock: TextIO, folder: Path, kind: int) -> None:
+    try:
+        fcntl.flock(lock, kind | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise OutputError(
+            "another process is making this package",
+            place=str(folder),
+            expected="one export of a package at a time",
+            fix="wait for it to end, or stop it",
+        ) from error
+
+
+def _reads(path: Path, text: str) -> bool:
+    return path.is_file() and path.read_text() == text
 
 
 def _empty(folder: Path) -> None:

@@ -43,13 +43,14 @@ def test_a_tier_without_trials_is_refused(room):
     assert not (room / "out").exists()
 
 
-def test_a_full_disk_leaves_neither_file(room, monkeypatch):
-    def full(path, arrays, mode=0o644):
-        raise OutputError("cannot be written: disk full", place=str(path), expected="room", fix="make room")
+@pytest.mark.parametrize("writer", ["nsd_bench.outputs.write_npz", "nsd_bench.cli.score.json.dumps"])
+def test_what_fails_while_writing_leaves_neither_file(room, monkeypatch, writer):
+    def full(*args, **options):
+        raise OutputError("cannot be written", place="s.json", expected="room", fix="make room")
 
-    monkeypatch.setattr("nsd_bench.outputs.write_npz", full)
+    monkeypatch.setattr(writer, full)
     assert isinstance(run(room, "one").exception, OutputError)
-    assert list((room / "out").iterdir()) == []
+    assert list(room.glob("out/*")) == []
 
 
 def test_out_is_a_file(room):

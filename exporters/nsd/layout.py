@@ -9,6 +9,7 @@ from typing import Final
 from nsd_bench.errors import SourceError
 
 __all__ = [
+    "FSAVERAGE_ATLASES",
     "IMAGES_PER_SUBJECT",
     "N_IMAGES",
     "RUN_LENGTHS",
@@ -26,6 +27,11 @@ RUN_LENGTHS: Final = (63, 62) * 6
 """Trials in each of the 12 runs of a session."""
 N_IMAGES: Final = 73_000
 IMAGES_PER_SUBJECT: Final = 10_000
+FSAVERAGE_ATLASES: Final = (
+    *("nsdgeneral", "streams", "Kastner2015", "HCP_MMP1", "corticalsulc"),
+    *("visualsulc", "gVTC", "hVTC", "gEVC", "fVTC"),
+)
+"""Atlases that are drawn on fsaverage itself."""
 SURFACES: Final = ("fsaverage", "nativesurface")
 """Spaces whose units are vertices; those of the others are voxels."""
 
@@ -92,16 +98,21 @@ class Layout:
         head = f"{hemisphere}." if hemisphere else ""
         return self._data(subject) / space / "roi" / f"{head}{atlas}.nii.gz"
 
-    def surface_labels(self, subject: int, space: str, atlas: str) -> tuple[Path, Path]:
-        """Labels of one atlas on the left and the right surface, the subject's own or fsaverage."""
-        whose = "fsaverage" if space == "fsaverage" else f"subj{subject:02}"
-        folder = self.root / f"nsddata/freesurfer/{whose}/label"
-        return folder / f"lh.{atlas}.mgz", folder / f"rh.{atlas}.mgz"
+    def surface_labels(self, subject: int, space: str, atlas: str) -> tuple[Path, ...]:
+        """Labels of one atlas on the left and the right surface, the subject's own or fsaverage.
 
-    def to_fsaverage(self, subject: int) -> tuple[Path, Path]:
-        """For every vertex of fsaverage the vertex of the subject's own surface, counted from 1."""
-        folder = self._data(subject) / "transforms"
-        return folder / "lh.white-to-fsaverage.mgz", folder / "rh.white-to-fsaverage.mgz"
+        What was drawn on each subject's own surface is not there on fsaverage: the two files that say for
+        every vertex of fsaverage which vertex of the subject it is, counted from 1, come behind the labels.
+        """
+        on_fsaverage = space == "fsaverage" and atlas in FSAVERAGE_ATLASES
+        whose = "fsaverage" if on_fsaverage else f"subj{subject:02}"
+        folder = self.root / f"nsddata/freesurfer/{whose}/label"
+        labels = folder / f"lh.{atlas}.mgz", folder / f"rh.{atlas}.mgz"
+        if on_fsaverage or space != "fsaverage":
+            return labels
+        transforms = self._data(subject) / "transforms"
+        names = ("lh.white-to-fsaverage.mgz", "rh.white-to-fsaverage.mgz")
+        return (*labels, *(transforms / name for name in names))
 
     def label_names(self, subject: int, atlas: str) -> Path:
         """Names of an atlas' labels."""

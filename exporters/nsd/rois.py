@@ -28,11 +28,7 @@ def label_files(layout: Layout, subject: int, space: str, atlas: str) -> list[Pa
         If there is no such atlas in this space; lists those that there are.
     """
     if space in {"fsaverage", "nativesurface"}:
-        paths = list(layout.surface_labels(subject, space, atlas))
-        if space == "fsaverage" and not paths[0].is_file():
-            # Drawn on each subject's own surface only: to be mapped.
-            paths = [*layout.surface_labels(subject, "nativesurface", atlas), *layout.to_fsaverage(subject)]
-        suffix = ".mgz"
+        paths, suffix = list(layout.surface_labels(subject, space, atlas)), ".mgz"
     else:
         paths, suffix = [layout.roi(subject, space, atlas)], ".nii.gz"
     if all(path.is_file() for path in paths):

@@ -55,7 +55,8 @@ def command(
     }
     with new_file(out) as file:
         file.write(json.dumps(scores, indent=1, allow_nan=False).encode() + b"\n")
-        write_npz(units_path, units)  # inside: if the disk fills up here, neither file is left
+        file.flush()
+        write_npz(units_path, units)  # inside: if the disk fills up at either, neither file is left
     click.echo(table(scores))
     for one in subjects:
         for warning in one.summary["warnings"]:

@@ -50,7 +50,7 @@ class Affine:
 
     def inverse(self, values: npt.ArrayLike) -> Floats:
         """Return what was standardised into `values`, a tensor or an array, as float32."""
-        out = np.array(values, dtype=np.float32)
+        out = np.asarray(values).astype(np.float32)
         if self.precision is not None:
             out /= self.precision
         if self.std is not None:

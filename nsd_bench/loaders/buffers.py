@@ -1,4 +1,4 @@
-"""Memory for batches: used again once nobody holds a batch any more, shared where a worker fills it."""
+"""Memory for batches, used again once nobody holds a batch any more."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch.utils.data import get_worker_info
 
 __all__ = ["Buffers"]
 
@@ -33,8 +31,6 @@ class Buffers:
 
     def empty(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
         """Return an array with arbitrary content."""
-        if get_worker_info() is not None:
-            return _shared(shape, np.dtype(dtype))
         if int(np.prod(shape)) * np.dtype(dtype).itemsize < _WORTH_KEEPING_BYTES:
             return np.empty(shape, dtype)
         for number in range(len(self._kept)):
@@ -46,13 +42,3 @@ class Buffers:
 
 def _fits(array: npt.NDArray[Any], shape: tuple[int, ...], dtype: npt.DTypeLike) -> bool:
     return array.dtype == dtype and array.shape[1:] == shape[1:] and len(array) >= shape[0]
-
-
-def _shared(shape: tuple[int, ...], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
-    """Return memory that the main process can map, as torch's own collate function does in workers."""
-    kind = torch.from_numpy(np.empty(0, dtype)).dtype
-    n_bytes = int(np.prod(shape)) * dtype.itemsize
-    storage = torch.UntypedStorage._new_shared(max(1, n_bytes))  # type: ignore[no-untyped-call]
-    strides = np.cumprod([1, *shape[:0:-1]])[::-1].tolist()
-    array: npt.NDArray[Any] = torch.empty(0, dtype=kind).set_(storage, 0, shape, strides).numpy()
-    return array

@@ -16,7 +16,8 @@ from nsd_bench.loaders.batch import Batch, make_batch
 from nsd_bench.loaders.buffers import Buffers
 from nsd_bench.loaders.options import Options
 from nsd_bench.loaders.resample import Resample
-from nsd_bench.loaders.selection import select_trials, select_units, trial_ids
+from nsd_bench.loaders.selection import extra_keys, select_trials, select_units, trial_ids
+from nsd_bench.loaders.threads import Threads
 from nsd_bench.package import Package
 
 __all__ = ["TierDataset"]
@@ -54,15 +55,16 @@ class TierDataset(Dataset[Batch]):
         options = Options() if options is None else options
         self.package, self.tier, self.options = package, tier, options
         self.units = select_units(package, options)
+        self._n_units = package.n_units if self.units is None else len(self.units)
         self._trials = select_trials(package, tier, options)
         self._repeats = _Repeats(trial_ids(package)[0][self._trials]) if options.average_repeats else None
         self.rows = self._trials if self._repeats is None else self._trials[self._repeats.first]
         self._is_nan = _withheld(package) & (options.withheld == "nan")
-        self._extra = _extra_keys(package, options)
+        self._extra = extra_keys(package, options)
         self.transforms = self._transforms()
         self._info = {name: package.array(spec.trials_file(name)) for name in options.trial_info}
         self._resample = self._resampler()
-        self._buffers = Buffers()
+        self._buffers, self._threads = Buffers(), Threads()
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -122,8 +124,7 @@ class TierDataset(Dataset[Batch]):
         return images if self._resample is None else self._resample(images)
 
     def _responses(self, rows: Numbers) -> Floats:
-        n_units = self.package.n_units if self.units is None else len(self.units)
-        responses = self._buffers.empty((len(rows), n_units), np.float32)
+        responses = self._buffers.empty((len(rows), self._n_units), np.float32)
         self._fill("responses", rows, responses, self.units)
         responses[self._is_nan[rows]] = np.nan  # the files hold zeros, which would pass for responses
         return responses
@@ -143,16 +144,21 @@ class TierDataset(Dataset[Batch]):
         arrays, transform = self.package.trial_arrays(key), self.transforms.get(key, Affine())
         step = max(1, _CACHED_BYTES // max(1, out[:1].nbytes))
         is_direct = columns is None and arrays.dtype == out.dtype
-        raw = None if is_direct else np.empty((min(step, len(rows)), *arrays.shape), arrays.dtype)
-        for start in range(0, len(rows), step):
-            block, part = rows[start : start + step], out[start : start + step]
-            if raw is None:
-                arrays.gather(block, part)
-            elif columns is None:
-                part[...] = arrays.gather(block, raw[: len(block)])
-            else:
-                part[...] = np.take(arrays.gather(block, raw[: len(block)]), columns, axis=1)
-            transform.apply(part)
+
+        def work(begin: int, end: int) -> None:
+            raw = None if is_direct else np.empty((step, *arrays.shape), arrays.dtype)
+            for start in range(begin, end, step):
+                stop = min(start + step, end)
+                block, part = rows[start:stop], out[start:stop]
+                if raw is None:
+                    arrays.gather(block, part)
+                elif columns is None:
+                    part[...] = arrays.gather(block, raw[: len(block)])
+                else:
+                    part[...] = np.take(arrays.gather(block, raw[: len(block)]), columns, axis=1)
+                transform.apply(part)
+
+        self._threads.over(len(rows), work)
 
     def _transforms(self) -> dict[str, Affine]:
         options = self.options
@@ -196,14 +202,6 @@ def _withheld(package: Package) -> npt.NDArray[np.bool_]:
     """Return of every trial whether its responses are withheld."""
     tiers = [tier for tier in spec.WITHHELD_TIERS if package.is_withheld(tier)]
     return np.isin(package.tiers, tiers)
-
-
-def _extra_keys(package: Package, options: Options) -> list[str]:
-    """Return what is given beside images and responses."""
-    has_behavior = "behavior" in package.data_keys and package.kind != "track1"
-    behavior = options.behavior or ("apart" if has_behavior else "none")
-    wanted = {"behavior": behavior, "pupil_center": options.eye_position}
-    return [key for key, presence in wanted.items() if presence != "none"]
 
 
 def _with_channels(images: Floats, values: Floats) -> Floats:

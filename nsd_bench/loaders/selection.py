@@ -13,7 +13,7 @@ from nsd_bench.errors import choices
 from nsd_bench.loaders.options import OptionError, Options
 from nsd_bench.package import Package
 
-__all__ = ["select_trials", "select_units", "trial_ids"]
+__all__ = ["extra_keys", "select_trials", "select_units", "trial_ids"]
 
 Numbers: TypeAlias = npt.NDArray[np.int64]
 
@@ -72,6 +72,32 @@ def select_trials(package: Package, tier: str | None, options: Options) -> Numbe
         drawn = _draw(package, "images", images, options.n_images, options.image_seed, options.n_images)
         rows = rows[np.isin(ids[rows], drawn)]
     return rows
+
+
+def extra_keys(package: Package, options: Options) -> list[str]:
+    """Return the kinds of data that are given beside images and responses.
+
+    Raises
+    ------
+    OptionError
+        If the package has not what an option names.
+    """
+    known = package.data_keys
+    behavior = options.behavior or ("apart" if "behavior" in known and package.kind != "track1" else "none")
+    keys = []
+    for key, option, presence in (
+        ("behavior", "behavior", behavior),
+        ("pupil_center", "eye_position", options.eye_position),
+    ):
+        if presence != "none" and key not in known:
+            problem = f"{option}={presence!r}, but the package has no {key}"
+            raise _cannot(package, problem, choices(key, known), f"leave out {option!r}")
+        keys += [key] * (presence != "none")
+    if options.exclude:
+        _refuse_unknown(package, "exclude", options.exclude, np.array([*known, *options.trial_info]))
+    if options.trial_info:
+        _refuse_unknown(package, "trial_info", options.trial_info, np.array(package.trial_columns))
+    return keys
 
 
 def trial_ids(package: Package) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:

@@ -1,0 +1,135 @@
+"""Time `tiers apply` and `tiers audit` on a package with as many trials and images as NSD's largest.
+
+    python benchmarks/measure_tiers.py --out FOLDER [--units 200] [--side 224]
+
+Writes about 1.6 GB below FOLDER and removes it again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from nsd_bench import spec
+from nsd_bench.statistics import column_statistics
+from nsd_bench.storage import sha256_file
+from nsd_bench.writer import PackageWriter, new_package
+from tiers import load_tier_file, parse_tier_file
+from tiers import rebuild as rebuilding
+from tiers.apply import apply_tiers
+from tiers.audit import audit
+from tiers.withholding import file_order
+
+N_IMAGES, N_SHARED, N_SESSIONS = 10_000, 1_000, 40
+STOPWATCH = {"statistics": 0.0}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--units", type=int, default=200)
+    parser.add_argument("--side", type=int, default=224)
+    options = parser.parse_args()
+    work = Path(tempfile.mkdtemp(dir=options.out))
+    try:
+        path = make_package(work, options.units, options.side)
+        measure_apply(path)
+        measure_audit(path)
+    finally:
+        shutil.rmtree(work)
+
+
+def make_package(parent: Path, n_units: int, side: int) -> Path:
+    rng = np.random.default_rng(0)
+    trial = np.arange(750 * N_SESSIONS)
+    image = rng.permutation(np.repeat(np.arange(N_IMAGES), 3))
+    order = file_order(trial, 1, 0)
+    image, shared = image[order], image[order] < N_SHARED
+    tiers = np.where(shared, "test", "train")
+    columns = {
+        "tiers": tiers,
+        "trial_idx": trial[order],
+        "frame_image_id": image,
+        "frame_image_class": np.full(len(trial), "none"),
+        "session": trial[order] // 750 + 1,
+        "nsd_id": image,
+        "shared1000": shared,
+    }
+    with new_package(parent, "large-subj01", ("folder",)) as writer:
+        write_images(writer, image, side, rng)
+        responses = rng.normal(size=(len(trial), n_units)).astype(np.float32)
+        for row, response in enumerate(responses):
+            writer.add_array(spec.data_file("responses", row), response)
+            writer.add_array(spec.data_file("behavior", row), response[:3])
+        for column, values in columns.items():
+            writer.add_array(spec.trials_file(column), values)
+        for column in ("unit_ids", "animal_ids", "sessions", "scan_idx"):
+            writer.add_array(spec.neurons_file(column), np.ones(n_units, dtype=np.int64))
+        train = np.flatnonzero(tiers == "train")
+        for key, n_columns in (("responses", n_units), ("behavior", 3)):
+            for statistic, values in column_statistics(responses[:, :n_columns], train).items():
+                writer.add_array(spec.statistics_file(key, "all", statistic), values)
+        writer.add_json(spec.FIT_ON, {"tier": "train", "trial_idx": trial[order][train].tolist()})
+        recipe = {"seed": 0, "responses": {"scale": "percent"}, "units": {}}
+        manifest = {"name": "large-subj01", "kind": "open", "tiers": {}, "recipe": {"values": recipe}}
+        writer.finish(manifest)
+    return parent / "large-subj01"
+
+
+def write_images(writer: PackageWriter, image: np.ndarray, side: int, rng: np.random.Generator) -> None:
+    first: dict[int, str] = {}
+    for row, number in enumerate(image.tolist()):
+        name = spec.data_file("images", row)
+        if number in first:
+            writer.add_link(name, first[number])
+            continue
+        coarse = rng.integers(0, 256, (3, 8, 8), dtype=np.uint8)
+        writer.add_array(name, np.kron(coarse, np.ones((1, side // 8, side // 8), dtype=np.uint8)))
+        first[number] = name
+
+
+def measure_apply(path: Path) -> None:
+    for name in ("_histogram", "_write_fitted"):
+        setattr(rebuilding._Rebuilt, name, timed(getattr(rebuilding._Rebuilt, name), nested="_hist" in name))
+    before = sha256_file(path / spec.CHECKSUMS)
+    sensorium = load_tier_file("sensorium")
+    mirrored = sensorium.text.replace('"final_test"', '"x"').replace('"test"', '"final_test"')
+    for what, tier_file in (
+        ("other training trials, sensorium", sensorium),
+        ("same training trials", parse_tier_file(mirrored.replace('"x"', '"test"'), "mirrored")),
+        ("training trials as before, shared1000", load_tier_file("shared1000")),
+    ):
+        STOPWATCH["statistics"] = 0.0
+        start = time.perf_counter()
+        apply_tiers(path, tier_file)
+        total = time.perf_counter() - start
+        print(f"apply, {what}: {total:.2f} s, {total - STOPWATCH['statistics']:.2f} s without statistics")
+    same = [line for line in (path / spec.CHECKSUMS).read_text().splitlines() if "meta/trials/tiers" in line]
+    print(f"tiers restored: {bool(same)}, checksums as before: {sha256_file(path / spec.CHECKSUMS) == before}")
+
+
+def timed(function, nested: bool):
+    def wrapper(*args):
+        start = time.perf_counter()
+        try:
+            return function(*args)
+        finally:
+            STOPWATCH["statistics"] += 0.0 if nested else time.perf_counter() - start
+
+    return wrapper
+
+
+def measure_audit(path: Path) -> None:
+    start = time.perf_counter()
+    found = audit(path)
+    print(f"audit, {N_IMAGES - N_SHARED} x {N_SHARED} images: {time.perf_counter() - start:.1f} s")
+    print(f"{len(found.issues)} issues; distances {found.checks['distances']['quantiles']}")
+
+
+if __name__ == "__main__":
+    main()
