@@ -315,6 +315,7 @@ def scores_json(subjects: Sequence[SubjectScores], options: Options) -> dict[str
             "n_draws": options.n_draws,
             "seed": options.seed,
             "confidence": options.confidence,
+            "intervals": "percentiles of bootstrap draws over images, their mean moved to the value",
         },
         "metrics": {
             name: {"version": metric.version, "source": metric.source, "description": metric.description}

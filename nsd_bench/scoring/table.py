@@ -14,9 +14,13 @@ def table(scores: dict[str, Any]) -> str:
     """Lay out scores.json: per subject and tier one line a region, at most 100 columns wide.
 
     The headline stands with its interval, between the null's interval and the oracle; behind them the mean
-    correlations over single trials and over image averages, and FEVE.
+    correlations over single trials and over image averages, and FEVE. Of several subjects the mean over all
+    units comes last.
     """
-    return "\n".join(line for subject in scores["subjects"] for line in _subject(subject))
+    lines = [line for subject in scores["subjects"] for line in _subject(subject)]
+    if len(scores["subjects"]) > 1:
+        lines += [_pooled(tier, found) for tier, found in scores["pooled"].items()]
+    return "\n".join(lines)
 
 
 def _subject(subject: dict[str, Any]) -> Iterator[str]:
@@ -32,6 +36,15 @@ def _subject(subject: dict[str, Any]) -> Iterator[str]:
             if roi["n_units"]:
                 yield _region(roi)
         yield ""
+
+
+def _pooled(tier: str, found: dict[str, Any]) -> str:
+    row = next(row for row in found["rois"] if row["atlas"] == "all")
+    ratio = row["scores"]["signed_ratio"]
+    return (
+        f"mean of {row['n_subjects']} subjects, {tier}, all units: signed ratio "
+        f"{_number(ratio['value'], 0)} {_interval(ratio['interval'])}"
+    )
 
 
 def _region(roi: dict[str, Any]) -> str:
