@@ -13,9 +13,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.io
+from threadpoolctl import threadpool_limits
 
 from exporters.simulate import read_answer, simulate
-from exporters.simulate.anatomy import LABELS
+from exporters.simulate.anatomy import make_anatomy
+from exporters.simulate.encoding import signals
+from exporters.simulate.labels import LABELS, SUBCORTICAL
+from exporters.simulate.photographs import GROUPS
 from nsd_bench.errors import OutputError, RecipeError, SourceError
 from nsd_bench.storage import sha256_file
 
@@ -198,26 +202,53 @@ def test_fsaverage_is_percent_with_nan_for_a_whole_session(nsd_root):
     np.testing.assert_array_equal(np.isnan(ncsnr[:, 0, 0]), missing.all(axis=1))
 
 
+def test_mean_betas_are_of_the_integers_on_disk(nsd_root):
+    folder = nsd_root / BETAS.format(1)
+    means = [nifti(folder / f"betas_session{s:02}.nii.gz").mean(axis=3, dtype=np.float64) for s in (1, 2)]
+    for session, mean in enumerate(means, start=1):
+        np.testing.assert_allclose(nifti(folder / f"meanbeta_session{session:02}.nii.gz"), mean, rtol=1e-6)
+    np.testing.assert_allclose(
+        nifti(folder / "meanbeta.nii.gz"), np.mean(means, axis=0), rtol=1e-5, atol=1e-4
+    )
+
+
+def plain_ncsnr(sessions: list[np.ndarray], order: np.ndarray, start: int = 0, step: int = 1) -> float:
+    """Apply the recipe of NSD's manual to one voxel's sessions, written as plain loops."""
+    z_scores = []
+    for values in sessions:
+        known = values.any() and not np.isnan(values).any()
+        z_scores += ((values - values.mean()) / values.std(ddof=1)).tolist() if known else [np.nan] * 750
+    ids, counts = np.unique(order, return_counts=True)
+    within = [np.var(np.array(z_scores)[order == one], ddof=1) for one in ids[counts == 3][start::step]]
+    noise = np.nanmean(within)
+    return np.sqrt(max(0, 1 - noise)) / np.sqrt(noise)
+
+
 def test_ncsnr_is_that_of_the_written_betas(nsd_root, design):
-    """The recipe of NSD's manual, written as plain loops over some voxels."""
     folder = nsd_root / BETAS.format(1)
     sessions = [nifti(folder / f"betas_session{s:02}.nii.gz").astype(np.float64) for s in (1, 2)]
-    ncsnr = nifti(folder / "ncsnr.nii.gz")
+    ncsnr, split1, split2 = (nifti(folder / f"ncsnr{end}.nii.gz") for end in ("", "_split1", "_split2"))
     order = design["masterordering"][0, :1500]
-    ids, counts = np.unique(order, return_counts=True)
     voxels = np.argwhere(nifti(nsd_root / "nsddata/ppdata/subj01/func1pt8mm/roi/nsdgeneral.nii.gz") == 1)
     for x, y, z in voxels[::40]:
-        z_scores = []
-        for session in sessions:
-            values = session[x, y, z]
-            z_scores += (
-                ((values - values.mean()) / values.std(ddof=1)).tolist() if values.any() else [np.nan] * 750
-            )
-        within = [np.var(np.array(z_scores)[order == one], ddof=1) for one in ids[counts == 3]]
-        noise = np.nanmean(within)
-        expected = np.sqrt(max(0, 1 - noise)) / np.sqrt(noise)
-        assert ncsnr[x, y, z] == pytest.approx(expected, rel=1e-4)
+        values = [session[x, y, z] for session in sessions]
+        assert ncsnr[x, y, z] == pytest.approx(plain_ncsnr(values, order), rel=1e-4)
+        assert split1[x, y, z] == pytest.approx(plain_ncsnr(values, order, 0, 2), rel=1e-4)
+        assert split2[x, y, z] == pytest.approx(plain_ncsnr(values, order, 1, 2), rel=1e-4)
     assert np.isnan(ncsnr[0, 0, 0])
+
+
+def test_ncsnr_of_vertices_without_a_session(tmp_path):
+    simulate(tmp_path / "nsd", subjects=(3,), sessions=2, shape=(10, 11, 9), progress=False)
+    path = tmp_path / "nsd/nsddata/experiments/nsd/nsd_expdesign.mat"
+    order = scipy.io.loadmat(path)["masterordering"][0, :1500].astype(np.int64)
+    folder = tmp_path / "nsd/nsddata_betas/ppdata/subj03/fsaverage/betas_fithrf_GLMdenoise_RR"
+    sessions = [mgh(folder / f"rh.betas_session{s:02}.mgh")[:, 0, 0].astype(np.float64) for s in (1, 2)]
+    ncsnr = mgh(folder / "rh.ncsnr.mgh")[:, 0, 0]
+    for vertex in (4, 5, 8, 9, 400):
+        values = [session[vertex] for session in sessions]
+        assert np.isnan(values[0]).all() == (5 <= vertex < 9)
+        assert ncsnr[vertex] == pytest.approx(plain_ncsnr(values, order), rel=1e-4)
 
 
 def test_recovered_ncsnr_is_close_to_the_truth(nsd_root):
@@ -257,6 +288,49 @@ def test_regions_follow_nsds_conventions(nsd_root, atlas):
     assert all(line.endswith("\t   ") == (atlas == "Kastner2015") for line in lines[1:])
 
 
+@pytest.mark.parametrize("atlas", SUBCORTICAL)
+def test_subcortical_regions_have_no_minus_one(nsd_root, atlas):
+    roi = nsd_root / "nsddata/ppdata/subj01/func1pt8mm/roi"
+    both, left, right = (nifti(roi / f"{head}{atlas}.nii.gz") for head in ("", "lh.", "rh."))
+    assert both.dtype == np.int16
+    np.testing.assert_array_equal(both, left + right)
+    assert not ((left > 0) & (right > 0)).any()
+    lines = (nsd_root / f"nsddata/templates/{atlas}.ctab").read_text().splitlines()
+    assert sorted(set(both.ravel().tolist())) == [int(line.split()[0]) for line in lines]
+
+
+def test_some_face_areas_are_absent(nsd_root):
+    def found(subject, head):
+        roi = nsd_root / f"nsddata/ppdata/subj{subject:02}/func1pt8mm/roi"
+        labels = np.unique(nifti(roi / f"{head}.floc-faces.nii.gz")).astype(int)
+        return [LABELS["floc-faces"][label - 1] for label in labels if label > 0]
+
+    assert found(1, "lh") == ["OFA", "FFA-1", "aTL-faces"]  # FFA-2 only on the right
+    assert found(1, "rh") == found(3, "lh") == ["OFA", "FFA-1", "FFA-2", "aTL-faces"]
+
+
+@pytest.mark.parametrize("atlas", ["HCP_MMP1", "Kastner2015", "floc-words", "prf-visualrois"])
+def test_areas_are_in_both_hemispheres(nsd_root, atlas):
+    for head in ("lh", "rh"):
+        labels = nifti(nsd_root / f"nsddata/ppdata/subj03/func1pt8mm/roi/{head}.{atlas}.nii.gz")
+        assert set(range(1, len(LABELS[atlas]) + 1)) <= set(np.unique(labels))
+
+
+def test_glassers_areas_have_their_numbers():
+    names = LABELS["HCP_MMP1"]
+    assert len(set(names)) == 180
+    known = {"FFC": 18, "PHA1": 126, "PHA3": 127, "TE1p": 133, "TE2p": 136, "VMV3": 154, "PHA2": 155}
+    for name, number in (known | {"VMV2": 160, "VVC": 163}).items():
+        assert names[number - 1] == name
+
+
+def test_full_size_brain_has_as_many_voxels_as_subj01():
+    anatomy = make_anatomy((81, 104, 83), 1, np.random.default_rng(0), full_size=True)
+    assert anatomy.brain.sum() == pytest.approx(370_503, rel=0.1)
+    assert anatomy.cortex.sum() == pytest.approx(107_104, rel=0.1)
+    assert len(anatomy.units) == pytest.approx(15_724, rel=0.1)
+
+
 def test_surfaces_have_no_minus_one_where_cortex_is(nsd_root):
     label = nsd_root / "nsddata/freesurfer/subj01/label"
     sizes = set()
@@ -276,9 +350,12 @@ def test_receptive_fields_are_on_the_other_side(nsd_root):
     answer = read_answer(nsd_root, 1)
     func = nsd_root / "nsddata/ppdata/subj01/func1pt8mm"
     angle = nifti(func / "prf_angle.nii.gz").ravel()[answer.unit_ids]
-    np.testing.assert_allclose(angle, answer.angle_deg, rtol=1e-5)
+    central = nifti(func / "prf_eccentricity.nii.gz").ravel()[answer.unit_ids] == 0
+    assert central.sum() == 1
+    np.testing.assert_array_equal(np.isnan(angle), central)
+    np.testing.assert_allclose(angle[~central], answer.angle_deg[~central], rtol=1e-5)
     left = nifti(func / "roi/lh.nsdgeneral.nii.gz").ravel()[answer.unit_ids] == 1
-    np.testing.assert_array_equal(np.cos(np.deg2rad(angle)) > 0, left)
+    np.testing.assert_array_equal((np.cos(np.deg2rad(angle)) > 0)[~central], left[~central])
     assert np.isnan(nifti(func / "prf_size.nii.gz")[0, 0, 0])
 
 
@@ -299,6 +376,7 @@ def test_every_shown_image_is_there_and_different(nsd_root):
 
 def test_coco_is_about_the_shown_images(nsd_root, stimuli):
     folder = nsd_root / "nsddata_stimuli/stimuli/nsd/annotations"
+    crowds = []
     for split in ("train2017", "val2017"):
         instances = json.loads((folder / f"instances_{split}.json").read_text())
         captions = json.loads((folder / f"captions_{split}.json").read_text())
@@ -313,7 +391,10 @@ def test_coco_is_about_the_shown_images(nsd_root, stimuli):
         ids = {image["id"] for image in instances["images"]}
         assert {one["image_id"] for one in instances["annotations"]} <= ids
         assert len(captions["annotations"]) == 5 * len(ids)
-    crowds = [one for one in instances["annotations"] if one["iscrowd"]]
+        licences = {licence["id"] for licence in instances["licenses"]}
+        assert {image["license"] for image in instances["images"]} == licences
+        crowds += [one for one in instances["annotations"] if one["iscrowd"]]
+    assert crowds
     assert all(sum(c["segmentation"]["counts"]) == np.prod(c["segmentation"]["size"]) for c in crowds)
 
 
@@ -336,6 +417,20 @@ def test_same_seed_same_bytes(tmp_path):
     assert not any("betas" in name or name.endswith((".mat", ".tsv", "stimuli.hdf5")) for name in same)
 
 
+def test_signals_do_not_depend_on_the_number_of_threads():
+    rng = np.random.default_rng(5)
+    anatomy = make_anatomy((17, 20, 14), 1, rng)
+    energies = (rng.integers(0, 4096, (300, 18, 256)) / 4096).astype(np.float32)
+    groups = [GROUPS[number % 5] for number in range(300)]
+    made = []
+    for n_threads in (1, 2):
+        with threadpool_limits(n_threads):
+            made.append(signals(energies, groups, anatomy, np.random.default_rng(6)).tobytes())
+    reversed_sums = signals(energies[::-1], groups[::-1], anatomy, np.random.default_rng(6))
+    assert made[0] == made[1]
+    np.testing.assert_allclose(reversed_sums[::-1].ravel(), np.frombuffer(made[0], np.float32), atol=1e-5)
+
+
 # -- wrong arguments ------------------------------------------------------------------------------
 
 
@@ -347,6 +442,42 @@ def test_same_seed_same_bytes(tmp_path):
             "simulate: subjects = [1, 9] is not possible.\n"
             "  Expected: some of 1 to 8, each once.\n"
             "  What to do: give for example --subjects 1,2.",
+        ),
+        (
+            {"subjects": (2, 2)},
+            "simulate: subjects = [2, 2] is not possible.\n"
+            "  Expected: some of 1 to 8, each once.\n"
+            "  What to do: give for example --subjects 1,2.",
+        ),
+        (
+            {"subjects": ()},
+            "simulate: subjects = [] is not possible.\n"
+            "  Expected: some of 1 to 8, each once.\n"
+            "  What to do: give for example --subjects 1,2.",
+        ),
+        (
+            {"sessions": (1, 0)},
+            "simulate: sessions = 0 is not possible.\n"
+            "  Expected: 1 to 40, which subj02 has in NSD.\n"
+            "  What to do: give for example --sessions 2.",
+        ),
+        (
+            {"seed": -1},
+            "simulate: seed = -1 is not possible.\n"
+            "  Expected: 0 to 2**32 - 1.\n"
+            "  What to do: give for example --seed 0.",
+        ),
+        (
+            {"shape": (17, 20, 14), "full_size": True},
+            "simulate: shape = (17, 20, 14) is not possible.\n"
+            "  Expected: no shape together with --full-size, which has NSD's own.\n"
+            "  What to do: give for example --full-size alone.",
+        ),
+        (
+            {"shape": (8, 20, 14)},
+            "simulate: shape = (8, 20, 14) is not possible.\n"
+            "  Expected: three different numbers of 9 or more, so that mixed-up axes show.\n"
+            "  What to do: give for example --shape 17,20,14.",
         ),
         (
             {"subjects": (4,), "sessions": 31},

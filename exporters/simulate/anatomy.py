@@ -3,34 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["LABELS", "SUBCORTICAL", "Anatomy", "make_anatomy"]
+from exporters.simulate.labels import LABELS, SUBCORTICAL
 
-LABELS: Final[dict[str, tuple[str, ...]]] = {
-    "nsdgeneral": ("nsdgeneral",),
-    "prf-visualrois": ("V1v", "V1d", "V2v", "V2d", "V3v", "V3d", "hV4"),
-    "prf-eccrois": ("ecc0pt5", "ecc1", "ecc2", "ecc4", "ecc4+"),
-    "floc-faces": ("OFA", "FFA-1", "FFA-2", "mTL-faces", "aTL-faces"),
-    "floc-bodies": ("EBA", "FBA-1", "FBA-2", "mTL-bodies"),
-    "floc-places": ("OPA", "PPA", "RSC"),
-    "floc-words": ("OWFA", "VWFA-1", "VWFA-2", "mfs-words", "mTL-words"),
-    "streams": ("early", "midventral", "midlateral", "midparietal", "ventral", "lateral", "parietal"),
-    "Kastner2015": (
-        *("V1v", "V1d", "V2v", "V2d", "V3v", "V3d", "hV4", "VO1", "VO2", "PHC1", "PHC2", "TO2", "TO1"),
-        *("LO2", "LO1", "V3B", "V3A", "IPS0", "IPS1", "IPS2", "IPS3", "IPS4", "IPS5", "SPL1", "FEF"),
-    ),
-    "HCP_MMP1": tuple(f"area{number}" for number in range(1, 181)),
-    "corticalsulc": tuple(f"sulcus{number}" for number in range(1, 29)),
-}
-"""Atlas to the names of its labels 1..N."""
-SUBCORTICAL: Final[dict[str, tuple[str, ...]]] = {
-    "MTL": ("ErC", "area35", "area36", "PhC", "Sub", "CA1", "CA2", "CA3", "DG", "HT"),
-    "thalamus": ("LGN", "SC", "ventral_pulvinar", "dorsolateral_pulvinar", "dorsomedial_pulvinar"),
-}
+__all__ = ["Anatomy", "make_anatomy"]
+
+# Inner radius of cortex (the brain's is 1), and the fraction of cortex that is nsdgeneral. A miniature needs
+# voxels in every region; at full size they are those of subj01, 107,104 and 15,724 voxels.
+_MINIATURE = 0.5, 0.45
+_REAL = 0.891, 0.147
 _EARLY = 0.55  # fraction of nsdgeneral, from the occipital pole on, that is retinotopic
 _FLOC = {"floc-faces": "person", "floc-bodies": "animal", "floc-places": "place", "floc-words": "text"}
 
@@ -73,21 +57,28 @@ class Anatomy:
         return np.flatnonzero(self.labels["nsdgeneral"] == 1)
 
 
-def make_anatomy(shape: tuple[int, int, int], subject: int, rng: np.random.Generator) -> Anatomy:
-    """Draw a brain: an ellipsoid with a shell of cortex, its back visual, early areas first."""
+def make_anatomy(
+    shape: tuple[int, int, int], subject: int, rng: np.random.Generator, *, full_size: bool = False
+) -> Anatomy:
+    """Draw a brain: an ellipsoid with a shell of cortex, its back visual, early areas first.
+
+    At full size, cortex and nsdgeneral are as small a part of the volume as NSD's.
+    """
+    inner_radius, visual = _REAL if full_size else _MINIATURE
     axes = [np.linspace(-1, 1, n) for n in shape]
     x, y, z = (axis.ravel() for axis in np.meshgrid(*axes, indexing="ij"))
     radius = np.sqrt(x**2 + y**2 + z**2)
     brain = radius <= 1
-    cortex = brain & (radius > 0.5)
+    cortex = brain & (radius > inner_radius)
     back = y + 0.15 * rng.normal(size=y.shape)
-    general = cortex & (back < np.quantile(back[cortex], 0.45))
+    general = cortex & (back < np.quantile(back[cortex], visual))
     units = np.flatnonzero(general)
     # How far along the visual hierarchy: the rank of a voxel from back to front, 0 to 1.
     stage = np.empty(len(units))
     stage[np.argsort(back[units])] = np.linspace(0, 1, len(units))
     ventral = z[units] + 0.1 * rng.normal(size=len(units)) < 0
-    in_units = _visual_labels(stage, ventral, np.abs(x[units]), subject)
+    in_units = _visual_labels(stage, ventral, x[units])
+    _remove_absent(in_units["floc-faces"], x[units] < 0, subject)
     angle, eccentricity, size = _receptive_fields(stage, x[units] < 0, ventral, rng)
     in_units["prf-eccrois"] = np.where(
         in_units["prf-visualrois"] > 0, 1 + np.digitize(eccentricity, [0.5, 1, 2, 4]), 0
@@ -95,9 +86,9 @@ def make_anatomy(shape: tuple[int, int, int], subject: int, rng: np.random.Gener
     labels = {atlas: np.where(cortex, 0, -1) for atlas in LABELS}
     for atlas, values in in_units.items():
         labels[atlas][units] = values
-    place = np.cumsum(cortex) * cortex  # parcellations of the whole cortex, in order of voxels
-    for atlas in ("HCP_MMP1", "corticalsulc"):
-        labels[atlas][cortex] = place[cortex] * len(LABELS[atlas]) // (cortex.sum() + 1) + 1
+    for atlas in ("HCP_MMP1", "corticalsulc"):  # parcellations of each half of the whole cortex
+        for half in (cortex & (x < 0), cortex & (x >= 0)):
+            labels[atlas][half] = _parts(half.sum(), len(LABELS[atlas]))
     preferred = np.full(len(brain), "", dtype="<U8")
     for atlas, group in _FLOC.items():
         preferred[labels[atlas] > 0] = group
@@ -130,13 +121,13 @@ def make_anatomy(shape: tuple[int, int, int], subject: int, rng: np.random.Gener
 def _visual_labels(
     stage: npt.NDArray[np.float64],
     ventral: npt.NDArray[np.bool_],
-    lateral: npt.NDArray[np.float64],
-    subject: int,
+    x: npt.NDArray[np.float64],
 ) -> dict[str, npt.NDArray[np.int64]]:
+    lateral, halves = np.abs(x), (x < 0, x >= 0)
     area = np.digitize(stage, [0.2, 0.34, 0.45, _EARLY])  # V1, V2, V3, V4 and its neighbours, higher
     visual = np.where(area < 3, 2 * area + np.where(ventral, 1, 2), 0)
     visual[(area == 3) & ventral] = 7
-    late = np.flatnonzero(stage >= _EARLY)
+    late = np.argsort(stage)[np.count_nonzero(stage < _EARLY) :]
     out_of = lateral[late] > np.median(lateral[late]) if late.size else np.zeros(0, dtype=bool)
     found: dict[str, npt.NDArray[np.int64]] = {
         "nsdgeneral": np.ones(len(stage), dtype=np.int64),
@@ -144,7 +135,8 @@ def _visual_labels(
         "streams": np.where(stage < 0.45, 1, 0),
         "Kastner2015": visual.copy(),
     }
-    found["Kastner2015"][late] = 8 + np.arange(len(late)) * 18 // max(len(late), 1)
+    for half in halves:  # every area lies in both hemispheres
+        found["Kastner2015"][late[half[late]]] = 7 + _parts(int(half[late].sum()), 18)
     low = ventral[late]
     found["streams"][late] = np.select([low & ~out_of, out_of], [5, 6], 7)
     middle = (stage >= 0.45) & (stage < _EARLY)
@@ -157,12 +149,28 @@ def _visual_labels(
         "floc-words": low & ~out_of,
     }
     for atlas, members in quarters.items():
-        chosen = late[members][::2]
         found[atlas] = np.zeros(len(stage), dtype=np.int64)
-        found[atlas][chosen] = np.arange(len(chosen)) * len(LABELS[atlas]) // max(len(chosen), 1) + 1
-    if subject in (1, 2, 3):  # they have no mTL-faces in NSD either
-        found["floc-faces"][found["floc-faces"] == 4] = 0
+        for half in halves:
+            chosen = late[members & half[late]][::2]
+            found[atlas][chosen] = _parts(len(chosen), len(LABELS[atlas]))
     return found
+
+
+def _parts(n: int, n_parts: int) -> npt.NDArray[np.int64]:
+    """Give n things the numbers 1 to n_parts, equally often and ascending.
+
+    >>> _parts(5, 3).tolist()
+    [1, 1, 2, 2, 3]
+    """
+    return np.arange(n) * n_parts // max(n, 1) + 1
+
+
+def _remove_absent(faces: npt.NDArray[np.int64], left: npt.NDArray[np.bool_], subject: int) -> None:
+    """Take out the face areas that NSD's subjects lack."""
+    if subject in (1, 2, 3):
+        faces[faces == LABELS["floc-faces"].index("mTL-faces") + 1] = 0
+    if subject == 1:
+        faces[left & (faces == LABELS["floc-faces"].index("FFA-2") + 1)] = 0
 
 
 def _receptive_fields(
@@ -176,4 +184,5 @@ def _receptive_fields(
     elevation = rng.uniform(5, 85, n) * np.where(ventral, 1, -1)
     angle = np.where(left, elevation, 180 - elevation) % 360
     eccentricity = rng.uniform(0.2, 3.9, n)
+    eccentricity[0] = 0  # in the maps its angle is missing
     return angle, eccentricity, (0.3 + 0.15 * eccentricity) * (1 + 2 * stage)

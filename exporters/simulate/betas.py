@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from exporters.simulate.anatomy import Anatomy
 
-__all__ = ["PSC", "VoxelModel", "make_session", "make_voxel_model", "ncsnr_of"]
+__all__ = ["PSC", "VoxelModel", "fill_session", "make_voxel_model", "ncsnr_of"]
 
 PSC: Final = 300
 """Volume files hold percent signal change times this."""
@@ -34,50 +34,54 @@ def make_voxel_model(anatomy: Anatomy, rng: np.random.Generator) -> VoxelModel:
     return VoxelModel(mean.astype(np.float32), rng.uniform(1, 2.5, n).astype(np.float32))
 
 
-def make_session(
+def fill_session(
+    betas: npt.NDArray[np.int16],
     anatomy: Anatomy,
     model: VoxelModel,
     ncsnr: npt.NDArray[np.float64],
     signal: npt.NDArray[np.float32],
     rng: np.random.Generator,
-) -> npt.NDArray[np.int16]:
+) -> None:
     """Make one session's betas as they lie on disk: x 300, rounded half away from zero, saturated.
 
     Parameters
     ----------
+    betas : int16 array of shape (n_voxels, n_trials)
+        Zeros, which stay outside the brain mask; the others are overwritten.
     ncsnr : float64 array of shape (n_voxels,)
     signal : float32 array of shape (n_trials, n_units)
         Of nsdgeneral's voxels; others have none.
     rng
         Of this session: noise of single trials, and a gain and offset for the whole session.
-
-    Returns
-    -------
-    betas : int16 array of shape (n_voxels, n_trials)
-        0 outside the brain mask.
     """
-    n_trials = len(signal)
-    betas = np.zeros((len(anatomy.brain), n_trials), dtype=np.int16)
     inside = np.flatnonzero(anatomy.brain)
     column = np.full(len(anatomy.brain), -1)
     column[anatomy.units] = np.arange(len(anatomy.units))
     gain, offset = rng.uniform(0.85, 1.15), rng.normal(0, 0.15)
     for start in range(0, len(inside), _VOXELS_AT_ONCE):
         voxels = inside[start : start + _VOXELS_AT_ONCE]
-        values = rng.standard_normal((len(voxels), n_trials), dtype=np.float32)
+        values = rng.standard_normal((len(voxels), len(signal)), dtype=np.float32)
         visual = column[voxels] >= 0
         snr = ncsnr[voxels].astype(np.float32)[:, None]
         values[visual] += snr[visual] * signal[:, column[voxels][visual]].T
         values *= model.spread_percent[voxels][:, None] / np.sqrt(1 + snr**2)
         values += model.mean_percent[voxels][:, None] + offset
         values *= gain * PSC
-        rounded = np.copysign(np.floor(np.abs(values) + 0.5), values)
-        betas[voxels] = np.clip(rounded, -32768, 32767).astype(np.int16)
-    return betas
+        betas[voxels] = _as_int16(values)
+
+
+def _as_int16(values: npt.NDArray[np.float32]) -> npt.NDArray[np.int16]:
+    """Convert as MATLAB does: rounded half away from zero, saturated.
+
+    >>> _as_int16(np.float32([0.5, -2.5, 1e6]))
+    array([    1,    -3, 32767], dtype=int16)
+    """
+    rounded = np.copysign(np.floor(np.abs(values) + 0.5), values)
+    return np.clip(rounded, -32768, 32767).astype(np.int16)
 
 
 def ncsnr_of(
-    sessions: Sequence[npt.NDArray[np.number]], shown: npt.NDArray[np.int64]
+    sessions: Sequence[npt.NDArray[np.number]], order: npt.NDArray[np.int64]
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.float32]]:
     """Estimate the noise-ceiling signal-to-noise ratio by the recipe of NSD's data manual.
 
@@ -88,18 +92,18 @@ def ncsnr_of(
     ----------
     sessions
         One array of shape (n_voxels, 750) per session; a voxel of zeros or NaN has no data there.
-    shown : int64 array of shape (n_trials,)
-        Which image each trial showed.
+    order : int64 array of shape (n_trials,)
+        The 10k-ID that each trial showed; the splits take every other in ascending order of these.
 
     Returns
     -------
     ncsnr, split1, split2 : float32 arrays of shape (n_voxels,)
         Of all such images and of every other one; NaN where a voxel never has data.
     """
-    ids, counts = np.unique(shown, return_counts=True)
+    ids, counts = np.unique(order, return_counts=True)
     complete = ids[counts == 3]
-    order = np.argsort(shown, kind="stable")
-    rows = order[np.isin(shown[order], complete)].reshape(-1, 3)
+    by_image = np.argsort(order, kind="stable")
+    rows = by_image[np.isin(order[by_image], complete)].reshape(-1, 3)
     out = tuple(np.empty(len(sessions[0]), dtype=np.float32) for _ in range(3))
     for start in range(0, len(sessions[0]), _VOXELS_AT_ONCE):
         block = slice(start, start + _VOXELS_AT_ONCE)

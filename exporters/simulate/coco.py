@@ -50,14 +50,17 @@ def coco_files(stimuli: pd.DataFrame, nsd_ids: Iterable[int], seed: int) -> dict
     """Return file name to JSON text: instances and captions, of the train and the val split."""
     files: dict[str, dict[str, Any]] = {}
     for split in ("train2017", "val2017"):
-        info = {"description": "simulated by nsd-bench", "year": 2017}
+        head = {
+            "info": {"description": "simulated by nsd-bench", "year": 2017},
+            "licenses": [{"id": 1, "name": "simulated", "url": ""}],
+        }
         files[f"instances_{split}"] = {
-            "info": info,
+            **head,
             "images": [],
             "annotations": [],
             "categories": CATEGORIES,
         }
-        files[f"captions_{split}"] = {"info": info, "images": [], "annotations": []}
+        files[f"captions_{split}"] = {**head, "images": [], "annotations": []}
     for nsd_id in nsd_ids:
         row = stimuli.iloc[nsd_id]
         image = _image(row)

@@ -5,11 +5,15 @@ orientation and spatial frequency. A category-selective voxel adds to half of th
 preferred group of images. Over a subject's distinct images every signal has mean 0 and variance 1. The noise
 of single trials is independent with variance 1, so that a voxel whose signal is multiplied with s has a
 noise-ceiling signal-to-noise ratio (ncsnr) of s.
+
+Energies and receptive fields are rounded to so few bits that float64 sums of their products are exact: a
+matrix product adds in an order that depends on the number of threads, and the same seed must give the same
+bytes.
 """
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +29,8 @@ _POOLED: Final = 16
 _FIELD_DEG: Final = 8.4  # NSD's photographs fill 8.4 degrees of visual angle
 _ORIENTATIONS: Final = np.arange(6) * np.pi / 6
 _FREQUENCIES: Final = np.array([0.05, 0.1, 0.2])  # cycles per pixel: 0.4, 0.8, 1.5 cycles per degree
+_ENERGY_STEP: Final = 2.0**-12
+_FIELD_STEP: Final = 2.0**-20
 
 Array = npt.NDArray[np.float64]
 
@@ -35,8 +41,8 @@ def gabor_energies(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
     spectrum = np.fft.fft2(np.asarray(small) / 127.5 - 1)
     amplitude = np.abs(np.fft.ifft2(spectrum * _FILTERS))
     blocks = amplitude.reshape(-1, _POOLED, _PIXELS // _POOLED, _POOLED, _PIXELS // _POOLED)
-    pooled: npt.NDArray[np.float32] = np.sqrt(blocks.mean(axis=(2, 4))).reshape(len(_FILTERS), -1)
-    return pooled.astype(np.float32)
+    pooled = np.sqrt(blocks.mean(axis=(2, 4))).reshape(len(_FILTERS), -1)
+    return _rounded(pooled, _ENERGY_STEP).astype(np.float32)
 
 
 def _filters() -> Array:
@@ -88,7 +94,7 @@ def signals(
     tuning = _tuning(len(units), rng)
     simple = np.zeros((len(energies), len(units)))
     for channel, weight in enumerate(tuning):
-        simple += (energies[:, channel] @ field) * weight
+        simple += (energies[:, channel].astype(np.float64) @ field) * weight
     signal = _standardised(simple)
     selective = anatomy.preferred[units] != ""
     shows = np.array(groups)[:, None]
@@ -100,7 +106,7 @@ def signals(
     return _standardised(np.where(selective, mixed, signal)).astype(np.float32)
 
 
-def _fields(anatomy: Anatomy, units: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+def _fields(anatomy: Anatomy, units: npt.NDArray[np.int64]) -> Array:
     """Gaussian receptive fields on the pooled grid, shape (256, n_units), each summing to 1."""
     centres = (np.arange(_POOLED) + 0.5) * _FIELD_DEG / _POOLED - _FIELD_DEG / 2
     up, right = np.meshgrid(-centres, centres, indexing="ij")  # image rows count downwards
@@ -108,7 +114,11 @@ def _fields(anatomy: Anatomy, units: npt.NDArray[np.int64]) -> npt.NDArray[np.fl
     x, y = eccentricity * np.cos(angle), eccentricity * np.sin(angle)
     distance = (right.reshape(-1, 1) - x) ** 2 + (up.reshape(-1, 1) - y) ** 2
     field = np.exp(-distance / (2 * anatomy.size_deg[units] ** 2))
-    return np.asarray(field / field.sum(axis=0), dtype=np.float32)
+    return _rounded(field / field.sum(axis=0), _FIELD_STEP)
+
+
+def _rounded(values: npt.NDArray[np.floating[Any]], step: float) -> Array:
+    return np.asarray(np.rint(values / step) * step, dtype=np.float64)
 
 
 def _tuning(n_units: int, rng: np.random.Generator) -> Array:

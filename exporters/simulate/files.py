@@ -27,6 +27,7 @@ __all__ = [
 FUNC_TR_S = 4 / 3
 """Fourth voxel size of func1pt8mm files; region files have 1."""
 _VOXEL_MM = 1.8
+_VOLUMES_AT_ONCE = 50
 _MAT_HEADER = b"MATLAB 5.0 MAT-file, Platform: GLNXA64, Created by: nsd-bench simulate".ljust(116)
 
 
@@ -50,23 +51,22 @@ def write_mat(path: Path, variables: Mapping[str, npt.ArrayLike]) -> None:
 
 
 def write_nifti(
-    path: Path, volumes: npt.NDArray[Any], shape: tuple[int, int, int], *, tr_s: float = FUNC_TR_S
+    path: Path, values: npt.NDArray[Any], shape: tuple[int, int, int], *, tr_s: float = FUNC_TR_S
 ) -> None:
     """Write a .nii.gz as NSD's release code does.
 
     Parameters
     ----------
-    volumes
-        (n_voxels,) in C order of (x, y, z), or (n_trials, Z, Y, X): the order on disk.
+    values : array of shape (n_voxels,) or (n_voxels, n_trials)
+        Voxels in C order of (x, y, z).
     shape
         X, Y, Z.
     tr_s
         The fourth voxel size.
     """
-    on_disk = volumes if volumes.ndim == 4 else volumes.reshape(shape).transpose(2, 1, 0)
     header: Any = nib.Nifti1Header()
-    header.set_data_dtype(on_disk.dtype)
-    header.set_data_shape(on_disk.shape[::-1])
+    header.set_data_dtype(values.dtype)
+    header.set_data_shape((*shape, *values.shape[1:]))
     affine = np.diag([_VOXEL_MM] * 3 + [1.0])
     affine[:3, 3] = [-(n - 1) / 2 * _VOXEL_MM for n in shape]
     header.set_sform(affine, 1)
@@ -79,8 +79,10 @@ def write_nifti(
         igzip.IGzipFile(filename="", mode="wb", compresslevel=2, fileobj=file, mtime=0) as stream,
     ):
         stream.write(header.binaryblock + bytes(4))
-        for volume in on_disk:
-            stream.write(np.ascontiguousarray(volume).data.cast("B"))
+        on_disk = values.reshape(*shape, -1).T
+        for start in range(0, len(on_disk), _VOLUMES_AT_ONCE):
+            block = np.ascontiguousarray(on_disk[start : start + _VOLUMES_AT_ONCE])
+            stream.write(block.data.cast("B"))
 
 
 def write_hdf5_betas(path: Path, voxels: npt.NDArray[np.int16], shape: tuple[int, int, int]) -> None:

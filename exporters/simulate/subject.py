@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from exporters.simulate.anatomy import LABELS, SUBCORTICAL, Anatomy, make_anatomy
+from exporters.simulate.anatomy import Anatomy, make_anatomy
 from exporters.simulate.answer import Answer
 from exporters.simulate.behaviour import responses_table
-from exporters.simulate.betas import PSC, make_session, make_voxel_model, ncsnr_of
-from exporters.simulate.design import Design
+from exporters.simulate.betas import PSC, fill_session, make_voxel_model, ncsnr_of
+from exporters.simulate.design import TRIALS, Design
 from exporters.simulate.encoding import signals, true_ncsnr
 from exporters.simulate.files import write_hdf5_betas, write_mgh, write_nifti, write_text
-from exporters.simulate.labels import label_table
+from exporters.simulate.labels import LABELS, SUBCORTICAL, label_table
 from exporters.simulate.surfaces import Fsaverage, Vertices, voxels_under, write_native_labels
+from nsd_bench.outputs import scratch_array
 
 __all__ = ["Plan", "write_subject"]
 
 _VERSION = "betas_fithrf_GLMdenoise_RR"
+_LOST_VERTICES = np.s_[5:9]
+_SPLITS = "", "_split1", "_split2"
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,8 @@ class Plan:
         Sessions with data.
     shape
         X, Y, Z.
+    full_size
+        Whether cortex and nsdgeneral are as small a part of the volume as in NSD.
     loses_run, loses_vertices
         Whether the button presses of a run are lost; whether some vertices lack a session.
     """
@@ -43,6 +48,7 @@ class Plan:
     subject: int
     n_sessions: int
     shape: tuple[int, int, int]
+    full_size: bool
     loses_run: bool
     loses_vertices: bool
 
@@ -58,6 +64,7 @@ class Images:
 
 def write_subject(
     root: Path,
+    scratch: Path,
     plan: Plan,
     design: Design,
     images: Images,
@@ -65,9 +72,12 @@ def write_subject(
     seed: int,
     report: Callable[[], object],
 ) -> Answer:
-    """Write everything that NSD has of one subject, and return the answer; `report` after each session."""
+    """Write everything that NSD has of one subject, and return the answer; `report` after each session.
+
+    All sessions together may be larger than memory: they lie in files in `scratch`.
+    """
     rngs = np.random.default_rng([seed, plan.subject]).spawn(5 + plan.n_sessions)
-    anatomy = make_anatomy(plan.shape, plan.subject, rngs[0])
+    anatomy = make_anatomy(plan.shape, plan.subject, rngs[0], full_size=plan.full_size)
     data = root / f"nsddata/ppdata/subj{plan.subject:02}"
     under = voxels_under(fsaverage, anatomy)
     _write_regions(root, data, anatomy, plan)
@@ -89,14 +99,16 @@ def write_subject(
     outside = np.array([anatomy.units[3], np.setdiff1d(np.flatnonzero(anatomy.brain), anatomy.units)[0]])
     sessions = []
     for number, rng in enumerate(rngs[5:], start=1):
-        trials = slice((number - 1) * 750, number * 750)
-        betas = make_session(anatomy, model, ncsnr, signal[row[trials]], rng)
+        trials = slice((number - 1) * TRIALS, number * TRIALS)
+        file = scratch / f"subj{plan.subject:02}_session{number:02}"
+        betas = np.asarray(scratch_array(file, (len(anatomy.brain), TRIALS), np.int16))
+        fill_session(betas, anatomy, model, ncsnr, signal[row[trials]], rng)
         if number == last:
             betas[outside] = 0
         sessions.append(betas)
         _write_session(root, data, anatomy, plan, under, number, betas)
         report()
-    _write_over_sessions(root, data, anatomy, plan, under, sessions, shown)
+    _write_over_sessions(root, data, anatomy, plan, under, sessions, design.order[: len(shown)])
     units = anatomy.units
     return Answer(
         unit_ids=units,
@@ -126,8 +138,7 @@ def _write_session(
 ) -> None:
     shape, name = anatomy.shape, f"session{number:02}"
     folder, func = _betas_folder(root, plan, "func1pt8mm"), data / "func1pt8mm"
-    on_disk = np.ascontiguousarray(betas.reshape(*shape, -1).transpose(3, 2, 1, 0))
-    write_nifti(folder / f"betas_{name}.nii.gz", on_disk, shape)
+    write_nifti(folder / f"betas_{name}.nii.gz", betas, shape)
     write_hdf5_betas(folder / f"betas_{name}.hdf5", betas, shape)
     mean = betas.mean(axis=1, dtype=np.float64)
     write_nifti(folder / f"meanbeta_{name}.nii.gz", mean.astype(np.float32), shape)
@@ -139,10 +150,11 @@ def _write_session(
     write_nifti(func / f"R2_{name}.nii.gz", (0.5 * np.nan_to_num(r2)).astype(np.float32), shape)
     write_nifti(func / f"onoffbeta_{name}.nii.gz", (mean / PSC).astype(np.float32), shape)
     for hemisphere, voxels in under.items():
-        percent = betas[voxels].astype(np.float32) / PSC
+        percent = betas[voxels].astype(np.float32)
+        percent /= PSC
         percent[~valid[voxels]] = np.nan
         if plan.loses_vertices and number == 1:
-            percent[5:9] = np.nan
+            percent[_LOST_VERTICES] = np.nan
         folder = _betas_folder(root, plan, "fsaverage")
         write_mgh(folder / f"{hemisphere}.betas_{name}.mgh", percent)
 
@@ -154,19 +166,14 @@ def _write_over_sessions(
     plan: Plan,
     under: Vertices,
     sessions: list[npt.NDArray[np.int16]],
-    shown: npt.NDArray[np.int64],
+    order: npt.NDArray[np.int64],
 ) -> None:
     shape, func = anatomy.shape, data / "func1pt8mm"
     folder, surface = (_betas_folder(root, plan, space) for space in ("func1pt8mm", "fsaverage"))
-    estimates = ncsnr_of(sessions, shown)
-    for suffix, ncsnr in zip(("", "_split1", "_split2"), estimates, strict=True):
+    estimates = ncsnr_of(sessions, order)
+    for suffix, ncsnr in zip(_SPLITS, estimates, strict=True):
         write_nifti(folder / f"ncsnr{suffix}.nii.gz", ncsnr, shape)
-    for hemisphere, voxels in under.items():
-        percent = [session[voxels].astype(np.float32) / PSC for session in sessions]
-        if plan.loses_vertices:
-            percent[0][5:9] = np.nan
-        for suffix, ncsnr in zip(("", "_split1", "_split2"), ncsnr_of(percent, shown), strict=True):
-            write_mgh(surface / f"{hemisphere}.ncsnr{suffix}.mgh", ncsnr)
+    _write_surface_ncsnr(surface, plan, under, estimates, sessions, order)
     mean = np.mean([session.mean(axis=1, dtype=np.float64) for session in sessions], axis=0)
     valid = np.mean([session.any(axis=1) for session in sessions], axis=0)
     r2 = np.where(valid > 0, 100 * np.tanh(np.abs(mean) / PSC), np.nan)
@@ -179,6 +186,26 @@ def _write_over_sessions(
         func / "onoffbeta.nii.gz": mean / PSC,
     }.items():
         write_nifti(path, values.astype(np.float32), shape)
+
+
+def _write_surface_ncsnr(
+    folder: Path,
+    plan: Plan,
+    under: Vertices,
+    estimates: Sequence[npt.NDArray[np.float32]],
+    sessions: list[npt.NDArray[np.int16]],
+    order: npt.NDArray[np.int64],
+) -> None:
+    for hemisphere, voxels in under.items():
+        # z-scores are the same in percent: a vertex has its voxel's ncsnr, unless it lost a session.
+        on_surface = [values[voxels] for values in estimates]
+        if plan.loses_vertices:
+            lost = [session[voxels[_LOST_VERTICES]] for session in sessions]
+            lost[0][:] = 0
+            for values, without in zip(on_surface, ncsnr_of(lost, order), strict=True):
+                values[_LOST_VERTICES] = without
+        for suffix, values in zip(_SPLITS, on_surface, strict=True):
+            write_mgh(folder / f"{hemisphere}.ncsnr{suffix}.mgh", values)
 
 
 def _write_regions(root: Path, data: Path, anatomy: Anatomy, plan: Plan) -> None:
@@ -204,7 +231,7 @@ def _write_regions(root: Path, data: Path, anatomy: Anatomy, plan: Plan) -> None
 def _write_maps(func: Path, anatomy: Anatomy) -> None:
     known = np.where(np.isnan(anatomy.angle_deg), np.nan, 1.0)
     maps = {
-        "prf_angle": anatomy.angle_deg,
+        "prf_angle": np.where(anatomy.eccentricity_deg == 0, np.nan, anatomy.angle_deg),
         "prf_eccentricity": anatomy.eccentricity_deg,
         "prf_size": anatomy.size_deg,
         "prf_R2": 40 * known,

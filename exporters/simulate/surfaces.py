@@ -9,9 +9,9 @@ from typing import Final, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from exporters.simulate.anatomy import LABELS, Anatomy, make_anatomy
+from exporters.simulate.anatomy import Anatomy, make_anatomy
 from exporters.simulate.files import write_mgh, write_text
-from exporters.simulate.labels import label_table
+from exporters.simulate.labels import LABELS, label_table
 
 __all__ = [
     "Fsaverage",
@@ -37,9 +37,9 @@ class Fsaverage:
     labels: dict[str, dict[str, npt.NDArray[np.int64]]]
 
 
-def make_fsaverage(n_vertices: int, rng: np.random.Generator) -> Fsaverage:
+def make_fsaverage(n_vertices: int, rng: np.random.Generator, *, full_size: bool = False) -> Fsaverage:
     """Spread the vertices of each hemisphere evenly over the cortex of a brain that is nobody's."""
-    template = make_anatomy((19, 23, 17), 0, rng)
+    template = make_anatomy((19, 23, 17), 0, rng, full_size=full_size)
     labels = {}
     for hemisphere in ("lh", "rh"):
         voxels = np.flatnonzero(_cortex(template, hemisphere))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
@@ -38,6 +39,7 @@ _REAL_SHAPES: Final = {
 _SMALL_SHAPE: Final = (17, 20, 14)
 _SMALL_FSAVERAGE, _REAL_FSAVERAGE = 642, 163_842
 _LEAST_AXIS = 9
+_SEEDS: Final = 2**32
 
 
 def simulate(
@@ -63,22 +65,24 @@ def simulate(
         for every second subject. Real NSD's counts are the upper limit.
     shape
         Voxels along x, y and z of the first subject, all different; each further subject has one more along
-        every axis. By default (17, 20, 14).
+        every axis. By default (17, 20, 14); not together with `full_size`.
     seed
-        The same seed gives the same bytes.
+        The same seed, 0 to 2**32 - 1, gives the same bytes, with any number of threads.
     full_size
-        NSD's real grids and fsaverage's real vertices; 4 GB a session and subject.
+        NSD's real grids and fsaverage's real vertices; 3 GB a session and subject.
     progress
         Whether to draw a progress bar.
 
     Raises
     ------
     RecipeError
-        If subjects, sessions or shape are impossible.
+        If subjects, sessions, shape or seed are impossible.
     OutputError
         If `out` exists, or the disk is full.
     """
     plans = _plans(subjects, sessions, shape, full_size)
+    if not 0 <= seed < _SEEDS:
+        raise _impossible("seed", seed, "0 to 2**32 - 1", "--seed 0")
     out = Path(out)
     answer = answer_folder(out)
     with new_outputs(out.parent, [answer.name, out.name]) as staging:
@@ -89,10 +93,14 @@ def simulate(
         with tqdm(desc="simulating", total=n_steps, unit=" steps", disable=not progress) as bar:
             images = _write_shared_files(root, design, np.unique(np.concatenate(shown)), seed, bar)
             n_vertices = _REAL_FSAVERAGE if full_size else _SMALL_FSAVERAGE
-            fsaverage = make_fsaverage(n_vertices, np.random.default_rng([seed, 102]))
+            rng = np.random.default_rng([seed, 102])
+            fsaverage = make_fsaverage(n_vertices, rng, full_size=full_size)
             write_fsaverage(root, fsaverage)
             for plan in plans:
-                found = write_subject(root, plan, design, images, fsaverage, seed, bar.update)
+                with tempfile.TemporaryDirectory(dir=staging) as scratch:
+                    found = write_subject(
+                        root, Path(scratch), plan, design, images, fsaverage, seed, bar.update
+                    )
                 found.write(staging / answer.name / f"subj{plan.subject:02}.npz")
 
 
@@ -154,6 +162,9 @@ def _plans(
         if not 1 <= n <= _REAL_SESSIONS[subject]:
             expected = f"1 to {_REAL_SESSIONS[subject]}, which subj{subject:02} has in NSD"
             raise _impossible("sessions", n, expected, "--sessions 2")
+    if full_size and shape is not None:
+        expected = "no shape together with --full-size, which has NSD's own"
+        raise _impossible("shape", tuple(shape), expected, "--full-size alone")
     first = shape or _SMALL_SHAPE
     if len(first) != 3 or len(set(first)) < 3 or min(first) < _LEAST_AXIS:
         expected = f"three different numbers of {_LEAST_AXIS} or more, so that mixed-up axes show"
@@ -163,6 +174,7 @@ def _plans(
             subject=subject,
             n_sessions=n,
             shape=_REAL_SHAPES[subject] if full_size else (first[0] + k, first[1] + k, first[2] + k),
+            full_size=full_size,
             loses_run=k == 0,
             loses_vertices=k == len(subjects) - 1,
         )

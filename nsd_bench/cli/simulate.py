@@ -17,7 +17,7 @@ __all__ = ["command"]
 @click.option("--sessions", callback=numbers, help="One number, or one a subject, as in 3,2.")
 @click.option("--shape", callback=numbers, help="Voxels along x, y, z; 17,20,14 by default.")
 @click.option("--seed", default=0, show_default=True, help="The same seed gives the same bytes.")
-@click.option("--full-size", is_flag=True, help="NSD's real grids: 4 GB a session and subject.")
+@click.option("--full-size", is_flag=True, help="NSD's real grids: 3 GB a session and subject.")
 @click.option("--quiet", is_flag=True, help="Draw no progress bar.")
 def command(
     out: Path,
