@@ -49,7 +49,9 @@ def forms(folder, tmp_path):
     return {
         "folder": folder,
         "zip": folder.with_name(f"{folder.name}.zip"),
-        "another zip": rezip(folder, tmp_path / "stored.zip", comment=b"\x55\x54\x05\x00\x03\x00\x00\x00\x00"),
+        "another zip": rezip(
+            folder, tmp_path / "stored.zip", comment=b"\x55\x54\x05\x00\x03\x00\x00\x00\x00"
+        ),
         "deflated zip": rezip(folder, tmp_path / "deflated.zip", zipfile.ZIP_DEFLATED),
         "packed folder": pack(Package(folder), tmp_path / "a"),
         "packed zip": pack(Package(folder.with_name(f"{folder.name}.zip")), tmp_path / "b"),

@@ -1,4 +1,4 @@
-"""`static_loaders` against neuralpredictors' own data set and transforms, on a package of Sensorium's making."""
+"""`static_loaders` against neuralpredictors' own data set, on a package of Sensorium's making."""
 
 from __future__ import annotations
 
@@ -48,7 +48,11 @@ def make(parent, name=NAME, behavior_shape=(3,)):
     trials = {"tiers": TIERS, "frame_image_id": IMAGE_IDS, "frame_image_class": CLASSES}
     trials |= {"trial_idx": np.arange(N_TRIALS)[::-1]}
     neurons = {"unit_ids": UNIT_IDS, "area": AREA, "layer": LAYER}
-    neurons |= {"animal_ids": UNIT_IDS * 0 + 26872, "sessions": UNIT_IDS * 0 + 17, "scan_idx": UNIT_IDS * 0 + 20}
+    neurons |= {
+        "animal_ids": UNIT_IDS * 0 + 26872,
+        "sessions": UNIT_IDS * 0 + 17,
+        "scan_idx": UNIT_IDS * 0 + 20,
+    }
     neurons |= {"cell_motor_coordinates": np.arange(3 * N_UNITS).reshape(N_UNITS, 3)}
     files |= {f"meta/trials/{column}": values for column, values in trials.items()}
     files |= {f"meta/neurons/{column}": values for column, values in neurons.items()}
@@ -57,6 +61,10 @@ def make(parent, name=NAME, behavior_shape=(3,)):
         path.parent.mkdir(parents=True, exist_ok=True)
         np.save(path, values)
     return parent / name
+
+
+def package_rows(tier):
+    return [row for row, name in enumerate(TIERS) if name == tier]
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +103,11 @@ CASES = {
         (*BASE, "behavior"),
         [("AddBehaviorAsChannels",)],
     ),
-    "behaviour apart": ({"include_behavior": True, "add_behavior_as_channels": False}, (*BASE, "behavior"), []),
+    "behaviour apart": (
+        {"include_behavior": True, "add_behavior_as_channels": False},
+        (*BASE, "behavior"),
+        [],
+    ),
     "everything": (
         {"include_behavior": True, "include_eye_position": True, "add_eye_pos_as_channels": True},
         (*BASE, "behavior", "pupil_center"),
@@ -114,7 +126,7 @@ def test_the_numbers_are_sensoriums(path, case):
     loaders = static_loaders([str(path)], 3, cuda=False, **options)
     reference = theirs(path, keys, steps)
     for tier in ("validation", "test"):
-        assert_same(loaders[tier][KEY], reference, np.flatnonzero(TIERS == tier))
+        assert_same(loaders[tier][KEY], reference, package_rows(tier))
 
 
 @pytest.mark.parametrize(
@@ -164,7 +176,9 @@ def test_image_ids_and_conditions(path):
     assert loaders["train"][KEY].sampler.indices == [4, 0]
     loaders = static_loaders([path], 4, cuda=False, image_condition="noise")
     for tier in ("train", "test"):
-        assert loaders[tier][KEY].sampler.indices == np.flatnonzero((CLASSES == "noise") & (TIERS == tier)).tolist()
+        assert loaders[tier][KEY].sampler.indices == [
+            row for row in package_rows(tier) if CLASSES[row] == "noise"
+        ]
     both = static_loaders([path], 4, cuda=False, image_condition=["noise", "imagenet"], image_n=2)
     assert len(both["train"][KEY].sampler.indices) == 8
 
@@ -184,7 +198,9 @@ def test_structure(path):
 
 def test_training_order_is_torchs_for_the_same_seed(path):
     def order(**seed):
-        loader = static_loaders([path], 3, tier="train", cuda=False, include_trial_info_keys=["trial_idx"], **seed)
+        loader = static_loaders(
+            [path], 3, tier="train", cuda=False, include_trial_info_keys=["trial_idx"], **seed
+        )
         return torch.cat([batch.trial_idx[:, 0] for batch in loader["train"][KEY]]).tolist()
 
     assert order(seed=3) == order(seed=3)
@@ -247,8 +263,8 @@ def test_batches_are_moved_to_the_gpu(path):
 def test_the_call_is_sensoriums():
     """The parameters of sinzlab/sensorium, sensorium/datasets/mouse_loaders.py, in their order."""
     assert " ".join(inspect.signature(static_loaders).parameters) == (
-        "paths batch_size seed areas layers tier neuron_ids neuron_n exclude_neuron_n neuron_base_seed image_ids"
-        " image_n image_base_seed cuda normalize include_behavior add_behavior_as_channels exclude"
+        "paths batch_size seed areas layers tier neuron_ids neuron_n exclude_neuron_n neuron_base_seed"
+        " image_ids image_n image_base_seed cuda normalize include_behavior add_behavior_as_channels exclude"
         " select_input_channel file_tree image_condition inputs_mean inputs_std scale include_eye_position"
         " add_eye_pos_as_channels include_trial_info_keys overwrite_data_path"
     )

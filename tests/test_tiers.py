@@ -5,11 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from nsd_bench.errors import TierError
-from tiers import TierFile, assign_tiers, known_tier_files, load_tier_file
+from tiers import TierFile, assign_tiers, assign_trials, load_tier_file, parse_tier_file
 from tiers.expressions import evaluate
 from tiers.rules import Rule
+from tiers.sampling import sample
 
 IMAGES = pd.DataFrame(
     {
@@ -22,14 +25,6 @@ IMAGES = pd.DataFrame(
 
 def tier_file(*rules: Rule) -> TierFile:
     return TierFile(title="t", source="s", name="mine", rules=rules)
-
-
-@pytest.mark.parametrize("name", known_tier_files())
-def test_shipped_files_are_commented_and_apply(name):
-    loaded = load_tier_file(name)
-    assert "#" in loaded.text
-    tiers = assign_tiers(loaded, IMAGES)
-    assert {"train", "validation", "test", "final_test"} <= set(tiers)
 
 
 def test_sensorium_tests_on_complete_shared_images_only():
@@ -55,6 +50,78 @@ def test_n_takes_exactly_so_many_and_seeds_differ():
     )
     assert (first == "test").sum() == (second == "test").sum() == 30
     assert (first != second).any()
+
+
+def counts(table: pd.DataFrame, rule: Rule, column: str) -> dict:
+    tiers = assign_tiers(tier_file(rule, Rule(tier="train")), table)
+    return table.loc[tiers == "test", column].value_counts().to_dict()
+
+
+CLASSES = IMAGES.assign(kind=np.repeat(["animal", "food", "vehicle"], [800, 301, 99]))
+
+
+@pytest.mark.parametrize(
+    ("rule", "expected"),
+    [
+        ({"fraction": 0.1, "stratify_by": "kind"}, {"animal": 80, "food": 30, "vehicle": 10}),
+        ({"n": 100, "stratify_by": "kind"}, {"animal": 67, "food": 25, "vehicle": 8}),
+        ({"n": 30, "balance_over": "kind"}, {"animal": 30, "food": 30, "vehicle": 30}),
+        ({"n": 5000, "balance_over": "kind"}, {"animal": 99, "food": 99, "vehicle": 99}),
+        ({"fraction": 0.5, "balance_over": "kind"}, {"animal": 50, "food": 50, "vehicle": 50}),
+        (
+            {"n": 12, "stratify_by": "kind", "where": "kind != 'animal'"},
+            {"food": 9, "vehicle": 3},
+        ),
+    ],
+)
+def test_strata_and_balance(rule, expected):
+    assert counts(CLASSES, Rule(tier="test", **rule), "kind") == expected
+
+
+@given(st.lists(st.integers(0, 4), min_size=1, max_size=60), st.integers(1, 70), st.integers(0, 3))
+def test_strata_are_shared_out_in_proportion(groups, n, seed):
+    groups = np.array(groups)
+    chosen = sample(np.arange(len(groups)), seed, n=n, groups=groups)
+    assert len(chosen) == len(set(chosen.tolist())) == min(n, len(groups))
+    for group in np.unique(groups):
+        exact = min(n, len(groups)) * (groups == group).mean()
+        assert abs((groups[chosen] == group).sum() - exact) < 1
+
+
+def test_balance_over_subjects():
+    """The same number of each subject's images, however many it has."""
+    table = pd.DataFrame({"nsd_id": np.arange(90), "subject": np.repeat([1, 2, 3], [60, 20, 10])})
+    rule = Rule(tier="test", fraction=0.5, balance_over="subject")
+    assert counts(table, rule, "subject") == {1: 5, 2: 5, 3: 5}
+
+
+TRIALS = pd.DataFrame({"trial": [0, 1, 2, 3], "nsd_id": [9, 4, 9, 7], "session": [1, 1, 2, 2]})
+FEW = pd.DataFrame({"nsd_id": [4, 7, 9], "first_session": [1, 2, 1]})
+
+
+def test_by_image_keeps_repeats_together_and_by_trial_does_not():
+    rules = (Rule(tier="test", where="first_session == 2"), Rule(tier="train"))
+    loaded = TierFile(title="t", source="s", rules=rules, name="mine")
+    assert assign_trials(loaded, TRIALS, FEW).tolist() == ["train", "train", "train", "test"]
+    late = (Rule(tier="test", where="session == 2 and first_session <= 2"), Rule(tier="train"))
+    by_trial = loaded.model_copy(update={"by": "trial", "rules": late})
+    assert assign_trials(by_trial, TRIALS, FEW).tolist() == ["train", "train", "test", "test"]
+    with pytest.raises(TierError, match="there is no column 'session'"):
+        assign_trials(by_trial.model_copy(update={"by": "image"}), TRIALS, FEW)
+    first = by_trial.model_copy(update={"rules": late[:1]})
+    with pytest.raises(TierError, match="no rule takes 2 of 4 trials, trial 0 first"):
+        assign_trials(first, TRIALS, FEW)
+
+
+def test_reseeding_draws_anew_and_is_recorded():
+    shipped = load_tier_file("sensorium")
+    again = shipped.reseeded(7)
+    assert again.text == f"seed = 7\n{shipped.text}"
+    assert again.reseeded(8) == shipped.reseeded(8)
+    first, second = (assign_tiers(loaded, IMAGES) for loaded in (shipped, again))
+    assert (first != second).any()
+    np.testing.assert_array_equal(assign_tiers(parse_tier_file(again.text, "again"), IMAGES), second)
+    np.testing.assert_array_equal(assign_tiers(shipped.reseeded(0), IMAGES), first)
 
 
 @pytest.mark.parametrize(
@@ -102,6 +169,11 @@ def test_unknown_column_lists_the_known():
     )
 
 
+def test_unknown_stratum_lists_the_known():
+    with pytest.raises(TierError, match="rule 1: there is no column 'knd'"):
+        assign_tiers(tier_file(Rule(tier="test", n=3, stratify_by="knd"), Rule(tier="train")), CLASSES)
+
+
 def test_images_without_a_rule_and_empty_tiers_are_errors():
     with pytest.raises(TierError, match="no rule takes 800 of 1200 images, nsd_id 500 first"):
         assign_tiers(tier_file(Rule(tier="test", where="shared1000")), IMAGES)
@@ -116,6 +188,14 @@ def test_images_without_a_rule_and_empty_tiers_are_errors():
         ('title = "t"\nsource = "s"\nrules = []', "rules: Tuple should have at least 1 item"),
         ('title = "t"\nsource = "s"\n[[rules]]\ntier = "trian"', "rules.0.tier: Input should be 'train'"),
         ("rules", "not TOML"),
+        (
+            'title = "t"\nsource = "s"\n[[rules]]\ntier = "test"\nn = 3\nfraction = 0.5',
+            "rules.0: Value error, 'n' and 'fraction' exclude each other",
+        ),
+        (
+            'title = "t"\nsource = "s"\n[[rules]]\ntier = "test"\nstratify_by = "x"',
+            "rules.0: Value error, 'stratify_by' needs 'n' or 'fraction'",
+        ),
     ],
 )
 def test_broken_files(tmp_path, text, problem):

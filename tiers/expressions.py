@@ -13,7 +13,7 @@ import pandas as pd
 
 from nsd_bench.errors import TierError, choices
 
-__all__ = ["evaluate"]
+__all__ = ["column_of", "evaluate"]
 
 _COMPARISONS: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
     ast.Eq: operator.eq,
@@ -83,7 +83,7 @@ def _value(node: ast.expr, table: pd.DataFrame, place: str, expression: str) -> 
         case ast.Constant(value=bool() | int() | float() | str() as constant):
             return constant
         case ast.Name(id=name):
-            return _column(name, table, place)
+            return column_of(name, table, place)
         case ast.Tuple(elts=items) | ast.List(elts=items):
             return [inner(item) for item in items]
         case ast.UnaryOp(op=ast.Not(), operand=operand):
@@ -113,7 +113,14 @@ def _yes_or_no(value: Any, expression: str, place: str) -> npt.NDArray[np.bool_]
     return array
 
 
-def _column(name: str, table: pd.DataFrame, place: str) -> npt.NDArray[Any]:
+def column_of(name: str, table: pd.DataFrame, place: str) -> npt.NDArray[Any]:
+    """Return a column that a rule names.
+
+    Raises
+    ------
+    TierError
+        If there is none; lists those that there are.
+    """
     if name not in table.columns:
         raise TierError(
             f"there is no column {name!r}",

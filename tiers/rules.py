@@ -1,21 +1,24 @@
-"""Read a tier file and assign every image of a subject to a tier."""
+"""Read a tier file: a split, written down."""
 
 from __future__ import annotations
 
-import hashlib
+import re
 import tomllib
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-import numpy.typing as npt
-import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from nsd_bench.errors import TierError, choices
-from tiers.expressions import evaluate
 
-__all__ = ["NOT_EXPORTED", "Rule", "TierFile", "assign_tiers", "known_tier_files", "load_tier_file"]
+__all__ = [
+    "NOT_EXPORTED",
+    "Rule",
+    "TierFile",
+    "known_tier_files",
+    "load_tier_file",
+    "parse_tier_file",
+]
 
 NOT_EXPORTED = "none"
 """Images of this tier are in no package: neither trained nor tested on."""
@@ -39,6 +42,11 @@ class Rule(BaseModel):
         Take this many of them instead: those with the smallest hashes.
     seed
         Another seed takes other images.
+    stratify_by
+        Column whose values are represented as they are among the candidates; exact, hence dependent on
+        which images there are.
+    balance_over
+        Column of whose values an equal number is taken: with "subject" each subject gives as many.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -48,18 +56,58 @@ class Rule(BaseModel):
     fraction: float | None = Field(default=None, gt=0, le=1)
     n: int | None = Field(default=None, gt=0)
     seed: int = 0
+    stratify_by: str | None = None
+    balance_over: str | None = None
+
+    @model_validator(mode="after")
+    def _one_way_to_sample(self) -> Rule:
+        grouped = [name for name in ("stratify_by", "balance_over") if getattr(self, name)]
+        if self.n is not None and self.fraction is not None:
+            raise ValueError("'n' and 'fraction' exclude each other")
+        if len(grouped) == 2:
+            raise ValueError("'stratify_by' and 'balance_over' exclude each other")
+        if grouped and self.n is None and self.fraction is None:
+            raise ValueError(f"{grouped[0]!r} needs 'n' or 'fraction'")
+        return self
 
 
 class TierFile(BaseModel):
-    """A split, written down: a title, its source, and rules in the order in which they apply."""
+    """A split, written down: a title, its source, and rules in the order in which they apply.
+
+    Parameters
+    ----------
+    title, source
+        What it is, and what it reproduces.
+    rules
+        See `Rule`; the first that takes an image decides.
+    by
+        "image" keeps the repeats of an image together. "trial" is for reproducing splits that do not:
+        rules may then ask for `session`, `run`, `trial` and `repeat` too.
+    seed
+        Added to the seed of every rule.
+    name, text
+        Of the file; the text is what packages record.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     title: str
     source: str
     rules: tuple[Rule, ...] = Field(min_length=1)
+    by: Literal["image", "trial"] = "image"
+    seed: int = 0
     name: str = ""
     text: str = ""
+
+    def reseeded(self, seed: int) -> TierFile:
+        """Return these tiers with another draw wherever a rule samples; the text says so too.
+
+        >>> load_tier_file("sensorium").reseeded(3).text.splitlines()[0]
+        'seed = 3'
+        """
+        head, mark, rules = self.text.partition("[[rules]]")
+        head = re.sub(r"^seed *=.*\n", "", head, flags=re.MULTILINE)
+        return parse_tier_file(f"seed = {seed}\n{head}{mark}{rules}", self.name)
 
 
 def known_tier_files() -> list[str]:
@@ -84,7 +132,6 @@ def load_tier_file(name_or_path: str) -> TierFile:
         path = _FOLDER / f"{name_or_path}.toml"
     try:
         text = path.read_text(encoding="utf-8")
-        return TierFile(**tomllib.loads(text), name=path.stem, text=text)
     except FileNotFoundError:
         raise TierError(
             f"there are no tiers called {name_or_path!r}",
@@ -92,88 +139,32 @@ def load_tier_file(name_or_path: str) -> TierFile:
             expected=choices(name_or_path, known_tier_files()),
             fix="correct the name, or give the path of a .toml file",
         ) from None
-    except tomllib.TOMLDecodeError as error:
-        raise _broken(path, f"not TOML ({error})") from error
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise _broken(path, f"{where}: {first['msg']}") from error
+    return parse_tier_file(text, path.stem, str(path))
 
 
-def _broken(path: Path, problem: str) -> TierError:
-    return TierError(
-        problem,
-        place=str(path),
-        expected="title, source and a list of [[rules]] with tier, where, fraction, n, seed",
-        fix="compare with tiers/sensorium.toml",
-    )
-
-
-def assign_tiers(tier_file: TierFile, images: pd.DataFrame, place: str = "") -> npt.NDArray[np.str_]:
-    """Give every image the tier of the first rule that takes it.
-
-    Parameters
-    ----------
-    tier_file
-        The rules.
-    images
-        One row per image that the subject saw: `nsd_id` and whatever columns the rules name.
-    place
-        Whose images these are, for errors.
-
-    Returns
-    -------
-    tiers : str array of shape (len(images),)
-        Tier of every image; "none" where an image is to be left out.
+def parse_tier_file(text: str, name: str, place: str = "tiers") -> TierFile:
+    """Read a tier file's text, such as packages record it; errors name `place`.
 
     Raises
     ------
     TierError
-        If a rule cannot be evaluated, an image is taken by no rule, or a tier stays empty.
-
-    Examples
-    --------
-    >>> rules = (Rule(tier="test", where="shared1000"), Rule(tier="train"))
-    >>> images = pd.DataFrame({"nsd_id": [5, 9], "shared1000": [True, False]})
-    >>> assign_tiers(TierFile(title="t", source="s", rules=rules), images).tolist()
-    ['test', 'train']
+        If it is not TOML, or has an unknown or missing key.
     """
-    here = f"{place}, tiers {tier_file.name!r}".lstrip(", ")
-    tiers = np.full(len(images), "", dtype="<U10")
-    nsd_id = images["nsd_id"].to_numpy()
-    for number, rule in enumerate(tier_file.rules, start=1):
-        free = (tiers == "") & evaluate(rule.where, images, f"{here}, rule {number}")
-        tiers[_sample(rule, free, nsd_id)] = rule.tier
-    left = tiers == ""
-    if left.any():
-        raise TierError(
-            f"no rule takes {left.sum()} of {len(tiers)} images, nsd_id {nsd_id[left][0]} first",
-            place=here,
-            expected="every image in a tier, or in 'none'",
-            fix="add a last rule without 'where'",
-        )
-    for tier in dict.fromkeys(rule.tier for rule in tier_file.rules if rule.tier != NOT_EXPORTED):
-        if tier not in tiers:
-            raise TierError(
-                f"tier {tier!r} is empty: none of {len(tiers)} images is taken by its rules",
-                place=here,
-                expected="at least one image in every tier",
-                fix="export more sessions, or change the rules",
-            )
-    return tiers
+    try:
+        return TierFile(**tomllib.loads(text), name=name, text=text)
+    except tomllib.TOMLDecodeError as error:
+        raise _broken(place, f"not TOML ({error})") from error
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise _broken(place, f"{where}: {first['msg']}") from error
 
 
-def _sample(rule: Rule, free: npt.NDArray[np.bool_], nsd_id: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    candidates = np.flatnonzero(free)
-    if rule.fraction is None and rule.n is None:
-        return candidates
-    keys = np.array([_uniform(rule.seed, int(image)) for image in nsd_id[candidates]])
-    if rule.fraction is not None:
-        candidates, keys = candidates[keys < rule.fraction], keys[keys < rule.fraction]
-    return candidates[np.argsort(keys, kind="stable")][: rule.n]
-
-
-def _uniform(seed: int, nsd_id: int) -> float:
-    """Hash to [0, 1): the same on every machine, and independent of which other images there are."""
-    digest = hashlib.sha256(f"{seed}:{nsd_id}".encode()).digest()
-    return int.from_bytes(digest[:8], "big") / 2**64
+def _broken(place: str, problem: str) -> TierError:
+    return TierError(
+        problem,
+        place=place,
+        expected="title, source and a list of [[rules]] with tier, where, fraction, n, seed, stratify_by, "
+        "balance_over",
+        fix="compare with tiers/sensorium.toml",
+    )

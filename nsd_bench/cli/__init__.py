@@ -19,6 +19,7 @@ COMMANDS = {
     "verify": "Compare a package with a lock file or with NSD.",
     "info": "Say what is in a package.",
     "pack": "Make a package's fast twin: one file per kind of data.",
+    "tiers": "Say which image is in which tier; apply and audit that.",
     "train": "Train a baseline on a package.",
     "submit": "Predict the test tiers and write a submission.",
     "score": "Score a submission against the truth.",

@@ -17,7 +17,6 @@ from nsd_bench.loaders.buffers import Buffers
 from nsd_bench.loaders.options import Options
 from nsd_bench.loaders.resample import Resample
 from nsd_bench.loaders.selection import extra_keys, select_trials, select_units, trial_ids
-from nsd_bench.loaders.threads import Threads
 from nsd_bench.package import Package
 
 __all__ = ["TierDataset"]
@@ -64,7 +63,7 @@ class TierDataset(Dataset[Batch]):
         self.transforms = self._transforms()
         self._info = {name: package.array(spec.trials_file(name)) for name in options.trial_info}
         self._resample = self._resampler()
-        self._buffers, self._threads = Buffers(), Threads()
+        self._buffers = Buffers()
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -144,21 +143,16 @@ class TierDataset(Dataset[Batch]):
         arrays, transform = self.package.trial_arrays(key), self.transforms.get(key, Affine())
         step = max(1, _CACHED_BYTES // max(1, out[:1].nbytes))
         is_direct = columns is None and arrays.dtype == out.dtype
-
-        def work(begin: int, end: int) -> None:
-            raw = None if is_direct else np.empty((step, *arrays.shape), arrays.dtype)
-            for start in range(begin, end, step):
-                stop = min(start + step, end)
-                block, part = rows[start:stop], out[start:stop]
-                if raw is None:
-                    arrays.gather(block, part)
-                elif columns is None:
-                    part[...] = arrays.gather(block, raw[: len(block)])
-                else:
-                    part[...] = np.take(arrays.gather(block, raw[: len(block)]), columns, axis=1)
-                transform.apply(part)
-
-        self._threads.over(len(rows), work)
+        raw = None if is_direct else np.empty((min(step, len(rows)), *arrays.shape), arrays.dtype)
+        for start in range(0, len(rows), step):
+            block, part = rows[start : start + step], out[start : start + step]
+            if raw is None:
+                arrays.gather(block, part)
+            elif columns is None:
+                part[...] = arrays.gather(block, raw[: len(block)])
+            else:
+                part[...] = np.take(arrays.gather(block, raw[: len(block)]), columns, axis=1)
+            transform.apply(part)
 
     def _transforms(self) -> dict[str, Affine]:
         options = self.options

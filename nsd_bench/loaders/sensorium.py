@@ -135,7 +135,7 @@ def static_loaders(
         "layers": layers if neuron_n is None else None,
         "n_units": neuron_n,
         "exclude_n_units": exclude_neuron_n,
-        "unit_seed": neuron_base_seed,
+        "unit_seed": None if neuron_n is None else neuron_base_seed,
         "behavior": _presence(include_behavior, add_behavior_as_channels),
         "eye_position": _presence(include_eye_position, add_eye_pos_as_channels),
         "standardise": normalize,
@@ -149,7 +149,7 @@ def static_loaders(
     }
     images: dict[str, Any] = {
         "n_images": image_n,
-        "image_seed": image_base_seed,
+        "image_seed": None if image_n is None else image_base_seed,
         "image_condition": image_condition,
     }
     tiers = [tier] if tier else list(spec.TIERS)
@@ -252,7 +252,7 @@ def _data_key(path: str, package: Package) -> str:
 def _floats(
     package: Package, name: str, values: npt.NDArray[Any], options: Options
 ) -> npt.NDArray[np.float32]:
-    """Return a column of the trial table as Sensorium's transforms leave it, shape (n, 1): trial_idx is z-scored."""
+    """Return a column as Sensorium's transforms leave it, shape (n_trials, 1): trial_idx is z-scored."""
     if values.dtype.kind not in "biuf":
         raise _refused(f"{name} holds text", "a column of numbers", f"leave out {name!r}")
     if name == "trial_idx" and options.standardise and name not in options.exclude:

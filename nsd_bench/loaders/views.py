@@ -130,7 +130,21 @@ def to_datasets(
     for name, column in columns.items():
         features[name] = datasets.Value(column.dtype.name if column.dtype.kind in "iuf" else "string")
     lists = {name: column.tolist() for name, column in columns.items()}
-    return datasets.Dataset.from_dict({**fields, **lists}, datasets.Features(features))
+    return _in_memory({**fields, **lists}, datasets.Features(features), f"{package.manifest_sha256}-{tier}")
+
+
+def _in_memory(columns: dict[str, Any], features: Any, fingerprint: str) -> Any:
+    """Return a Hugging Face data set; `Dataset.from_dict` would pickle the whole table to name it."""
+    import datasets
+    import pyarrow  # type: ignore[import-not-found, unused-ignore]
+
+    stream = pyarrow.BufferOutputStream()
+    with datasets.arrow_writer.ArrowWriter(features=features, stream=stream) as writer:
+        writer.write_batch(columns)
+        writer.finalize()
+    table = pyarrow.ipc.open_stream(stream.getvalue()).read_all()
+    info = datasets.DatasetInfo(features=features)
+    return datasets.Dataset(datasets.table.InMemoryTable(table), info=info, fingerprint=fingerprint)
 
 
 _DIMENSIONS = {

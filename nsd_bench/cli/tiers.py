@@ -1,0 +1,161 @@
+"""`nsd-bench tiers`: which trial is in which tier, and what leaks."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["command"]
+
+_PATH = click.Path(path_type=Path)
+_design = click.option("--design", type=_PATH, help="Design table, if it does not lie beside the package.")
+_features = click.option("--features", type=_PATH, help=".npy whose row i describes nsd_id i.")
+
+
+@click.group("tiers")
+def command() -> None:
+    """Say which trial is train, validation, test or final_test."""
+
+
+@command.command("list")
+def list_() -> None:
+    """List the tiers that come with the project."""
+    from tiers import known_tier_files, load_tier_file
+
+    names = known_tier_files()
+    width = max(map(len, names))
+    for name in names:
+        click.echo(f"{name:<{width}}  {load_tier_file(name).title}")
+
+
+@command.command()
+@click.argument("name")
+@click.option("--package", type=_PATH, help="Count what the tiers would be on this package.")
+@_design
+@_features
+def show(name: str, package: Path | None, design: Path | None, features: Path | None) -> None:
+    """Print the rules of NAME, tiers of the project or the path of a .toml file."""
+    from tiers import load_tier_file
+
+    tier_file = load_tier_file(name)
+    click.echo(tier_file.text.rstrip())
+    if package is not None:
+        from tiers.difference import tier_counts
+
+        table = _design_table(package, design, features)
+        click.echo(f"\n{tier_counts(tier_file, table, str(package)).to_string()}")
+
+
+@command.command()
+@click.argument("package", type=_PATH)
+@click.argument("name")
+@click.option("--seed", type=int, help="Another draw wherever the rules sample.")
+@click.option(
+    "--key",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="File with the secret that the export was given, if it was given one.",
+)
+@_design
+@_features
+def apply(
+    package: Path, name: str, seed: int | None, key: Path | None, design: Path | None, features: Path | None
+) -> None:
+    """Give the folder PACKAGE the tiers NAME, without NSD; applying the former tiers undoes it."""
+    from tiers import load_tier_file
+    from tiers.apply import apply_tiers
+
+    tier_file = load_tier_file(name)
+    applied = apply_tiers(
+        package,
+        tier_file if seed is None else tier_file.reseeded(seed),
+        key=key.read_bytes() if key else None,
+        design=_design_table(package, design, features),
+    )
+    click.echo(f"{applied.path}: {', '.join(f'{n} {tier}' for tier, n in applied.n_trials.items())}")
+    if applied.n_left_out:
+        click.echo(f"{applied.n_left_out} trials are in no tier and wait in {applied.left_out}")
+    if applied.n_never_held:
+        click.echo(f"{applied.n_never_held} trials were left out when the package was exported and stay out")
+    if applied.truth:
+        click.echo(f"truth in {applied.truth}")
+
+
+@command.command()
+@click.argument("first")
+@click.argument("second")
+@click.option("--package", type=_PATH, help="Count the trials of this package.")
+@_design
+@_features
+def diff(first: str, second: str, package: Path | None, design: Path | None, features: Path | None) -> None:
+    """Compare the tiers FIRST and SECOND: their text, and with --package the trials that change."""
+    import difflib
+
+    from tiers import load_tier_file
+
+    one, other = load_tier_file(first), load_tier_file(second)
+    lines = difflib.unified_diff(one.text.splitlines(), other.text.splitlines(), first, second, lineterm="")
+    click.echo("\n".join(lines) or "the same text")
+    if package is not None:
+        from tiers.difference import tier_difference
+
+        table = tier_difference(one, other, _design_table(package, design, features), str(package))
+        click.echo(f"\ntrials, {first} down, {second} across\n{table.to_string()}")
+
+
+@command.command()
+@click.argument("package", type=_PATH)
+@click.option("--out", type=_PATH, required=True, help="audit.json to write; the page goes beside it.")
+@_features
+@click.option("--max-bits", default=4, show_default=True, help="Near duplicates: bits of 63 that may differ.")
+@click.option("--max-distance", default=0.02, show_default=True, help="Near duplicates: distance.")
+@click.option("--no-images", is_flag=True, help="Show no photographs: such a page may be passed on.")
+@click.option("--force", is_flag=True, help="Replace --out.")
+def audit(
+    package: Path,
+    out: Path,
+    features: Path | None,
+    max_bits: int,
+    max_distance: float,
+    no_images: bool,
+    force: bool,
+) -> None:
+    """Look for leakage between the tiers of PACKAGE; exit 1 if there is any."""
+    from nsd_bench.issues import has_errors
+    from nsd_bench.outputs import new_file, refuse_existing
+    from nsd_bench.package import Package
+    from tiers.audit import audit as audited
+    from tiers.features import read_features
+    from tiers.leakage import Thresholds
+    from tiers.page import audit_page
+
+    page = out.with_suffix(".html")
+    for path in (out, page):
+        refuse_existing(path, force=force)
+    found = audited(
+        package,
+        features=read_features(features) if features else None,
+        thresholds=Thresholds(max_bits=max_bits, max_distance=max_distance),
+    )
+    with new_file(page) as file:
+        file.write(audit_page(found, Package(package), images=not no_images).encode())
+    with new_file(out) as file:
+        file.write(json.dumps(found.as_json(), indent=1).encode() + b"\n")
+    for issue in found.issues:
+        click.echo(str(issue))
+    click.echo(f"{len(found.issues)} issues; {out}, {page}")
+    sys.exit(1 if has_errors(found.issues) else 0)
+
+
+def _design_table(package: Path, design: Path | None, features: Path | None) -> pd.DataFrame:
+    from tiers.apply import design_of
+    from tiers.features import read_features, with_feature_columns
+
+    table = design_of(package, design)
+    return with_feature_columns(table, read_features(features)) if features else table

@@ -1,0 +1,329 @@
+"""The audit finds every fault of a package that has them all, and none in one that has none."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from nsd_bench import spec
+from nsd_bench.cli.tiers import command
+from nsd_bench.errors import PackageError, TierError
+from nsd_bench.outputs import array_to_bytes
+from nsd_bench.package import Package
+from nsd_bench.statistics import column_statistics
+from nsd_bench.writer import new_package
+from tiers.audit import audit
+from tiers.identifiers import inverted
+from tiers.leakage import CHECKS, Thresholds
+from tiers.page import audit_page
+from tiers.similarity import descriptor, nearest, perceptual_hash, thumbnail
+
+N_UNITS = 3
+TIERS = np.repeat(["train", "validation", "test", "final_test"], [14, 2, 6, 4])
+IMAGE = np.r_[np.arange(14) // 2, [20, 20], [30, 30, 31, 31, 32, 32], [40, 40, 41, 41]]
+
+
+def photograph(seed: int, side: int = 40) -> np.ndarray:
+    """A smooth colourful image of shape (3, side, side + 8)."""
+    pixels = np.random.default_rng(seed).integers(0, 256, (5, 6, 3), dtype=np.uint8)
+    smooth = Image.fromarray(pixels).resize((side + 8, side), Image.Resampling.BICUBIC)
+    return np.ascontiguousarray(np.asarray(smooth).transpose(2, 0, 1))
+
+
+def make(parent, *, kind="open", tiers=TIERS, ids=None, images=None, fit_rows=None, zscore=None, name="p"):
+    """A clean package, apart from what is replaced."""
+    rows = np.arange(len(tiers))
+    train = np.flatnonzero(tiers == "train")
+    fit_rows = train if fit_rows is None else fit_rows
+    pictures = {image: photograph(image) for image in np.unique(IMAGE).tolist()} | (images or {})
+    responses = np.random.default_rng(1).normal(2, 1, (len(tiers), N_UNITS)).astype(np.float32)
+    session = np.where(rows % 2, 2, 1)
+    if zscore is not None:
+        for number in (1, 2):
+            fitted = responses[(session == number) & zscore]
+            here = session == number
+            responses[here] = (responses[here] - fitted.mean(axis=0)) / fitted.std(axis=0, ddof=1)
+    ids = rows * 400 if ids is None else ids
+    shown = IMAGE if kind == "open" else np.unique(IMAGE, return_inverse=True)[1]
+    columns = {"tiers": tiers, "trial_idx": ids, "frame_image_id": shown}
+    columns["frame_image_class"] = np.full(len(tiers), "none")
+    if kind == "open":
+        columns |= {"session": session, "nsd_id": IMAGE}
+    with new_package(parent, name, ("folder",)) as writer:
+        for row in rows:
+            writer.add_array(spec.data_file("images", row), pictures[int(IMAGE[row])])
+            withheld = kind != "open" and tiers[row] in spec.WITHHELD_TIERS
+            writer.add_array(spec.data_file("responses", row), responses[row] * np.float32(not withheld))
+        for column, values in columns.items():
+            writer.add_array(spec.trials_file(column), values)
+        for column in ("unit_ids", "animal_ids", "sessions", "scan_idx"):
+            writer.add_array(spec.neurons_file(column), np.arange(N_UNITS))
+        for statistic, values in column_statistics(responses, fit_rows).items():
+            writer.add_array(spec.statistics_file("responses", "all", statistic), values)
+        writer.add_json(spec.FIT_ON, {"tier": "train", "trial_idx": np.asarray(ids)[fit_rows].tolist()})
+        scale = "percent" if zscore is None else "session_zscore"
+        recipe = {"values": {"responses": {"scale": scale}}}
+        writer.finish({"name": name, "kind": kind, "tiers": {"name": "hand", "title": "T"}, "recipe": recipe})
+    return parent / name
+
+
+def problems(path, **options) -> list[str]:
+    return [f"{issue.level}: {issue.place}: {issue.problem}" for issue in audit(path, **options).issues]
+
+
+@pytest.mark.parametrize("kind", ["open", "track1"])
+def test_nothing_is_found_in_a_clean_package(tmp_path, kind):
+    ids = None if kind == "open" else np.array([f"{number:032x}" for number in range(len(TIERS))])
+    assert problems(make(tmp_path, kind=kind, ids=ids)) == []
+
+
+def test_an_image_and_its_repeats_in_two_tiers(tmp_path):
+    tiers = TIERS.copy()
+    tiers[0] = "test"  # image 0 is also shown by trial 1, in train
+    tiers[2] = "validation"
+    assert problems(make(tmp_path, tiers=tiers)) == [
+        "warning: meta/trials/tiers.npy: 1 images are in train and in validation, image 1 first: "
+        "1 validation trials (33.3%) repeat them",
+        "error: meta/trials/tiers.npy: 1 images are in train and in test, image 0 first: "
+        "1 test trials (14.3%) repeat them",
+    ]
+
+
+def test_the_same_pixels_under_another_id(tmp_path):
+    assert problems(make(tmp_path, images={31: photograph(3)})) == [
+        "error: data/images/6.npy and data/images/18.npy: "
+        "1 pairs of images in train and test have the same pixels"
+    ]
+
+
+def resaved(image: np.ndarray) -> np.ndarray:
+    """Shrunk, enlarged again and made brighter: another file of the same photograph."""
+    small = Image.fromarray(image.transpose(1, 2, 0)).resize((30, 30))
+    back = np.asarray(small.resize((image.shape[2], image.shape[1]))).transpose(2, 0, 1)
+    return np.clip(back * 0.9 + 15, 0, 255).astype(np.uint8)
+
+
+def test_a_near_duplicate(tmp_path):
+    path = make(tmp_path, images={32: resaved(photograph(5))})
+    assert problems(path) == [
+        "warning: data/images/10.npy and data/images/20.npy: "
+        "1 pairs of images in train and test are nearly the same"
+    ]
+    (pair,) = audit(path).checks["near duplicates"]["pairs"]
+    assert pair["tiers"] == ["train", "test"] and pair["files"] == [10, 20]
+    assert problems(path, thresholds=Thresholds(max_bits=-1, max_distance=-1)) == []
+
+
+@pytest.mark.parametrize("name", ["md5", "sha1", "sha256"])
+def test_ids_that_are_hashes_of_numbers(tmp_path, name):
+    ids = np.array([hashlib.new(name, str(n * 7).encode()).hexdigest()[:32] for n in range(len(TIERS))])
+    assert problems(make(tmp_path, kind="track1", ids=ids)) == [
+        f"error: meta/trials/trial_idx.npy: 26 ids are {name} of decimal numbers, undone by trying them"
+    ]
+
+
+def test_ids_that_are_plain_numbers(tmp_path):
+    assert problems(make(tmp_path, kind="track2")) == [
+        "error: meta/trials/trial_idx.npy: holds plain numbers",
+    ]
+
+
+def test_image_ids_that_are_nsds(tmp_path):
+    path = make(tmp_path, kind="track1", ids=np.array([f"{number:032x}" for number in range(len(TIERS))]))
+    (path / spec.trials_file("frame_image_id")).write_bytes(array_to_bytes(IMAGE))
+    assert problems(path) == ["error: meta/trials/frame_image_id.npy: holds plain numbers"]
+
+
+def test_inversion_knows_other_spellings():
+    digests = [hashlib.md5(b"00012").hexdigest(), hashlib.sha1((12).to_bytes(8, "little")).hexdigest()]
+    assert inverted(np.array(digests)) == {"md5 of five digits": 1, "sha1 of int64": 1}
+    assert inverted(np.array([3, 4])) == {}
+
+
+def test_statistics_that_were_fitted_on_test_trials(tmp_path):
+    everything = np.arange(len(TIERS))
+    assert problems(make(tmp_path, fit_rows=everything)) == [
+        "error: meta/statistics/fit_on.json: 12 trials outside the train tier "
+        "(final_test, test, validation), 5600 first",
+        "error: meta/statistics/responses/all/mean.npy: "
+        "is not the mean over training trials, for 3 of 3 units",
+    ]
+
+
+def test_statistics_that_say_train_and_are_not(tmp_path):
+    path = make(tmp_path, fit_rows=np.arange(len(TIERS)))
+    train = np.flatnonzero(TIERS == "train") * 400
+    (path / spec.FIT_ON).write_text(json.dumps({"tier": "train", "trial_idx": train.tolist()}))
+    (found,) = problems(path)
+    assert found.startswith("error: meta/statistics/responses/all/mean.npy: is not the mean")
+
+
+def test_zscores_that_were_fitted_on_test_trials(tmp_path):
+    assert problems(make(tmp_path, zscore=TIERS == "train")) == []
+    (found,) = problems(make(tmp_path, zscore=TIERS != "", name="leaky"))
+    assert found.startswith(
+        "error: data/responses/: session 1 was z-scored on other trials than those of the train tier: "
+        "training trials have a mean of up to 0."
+    )
+
+
+def test_everything_at_once_is_found_at_once(tmp_path):
+    tiers = TIERS.copy()
+    tiers[0] = "test"
+    ids = np.array([hashlib.md5(str(n).encode()).hexdigest() for n in range(len(TIERS))])
+    images = {31: photograph(3), 32: resaved(photograph(5))}
+    path = make(tmp_path, kind="track1", tiers=tiers, ids=ids, images=images, fit_rows=np.arange(26))
+    found = "\n".join(problems(path))
+    for part in (
+        "are in train and in test",
+        "same pixels",
+        "nearly the same",
+        "md5 of decimal",
+        "outside the",
+    ):
+        assert part in found
+
+
+def test_distances_are_to_the_nearest_training_image(tmp_path):
+    path = make(tmp_path)
+    numbers = audit(path).checks["distances"]
+    train = np.stack([descriptor(photograph(image)) for image in range(7)])
+    for one in numbers["test images"]:
+        mine = descriptor(photograph(int(IMAGE[one["file"]])))
+        distance = 1 - train @ mine
+        assert one["distance"] == pytest.approx(distance.min(), abs=1e-6)
+        assert IMAGE[one["nearest"]] == distance.argmin()
+    assert len(numbers["test images"]) == 5
+    distances = [one["distance"] for one in numbers["test images"]]
+    assert numbers["quantiles"]["50%"] == pytest.approx(np.median(distances))
+
+
+def test_features_by_nsd_id_replace_the_descriptor(tmp_path):
+    path = make(tmp_path)
+    features = np.eye(50, 60)
+    features[41] = features[3] * 5
+    numbers = audit(path, features=features).checks["distances"]
+    assert {IMAGE[one["file"]]: one["distance"] for one in numbers["test images"]} == {
+        30: 1, 31: 1, 32: 1, 40: 1, 41: 0,
+    }  # fmt: skip
+    (one,) = (one for one in numbers["test images"] if one["distance"] == 0)
+    assert IMAGE[one["nearest"]] == 3
+
+
+def test_features_that_do_not_fit(tmp_path):
+    with pytest.raises(TierError) as caught:
+        audit(make(tmp_path), features=np.zeros((9, 4)))
+    assert str(caught.value) == (
+        f"{tmp_path / 'p'}: features of shape (9, 4).\n"
+        "  Expected: two axes, and a row for every nsd_id up to 41.\n"
+        "  What to do: give an array whose row i describes nsd_id i."
+    )
+    closed = make(tmp_path, kind="track1", name="closed")
+    with pytest.raises(TierError, match="by nsd_id, which a package of kind 'track1' does not tell"):
+        audit(closed, features=np.zeros((99, 4)))
+
+
+def test_sessions_and_lags(tmp_path):
+    tiers = audit(make(tmp_path)).checks["sessions"]["tiers"]
+    assert tiers["test"] == {
+        "sessions": [1, 2],
+        "share in sessions that are trained on": 1.0,
+        "median lag of repeats in trials": 400.0,
+        "share of repeats within 750 trials": 1.0,
+    }
+    assert audit(make(tmp_path, kind="track1", name="q")).checks["sessions"] == {"known": False}
+
+
+def test_clusters_of_apart_features_do_not_overlap(tmp_path):
+    features = np.zeros((50, 2))
+    features[:20, 0], features[20:, 1] = 1, 1
+    numbers = audit(make(tmp_path), features=features, thresholds=Thresholds(n_clusters=1)).checks["clusters"]
+    assert numbers == {"clusters": 1, "test images in clusters with training images": 1.0, "overlap": 1.0}
+
+
+# -- similarity ---------------------------------------------------------------------------------
+
+
+def test_hash_and_descriptor_hardly_change_when_an_image_is_resaved():
+    for seed in range(20):
+        one, other, stranger = photograph(seed), resaved(photograph(seed)), photograph(seed + 100)
+        bits = [(perceptual_hash(one) ^ perceptual_hash(x)).bit_count() for x in (other, stranger)]
+        assert bits[0] <= 4 < 12 < bits[1]
+        assert (
+            1 - descriptor(one) @ descriptor(other) < 0.02 < 0.3 < 1 - descriptor(one) @ descriptor(stranger)
+        )
+
+
+def test_hash_against_a_transform_written_out():
+    image = photograph(3)
+    grey = np.asarray(thumbnail(image, 32).convert("L"), dtype=float)
+    k, x = np.arange(8)[:, None], np.arange(32)[None]
+    basis = np.cos(np.pi * k * (2 * x + 1) / 64)
+    low = (basis @ grey @ basis.T).ravel()
+    scale = np.outer(*2 * [np.r_[np.sqrt(0.5), np.ones(7)]]).ravel()
+    low = (low * scale)[1:]
+    expected = "".join("1" if value > np.median(low) else "0" for value in low)
+    assert f"{perceptual_hash(image):063b}" == expected
+
+
+def test_images_of_other_kinds_are_described_too():
+    grey = photograph(3)[:1]
+    np.testing.assert_allclose(descriptor(grey), descriptor(grey.astype(np.float32)), atol=0.02)
+    assert descriptor(np.full((1, 5, 7), 9, dtype=np.uint8)).tolist() == [0.0] * 768
+
+
+def test_nearest_against_scipy():
+    from scipy.spatial.distance import cdist
+
+    rng = np.random.default_rng(3)
+    test, train = rng.normal(size=(300, 6)), rng.normal(size=(17, 6))
+    test, train = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (test, train))
+    found = nearest(test.astype(np.float32), train.astype(np.float32))
+    distance = cdist(test, train, "cosine")
+    np.testing.assert_array_equal(found.position, distance.argmin(axis=1))
+    np.testing.assert_allclose(found.distance, distance.min(axis=1), atol=1e-6)
+
+
+# -- page and command ---------------------------------------------------------------------------
+
+
+def test_page_shows_pairs_and_needs_no_other_file(tmp_path):
+    path = make(tmp_path, images={32: resaved(photograph(5))})
+    found = audit(path)
+    page = audit_page(found, Package(path))
+    assert "train 10, test 20" in page and page.count("data:image/png;base64,") >= 2
+    assert "nearly the same" in page
+    assert "http" not in page.replace("http-equiv", "") and "<script" not in page
+    assert page == audit_page(found, Package(path))
+    assert "data:image" not in audit_page(found, Package(path), images=False)
+
+
+def test_page_of_a_package_without_test_images(tmp_path):
+    path = make(tmp_path, tiers=np.where(np.isin(TIERS, ["test", "final_test"]), "validation", TIERS))
+    assert "There is no test image" in audit_page(audit(path), Package(path))
+
+
+def test_command_writes_both_and_exits_by_what_it_finds(tmp_path):
+    out = tmp_path / "audit.json"
+    clean, leaky = make(tmp_path), make(tmp_path, kind="track1", name="leaky")
+    run = CliRunner().invoke(command, ["audit", str(clean), "--out", str(out)])
+    assert (run.exit_code, run.output) == (0, f"0 issues; {out}, {tmp_path / 'audit.html'}\n")
+    written = json.loads(out.read_text())
+    assert set(written["checks"]) == {*CHECKS, "fits"} and written["issues"] == []
+    run = CliRunner().invoke(command, ["audit", str(leaky), "--out", str(out), "--force"])
+    assert run.exit_code == 1
+    assert "error: meta/trials/trial_idx.npy: holds plain numbers. Export it with nsd-bench" in run.output
+
+
+def test_decoding_errors_are_the_packages(tmp_path):
+    path = make(tmp_path)
+    (path / spec.data_file("images", 2)).write_bytes(array_to_bytes(np.zeros(4)))
+    run = CliRunner().invoke(command, ["audit", str(path), "--out", str(tmp_path / "audit.json")])
+    assert not (tmp_path / "audit.json").exists()
+    assert isinstance(run.exception, PackageError)
+    assert "data/images/2.npy: holds float64 of shape (4,)" in str(run.exception)

@@ -1,0 +1,218 @@
+"""Give a package other tiers, as if it had been exported with them, without NSD."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from nsd_bench import spec
+from nsd_bench.errors import PackageError, TierError
+from nsd_bench.outputs import scratch_array
+from nsd_bench.package import Package
+from nsd_bench.truth import Truth
+from nsd_bench.writer import output_names
+from tiers import withholding
+from tiers.assign import assign_trials
+from tiers.design import DESIGN_SUFFIX, image_table, package_design, read_design_table
+from tiers.held import LEFT_OUT, Held
+from tiers.rebuild import Change, rebuild
+from tiers.renormalise import Normalization, read_normalization, renormalise
+from tiers.rules import NOT_EXPORTED, TierFile
+from tiers.swap import finish_replacement, replacement
+
+__all__ = ["Applied", "apply_tiers", "design_of"]
+
+
+@dataclass(frozen=True)
+class Applied:
+    """What `apply_tiers` made.
+
+    Parameters
+    ----------
+    path
+        The package.
+    truth
+        Its truth file; None where nothing is withheld.
+    n_trials
+        Tier to number of trials.
+    n_left_out, left_out
+        Trials that are in no tier, and the folder beside the package where they wait.
+    n_never_held
+        Trials of the package's sessions that an earlier export left out: only another export brings them in.
+    renormalised
+        Whether responses were z-scored anew.
+    """
+
+    path: Path
+    truth: Path | None
+    n_trials: dict[str, int]
+    n_left_out: int
+    left_out: Path
+    n_never_held: int
+    renormalised: bool
+
+
+def design_of(path: Path, design: Path | None = None) -> pd.DataFrame:
+    """Return a package's design table: from a file, from the one beside it, or from the open package itself.
+
+    A change of tiers that was interrupted is completed first.
+
+    Raises
+    ------
+    TierError
+        If there is none.
+    """
+    finish_replacement(path.parent, _staging(path))
+    beside = path.parent / f"{path.name}{DESIGN_SUFFIX}"
+    if design is None and beside.is_file():
+        design = beside
+    return package_design(Package(path)) if design is None else read_design_table(design)
+
+
+def apply_tiers(
+    path: Path, tier_file: TierFile, *, key: bytes | None = None, design: pd.DataFrame | None = None
+) -> Applied:
+    """Regenerate everything in a package that depends on its tiers.
+
+    That is the trial table, the statistics and what they were fitted on, the session z-scores, the
+    manifest and checksums, and, for a package that withholds, which responses are zero, the ids, and the
+    truth file. A lock file and a zip beside the package are made anew too. Applying the former tiers again
+    restores the former bytes.
+
+    Parameters
+    ----------
+    path
+        Folder of the package. Its truth file and, for a package that withholds, its design table lie
+        beside it.
+    tier_file
+        See `tiers.load_tier_file`.
+    key
+        What the ids were made with; None where they follow from the withheld responses.
+    design
+        What rules may ask for; None takes `design_of(path)`.
+
+    Returns
+    -------
+    applied
+        Counts to report.
+
+    Raises
+    ------
+    PackageError
+        If the package, its truth or its key do not fit together.
+    TierError
+        If the tiers do not fit the package, or only an export can make what they ask for.
+    OutputError
+        If the disk is full; the package is then as it was.
+    """
+    staging = _staging(path)
+    finish_replacement(path.parent, staging)
+    package = _whole(path)
+    table = design_of(path) if design is None else design
+    held = Held(package, _truth(package), key, table)
+    place = f"{package.name}, tiers {tier_file.name!r}"
+    tiers = assign_trials(tier_file, held.trials, image_table(table), package.name)
+    refit = _refit(held, tiers)
+    if refit:
+        _refuse_chosen_units(package, place)
+    names = [f"{LEFT_OUT}/{path.name}", *output_names(path.name, ("folder", "zip"))]
+    with replacement(path.parent, staging, names) as (folder, moved):
+        responses = normalization = None
+        if refit:
+            responses = scratch_array(staging / "responses", (len(held), package.n_units), np.float32)
+            normalization = _responses_anew(held, tiers, responses, place)
+        rows = _file_rows(held, tiers)
+        change = Change(tier_file, tiers, rows, key, responses, normalization)
+        n_trials = rebuild(held, change, folder, moved)
+    return Applied(
+        path=path,
+        truth=truth_path if (truth_path := _truth_path(path)).is_file() else None,
+        n_trials=n_trials,
+        n_left_out=int((tiers == NOT_EXPORTED).sum()),
+        left_out=path.parent / LEFT_OUT / path.name,
+        n_never_held=len(table) - len(held),
+        renormalised=normalization is not None,
+    )
+
+
+def _responses_anew(
+    held: Held, tiers: npt.NDArray[np.str_], out: npt.NDArray[np.float32], place: str
+) -> Normalization | None:
+    """Read all responses, z-scored on the new training trials if they are z-scored at all."""
+    held.fill_responses(out)
+    normalization = read_normalization(held.package)
+    if normalization is None:
+        return None
+    sessions, trial = (held.trials[name].to_numpy(np.int64) for name in ("session", "trial"))
+    return renormalise(out, sessions, trial, tiers == "train", normalization, place)
+
+
+def _file_rows(held: Held, tiers: npt.NDArray[np.str_]) -> npt.NDArray[np.int64]:
+    """Return the trials that are in a tier, in the order in which exports number them as files."""
+    rows = np.flatnonzero(tiers != NOT_EXPORTED)
+    trial = held.trials["trial"].to_numpy(np.int64)[rows]
+    seed = held.package.manifest["recipe"]["values"]["seed"]
+    return np.asarray(rows[withholding.file_order(trial, held.package.subject, seed)], dtype=np.int64)
+
+
+def _staging(path: Path) -> Path:
+    return path.parent / f".{path.name}.tiers"
+
+
+def _truth_path(path: Path) -> Path:
+    return path.with_name(path.name + spec.TRUTH_SUFFIX)
+
+
+def _whole(path: Path) -> Package:
+    package = Package(path)
+    recipe = package.manifest.get("recipe", {}).get("values", {})
+    if not path.is_dir() or not {"seed", "responses", "units"} <= set(recipe):
+        raise PackageError(
+            "not a folder that 'nsd-bench export' wrote" if path.is_dir() else "not a folder",
+            place=str(path),
+            expected="the unzipped folder of a package, its manifest with the recipe it was made by",
+            fix="unzip it, or export it with --form folder",
+        )
+    return package
+
+
+def _truth(package: Package) -> Truth | None:
+    path = _truth_path(package.path)
+    if not any(package.is_withheld(tier) for tier in np.unique(package.tiers).tolist()):
+        return None
+    if not path.is_file():
+        raise PackageError(
+            "the withheld responses are not here",
+            place=str(package.path),
+            expected=f"its truth file beside it: {path.name}",
+            fix="put the truth file beside the package, or export it again",
+        )
+    truth = Truth.read(path)
+    if truth.manifest_sha256 != package.manifest_sha256:
+        raise PackageError(
+            "not the truth of this package: it names another manifest",
+            place=str(path),
+            expected=f"the truth of manifest {package.manifest_sha256[:12]}",
+            fix="put the truth file that belongs to the package beside it, or export it again",
+        )
+    return truth
+
+
+def _refit(held: Held, tiers: npt.NDArray[np.str_]) -> bool:
+    """Whether other trials are trained on than before."""
+    return not np.array_equal(held.trials["tiers"].to_numpy() == "train", tiers == "train")
+
+
+def _refuse_chosen_units(package: Package, place: str) -> None:
+    least = package.manifest["recipe"]["values"]["units"].get("ncsnr_min", 0)
+    if least > 0:
+        raise TierError(
+            f"units were chosen by their ncsnr on training trials (ncsnr_min = {least})",
+            place=place,
+            expected="a package with all its units, or tiers with the same training trials",
+            fix="set 'tiers' in the recipe and run 'nsd-bench export' again",
+        )

@@ -1,0 +1,99 @@
+"""Replace a package and the files beside it together, and finish what a kill interrupted."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from nsd_bench.errors import OutputError
+from nsd_bench.outputs import new_file
+
+__all__ = ["Plan", "finish_replacement", "replacement"]
+
+_PLAN, _NEW, _OLD = "plan.json", "new", "old"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What replaces what, relative to the folder of the package.
+
+    Parameters
+    ----------
+    names
+        Outputs in the order in which they are replaced, the package last.
+    made
+        Those of them that there are from now on; the others go away.
+    moved
+        Folders of the old package that the new one takes over as they are; 30,000 files move by one rename.
+    """
+
+    names: Sequence[str]
+    made: Sequence[str]
+    moved: Sequence[str]
+
+
+@contextlib.contextmanager
+def replacement(parent: Path, staging: Path, names: Sequence[str]) -> Iterator[tuple[Path, list[str]]]:
+    """Give a folder for new outputs, and a list for what is to be moved; replace when the block has ended.
+
+    Until then nothing that is there is touched. The replacement itself is a handful of renames; whoever
+    looks between two of them finds no package, never half of one, and `finish_replacement` completes it.
+
+    Raises
+    ------
+    OutputError
+        If the disk is full or the folder cannot be written to.
+    """
+    finish_replacement(parent, staging)
+    moved: list[str] = []
+    try:
+        (staging / _NEW).mkdir(parents=True)
+        yield staging / _NEW, moved
+        made = [name for name in names if (staging / _NEW / name).exists()]
+        with new_file(staging / _PLAN) as file:
+            file.write(json.dumps(asdict(Plan(names, made, moved))).encode())
+    except BaseException as error:
+        shutil.rmtree(staging, ignore_errors=True)
+        if isinstance(error, OSError) and not isinstance(error, OutputError):
+            raise OutputError(
+                f"cannot be written: {error.strerror or error}; the package is as it was",
+                place=str(parent),
+                expected="a folder that can be written to, with room for the changed files",
+                fix="free disk space, then run the command again",
+            ) from error
+        raise
+    finish_replacement(parent, staging)
+
+
+def finish_replacement(parent: Path, staging: Path) -> None:
+    """Complete a replacement that was interrupted between two renames; drop one that was not ready."""
+    if (staging / _PLAN).is_file():
+        plan = Plan(**json.loads((staging / _PLAN).read_text()))
+        for name in plan.names:
+            _replace(parent, staging, name, plan)
+    shutil.rmtree(staging, ignore_errors=True)
+
+
+def _replace(parent: Path, staging: Path, name: str, plan: Plan) -> None:
+    """Replace one output; every step leaves what the next call needs to go on."""
+    new, old, target = staging / _NEW / name, staging / _OLD / name, parent / name
+    made = name in plan.made
+    if made and not new.exists():
+        return
+    old.parent.mkdir(parents=True, exist_ok=True)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if target.exists():
+        target.rename(old)
+    if made:
+        for folder in plan.moved if name == plan.names[-1] else ():
+            if (old / folder).exists():
+                (new / folder).parent.mkdir(parents=True, exist_ok=True)
+                (old / folder).rename(new / folder)
+        new.rename(target)
+    elif target.parent != parent:
+        with contextlib.suppress(OSError):  # others may still lie there
+            target.parent.rmdir()
