@@ -15,7 +15,6 @@ import numpy.typing as npt
 import pandas as pd
 from tqdm import tqdm
 
-from exporters import withholding
 from exporters.manifest import package_manifest, source_digest
 from exporters.nsd.layout import Layout
 from exporters.nsd.stimuli import iterate_images, resize
@@ -32,7 +31,7 @@ from nsd_bench.package import Package
 from nsd_bench.statistics import column_statistics, pixel_statistics
 from nsd_bench.truth import Truth
 from nsd_bench.writer import PackageWriter, new_package, output_names
-from tiers import NOT_EXPORTED, TierFile, load_tier_file
+from tiers import NOT_EXPORTED, TierFile, load_tier_file, withholding
 
 __all__ = ["Exported", "export_packages", "export_sessions", "unread_sessions"]
 

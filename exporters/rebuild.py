@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from exporters import withholding
 from exporters.nsd.betas import read_betas
 from exporters.nsd.layout import Layout
 from exporters.nsd.stimuli import iterate_images, resize
@@ -20,7 +19,7 @@ from nsd_bench import spec
 from nsd_bench.issues import Issue
 from nsd_bench.package import Package
 from nsd_bench.truth import Truth
-from tiers import NOT_EXPORTED, TierFile
+from tiers import NOT_EXPORTED, TierFile, withholding
 
 __all__ = ["Rebuilt", "rebuild_sample"]
 

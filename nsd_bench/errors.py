@@ -9,6 +9,7 @@
     |-- OutputError      (OSError)           the output cannot be written where it was asked for
     |-- PackageError     (ValueError)        a package is broken or of another kind than needed
     |-- SubmissionError  (ValueError)        predictions do not fit the truth they are scored against
+    |-- OptionError      (ValueError)        options of a loader exclude each other, or name what is not there
     `-- ModelError       (ValueError)        a saved model is broken or does not fit the package
 """
 
@@ -20,6 +21,7 @@ from collections.abc import Iterable
 __all__ = [
     "ModelError",
     "NsdBenchError",
+    "OptionError",
     "OutputError",
     "PackageError",
     "RecipeError",
@@ -105,6 +107,10 @@ class SubmissionError(NsdBenchError, ValueError):
 
 class ModelError(NsdBenchError, ValueError):
     """A saved model is broken or does not fit the package."""
+
+
+class OptionError(NsdBenchError, ValueError):
+    """Options of a loader exclude each other, or name what the package does not have."""
 
 
 def choices(value: object, valid: Iterable[object]) -> str:

@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 
 import nsd_bench
 from nsd_bench import spec
-from nsd_bench.errors import PackageError
+from nsd_bench.errors import OptionError, PackageError
 from nsd_bench.loaders import JointLoader, joint_dataloaders
 from nsd_bench.loaders.buffers import Buffers
 from nsd_bench.loaders.dataset import TierDataset, _Repeats
-from nsd_bench.loaders.options import OptionError, Options, read_options
+from nsd_bench.loaders.options import Options, read_options
 from nsd_bench.outputs import array_to_bytes
 
 STD = tiny.RESPONSES[tiny.TRAIN].std(axis=0, ddof=1, dtype=np.float64)

@@ -9,10 +9,9 @@ import pytest
 import torch
 
 import nsd_bench
-from nsd_bench.errors import PackageError
+from nsd_bench.errors import OptionError, PackageError
 from nsd_bench.loaders import static_loaders
 from nsd_bench.loaders.compatibility import neuralpredictors_module
-from nsd_bench.loaders.options import OptionError
 
 N_TRIALS, N_UNITS = 14, 6
 NAME = "static26872-17-20-GrayImageNet-94c6ff995dac583098847cfecd43e7b6"

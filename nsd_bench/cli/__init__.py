@@ -18,7 +18,7 @@ COMMANDS = {
     "validate": "List everything that is wrong with a package.",
     "verify": "Compare a package with a lock file or with NSD.",
     "info": "Say what is in a package.",
-    "pack": "Make a package's fast twin: one file per kind of data.",
+    "pack": "Put a package into a few large files.",
     "tiers": "Say which image is in which tier; apply and audit that.",
     "train": "Train a baseline on a package.",
     "submit": "Predict the test tiers and write a submission.",

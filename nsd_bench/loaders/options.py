@@ -6,15 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Literal, TypeAlias
 
-from nsd_bench.errors import NsdBenchError, choices
+from nsd_bench.errors import OptionError, choices
 
-__all__ = ["OptionError", "Options", "Presence", "read_options"]
+__all__ = ["Options", "Presence", "read_options"]
 
 Presence: TypeAlias = Literal["apart", "channels", "none"]
-
-
-class OptionError(NsdBenchError, ValueError):
-    """An option of a loader does not exist, cannot be met, or excludes another."""
 
 
 @dataclass(frozen=True)

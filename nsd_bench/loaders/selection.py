@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from nsd_bench import spec
-from nsd_bench.errors import choices
-from nsd_bench.loaders.options import OptionError, Options
+from nsd_bench.errors import OptionError, choices
+from nsd_bench.loaders.options import Options
 from nsd_bench.package import Package
 
 __all__ = ["extra_keys", "select_trials", "select_units", "trial_ids"]

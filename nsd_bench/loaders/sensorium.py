@@ -14,9 +14,10 @@ import torch
 from torch.utils.data import DataLoader, Sampler, SubsetRandomSampler
 
 from nsd_bench import spec
+from nsd_bench.errors import OptionError
 from nsd_bench.loaders.batch import Batch, make_batch
 from nsd_bench.loaders.dataset import TierDataset
-from nsd_bench.loaders.options import OptionError, Options
+from nsd_bench.loaders.options import Options
 from nsd_bench.loaders.selection import select_trials, trial_ids
 from nsd_bench.package import Package
 
