@@ -18,6 +18,7 @@ from exporters.package import export_packages
 from exporters.recipe import load_recipe
 from nsd_bench.cli.tiers import command
 from nsd_bench.errors import NsdBenchError, TierError
+from nsd_bench.loaders.packing import pack
 from nsd_bench.lock import read_lock, verify_lock
 from nsd_bench.package import Package
 from nsd_bench.truth import Truth
@@ -249,6 +250,15 @@ def test_zip_is_not_enough(opened, tmp_path):
     path = copy(opened, tmp_path / "p")
     zipped = path.with_name(f"{path.name}.zip")
     assert message(zipped).startswith(f"{zipped}: not a folder.\n")
+
+
+def test_a_packed_twin_has_no_files_to_change(opened, tmp_path):
+    twin = pack(Package(opened), tmp_path / "twins")
+    assert message(twin) == (
+        f"{twin}: packed.\n"
+        "  Expected: the unzipped folder of a package, its manifest with the recipe it was made by.\n"
+        "  What to do: give the unzipped folder that it was made of, or export it with --form folder."
+    )
 
 
 def test_units_chosen_on_training_trials(nsd_root, tmp_path, mine):

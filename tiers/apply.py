@@ -13,6 +13,7 @@ from nsd_bench import spec
 from nsd_bench.errors import PackageError, TierError
 from nsd_bench.outputs import scratch_array
 from nsd_bench.package import Package
+from nsd_bench.packed import is_packed
 from nsd_bench.truth import Truth
 from nsd_bench.writer import output_names
 from tiers import withholding
@@ -170,12 +171,15 @@ def _truth_path(path: Path) -> Path:
 def _whole(path: Path) -> Package:
     package = Package(path)
     recipe = package.manifest.get("recipe", {}).get("values", {})
-    if not path.is_dir() or not {"seed", "responses", "units"} <= set(recipe):
+    problem = "not a folder" if not path.is_dir() else "packed" if is_packed(path) else ""
+    if not problem and not {"seed", "responses", "units"} <= set(recipe):
+        problem = "not a package that 'nsd-bench export' wrote"
+    if problem:
         raise PackageError(
-            "not a folder that 'nsd-bench export' wrote" if path.is_dir() else "not a folder",
+            problem,
             place=str(path),
             expected="the unzipped folder of a package, its manifest with the recipe it was made by",
-            fix="unzip it, or export it with --form folder",
+            fix="give the unzipped folder that it was made of, or export it with --form folder",
         )
     return package
 
