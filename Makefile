@@ -19,20 +19,24 @@ demo: .venv/installed
 		--truth $(DEMO)/packages --out $(DEMO)/report.html
 	@echo "Open $(CURDIR)/$(DEMO)/report.html"
 
-test: .venv/installed
+test: .venv/tested
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2
 
-bench: .venv/installed
+bench: .venv/tested
 	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
 
 # torch first and by its exact version: its CPU build is what everything here was measured with.
 .venv/installed: setup.cfg pyproject.toml .ci/constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check torch==2.13.0
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint .ci/constraints.txt --editable .
+	touch $@
+
+.venv/tested: .venv/installed
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint .ci/constraints.txt --editable .[dev]
 	touch $@
 

@@ -26,7 +26,7 @@ from exporters.units import write_units
 from exporters.work import check_room, resumable, work_folder
 from nsd_bench import spec
 from nsd_bench.errors import NsdBenchError, RecipeError, choices
-from nsd_bench.outputs import finish_outputs, refuse_existing
+from nsd_bench.outputs import finish_outputs, new_file, refuse_existing
 from nsd_bench.package import Package
 from nsd_bench.statistics import column_statistics, pixel_statistics
 from nsd_bench.truth import Truth
@@ -302,8 +302,10 @@ class _Package:
             dropped=self.dropped,
         )
         digest = self.writer.finish(manifest)
+        with new_file(self.writer.beside / (self.name + spec.DESIGN_SUFFIX), 0o600) as file:
+            file.write(self.source.trials.drop(columns="tier").to_csv(index=False).encode())
         if self.trials["withheld"].any():
-            self._truth(digest).write(self.writer.truth_path)
+            self._truth(digest).write(self.writer.beside / (self.name + spec.TRUTH_SUFFIX))
 
     def _write_tables(self) -> None:
         table = self.trials

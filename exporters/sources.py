@@ -12,14 +12,20 @@ import pandas as pd
 from exporters.digests import Digests
 from exporters.nsd.behaviour import check_against_design, read_responses_table
 from exporters.nsd.betas import per_percent
-from exporters.nsd.design import image_table, read_design, read_stimulus_table, trial_table
+from exporters.nsd.design import (
+    image_table,
+    read_design,
+    read_stimulus_table,
+    trial_table,
+    with_special_images,
+)
 from exporters.nsd.layout import TRIALS_PER_SESSION, Layout, require_files
 from exporters.nsd.surfaces import Surface
 from exporters.nsd.volumes import Grid
 from exporters.recipe import Recipe
 from exporters.units import Units, read_geometry, select_units, unit_files
 from nsd_bench.errors import SourceError
-from tiers import TierFile, assign_tiers
+from tiers import TierFile, assign_trials
 
 __all__ = ["Source", "examine"]
 
@@ -38,7 +44,7 @@ class Source:
         What the recipe's units lie on, and which of them it wants.
     trials
         All trials of the sessions, in the order in which they were shown: `trial`, `session`, `run`,
-        `nsd_id`, `repeat`, `coco_id`, `tier`.
+        `nsd_id`, `repeat`, `tier`, and what `image_table` says of the image.
     behaviour : float32 array of shape (n_trials, n_behavior)
         Row i belongs to row i of `trials`.
     per_percent
@@ -82,12 +88,13 @@ def examine(recipe: Recipe, layout: Layout, subject: int, tier_file: TierFile) -
     }
     needed = {path: f"{place}, session {session}" for session, paths in betas.items() for path in paths}
     require_files(needed, layout.root)
-    trials = trial_table(read_design(layout.design), subject, list(betas))
+    design = read_design(layout.design)
+    trials = trial_table(design, subject, list(betas))
     check_against_design(table, trials, table_path)
 
-    images = image_table(trials, read_stimulus_table(layout.stimulus_table))
-    tiers = assign_tiers(tier_file, images, place)
-    rows = np.searchsorted(images["nsd_id"], trials["nsd_id"])
+    stimuli = with_special_images(read_stimulus_table(layout.stimulus_table), design)
+    images = image_table(trials, stimuli)
+    trials = trials.assign(tier=assign_trials(tier_file, trials, images, place))
     geometry = read_geometry(recipe, layout, subject, next(iter(betas.values())))
     units = select_units(recipe, layout, subject, geometry)
     digests = Digests(layout.root)
@@ -99,7 +106,7 @@ def examine(recipe: Recipe, layout: Layout, subject: int, tier_file: TierFile) -
         betas=betas,
         geometry=geometry,
         units=units,
-        trials=trials.assign(coco_id=images["coco_id"].to_numpy()[rows], tier=tiers[rows]),
+        trials=trials.merge(images, on="nsd_id", how="left", validate="many_to_one"),
         behaviour=behaviour.to_numpy(np.float32),
         per_percent=per_percent(wanted.suffix),
         digests=digests,

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Final
 
 __all__ = [
+    "DESIGN_SUFFIX",
     "FORMAT_VERSION",
     "LOCK_SUFFIX",
     "KINDS",
@@ -77,6 +78,8 @@ NORMALIZATION: Final = "meta/normalization"
 
 TRUTH_SUFFIX: Final = ".truth.npz"
 LOCK_SUFFIX: Final = ".lock.json"
+DESIGN_SUFFIX: Final = ".design.csv"
+"""One row per trial of the sessions, with what tier rules may ask; private, as it names every image."""
 
 _ROI_PREFIX: Final = "roi_"
 

@@ -53,8 +53,8 @@ class FolderStore:
 
     def names(self) -> list[str]:
         """Return the names of all files, sorted."""
-        found = (Path(root, name) for root, _, names in os.walk(self.path) for name in names)
-        return sorted(file.relative_to(self.path).as_posix() for file in found)
+        base = len(str(self.path)) + 1  # by slices: a Path for each of 90,000 files takes a second
+        return sorted(f"{root}/{name}"[base:] for root, _, names in os.walk(self.path) for name in names)
 
     def view(self, name: str) -> bytes:
         """Return one file's bytes."""

@@ -27,12 +27,12 @@ class PackageWriter:
     ----------
     folder
         Where the package grows.
-    truth_path
-        Where a truth file has to be put so that it appears together with the package.
+    beside
+        Folder for what appears together with the package, beside it: truth and design.
     """
 
-    def __init__(self, folder: Path, truth_path: Path) -> None:
-        self.folder, self.truth_path = folder, truth_path
+    def __init__(self, folder: Path, beside: Path) -> None:
+        self.folder, self.beside = folder, beside
         self._digests: dict[str, str] = {}
         self.add_json(spec.CONFIG, {"links": {}})
 
@@ -71,7 +71,8 @@ class PackageWriter:
 def output_names(name: str, forms: tuple[str, ...]) -> list[str]:
     """Return what a package brings with it, in the order in which it appears: the package comes last."""
     zipped, folder = [f"{name}.zip"] * ("zip" in forms), [name] * ("folder" in forms)
-    return [name + spec.TRUTH_SUFFIX, name + spec.LOCK_SUFFIX, *zipped, *folder]
+    beside = [name + suffix for suffix in (spec.TRUTH_SUFFIX, spec.DESIGN_SUFFIX, spec.LOCK_SUFFIX)]
+    return [*beside, *zipped, *folder]
 
 
 @contextlib.contextmanager
@@ -83,7 +84,7 @@ def new_package(
     Parameters
     ----------
     parent
-        Folder in which the package, its zip, its truth and its lock appear.
+        Folder in which the package, its zip, and what lies beside them appear.
     name
         Name of the package.
     forms
@@ -99,7 +100,7 @@ def new_package(
     with new_outputs(parent, output_names(name, forms), staging) as staged:
         folder = staged / name
         folder.mkdir()
-        yield PackageWriter(folder, staged / (name + spec.TRUTH_SUFFIX))
+        yield PackageWriter(folder, staged)
         if "zip" in forms:
             write_zip(folder, staged / f"{name}.zip")
         _write_lock(folder, staged / (name + spec.LOCK_SUFFIX))

@@ -25,7 +25,13 @@ from click.testing import CliRunner
 from PIL import Image
 
 from exporters import remote, responses
-from exporters.nsd.design import image_table, read_design, repeats_so_far, trial_table
+from exporters.nsd.design import (
+    image_table,
+    read_design,
+    repeats_so_far,
+    trial_table,
+    with_special_images,
+)
 from exporters.nsd.rois import labels_called, read_label_names
 from exporters.package import export_packages
 from exporters.plan import planned_files
@@ -36,7 +42,7 @@ from exporters.reliability import ncsnr_on
 from exporters.remote import Bucket, fetch
 from exporters.work import resumable, work_folder
 from nsd_bench.cli import cli
-from nsd_bench.errors import NsdBenchError, OutputError, PackageError, RecipeError, SourceError
+from nsd_bench.errors import NsdBenchError, OutputError, PackageError, RecipeError, SourceError, TierError
 from nsd_bench.lock import read_lock
 from nsd_bench.package import Package
 from nsd_bench.truth import Truth
@@ -44,6 +50,7 @@ from nsd_bench.validate import validate
 
 BETAS = "nsddata_betas/ppdata/subj01/func1pt8mm/betas_fithrf_GLMdenoise_RR"
 DATA = "nsddata/ppdata/subj01"
+BESIDE = (".truth.npz", ".lock.json", ".design.csv")
 
 
 def recipe(**changes) -> Recipe:
@@ -310,6 +317,39 @@ def test_image_table_is_about_the_trials_given():
     }
 
 
+def test_special_images_are_those_that_everybody_saw_three_times(nsd_root):
+    raw = scipy.io.loadmat(nsd_root / "nsddata/experiments/nsd/nsd_expdesign.mat", mat_dtype=True)
+    order, shared = raw["masterordering"].ravel().astype(int), raw["sharedix"].ravel().astype(int) - 1
+    special = [shared[k] for k in range(1000) if (order[: 750 * 30] == k + 1).sum() == 3]
+    design = read_design(nsd_root / "nsddata/experiments/nsd/nsd_expdesign.mat")
+    images = with_special_images(pd.DataFrame({"nsd_id": range(73_000)}), design)
+    assert images.loc[images["special515"], "nsd_id"].tolist() == sorted(special)
+    assert images.loc[images["special_index"] >= 0, "special_index"].tolist() == list(range(len(special)))
+    assert images.loc[images["shared_index"] >= 0, "nsd_id"].tolist() == sorted(shared)
+
+
+@pytest.mark.parametrize("name", ["special515", "session-out", "nsd-flat"])
+def test_published_tiers_can_be_exported(nsd_root, tmp_path, name):
+    """By image, and by trial: of the two sessions that there are, all are among the last."""
+    if name == "special515":
+        package = export(nsd_root, tmp_path, tiers=name)
+        assert set(package.tiers) == {"train", "test"}
+    else:
+        with pytest.raises(TierError, match="is empty"):  # the last sessions, of two
+            export(nsd_root, tmp_path, tiers=name)
+
+
+def test_design_lies_beside_the_package(track1, opened):
+    path = Path(f"{track1.path}.design.csv")
+    assert path.stat().st_mode & 0o777 == 0o600
+    table = pd.read_csv(path)
+    assert len(table) == 1500
+    by_trial = table.set_index("trial")
+    trials = opened.trials
+    np.testing.assert_array_equal(by_trial.loc[trials["trial_idx"], "nsd_id"], trials["nsd_id"])
+    assert {"shared1000", "special515", "n_repeats", "coco_id"} <= set(table.columns)
+
+
 def test_label_names_survive_trailing_blanks(tmp_path):
     path = tmp_path / "Kastner2015.mgz.ctab"
     path.write_text("0 Unknown\n1 V1v\t   \n2 V1d\t \n\n25 FEF\t\n")
@@ -506,7 +546,7 @@ def test_killed_export_ends_with_the_same_bytes(nsd_root, tmp_path, moment, trac
             f"{track1.path}{suffix}"
         ).read_bytes()
     names = {path.name for path in (tmp_path / "out").iterdir()}
-    assert names == {"demo-subj01", "demo-subj01.zip", "demo-subj01.truth.npz", "demo-subj01.lock.json"}
+    assert names == {f"demo-subj01{suffix}" for suffix in ("", ".zip", *BESIDE)}
 
 
 KILLED = """
@@ -828,7 +868,7 @@ def test_one_failing_subject_does_not_stop_the_others(nsd_copy, tmp_path):
     assert "Error: demo-subj01 was not made: SourceError: subj01, session 1: no file " in result.output
     assert result.output.endswith("1 of 2 packages were not made\n")
     names = {path.name for path in (tmp_path / "out").iterdir()}
-    assert names == {"demo-subj03", "demo-subj03.zip", "demo-subj03.lock.json"}
+    assert names == {f"demo-subj03{suffix}" for suffix in ("", ".zip", *BESIDE)} - {"demo-subj03.truth.npz"}
 
 
 # -- other spaces -----------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from nsd_bench.truth import Truth
 from nsd_bench.writer import output_names
 from tiers import withholding
 from tiers.assign import assign_trials
-from tiers.design import DESIGN_SUFFIX, image_table, package_design, read_design_table
+from tiers.design import image_table, package_design, read_design_table
 from tiers.held import LEFT_OUT, Held
 from tiers.rebuild import Change, rebuild
 from tiers.renormalise import Normalization, read_normalization, renormalise
@@ -68,7 +68,7 @@ def design_of(path: Path, design: Path | None = None) -> pd.DataFrame:
         If there is none.
     """
     finish_replacement(path.parent, _staging(path))
-    beside = path.parent / f"{path.name}{DESIGN_SUFFIX}"
+    beside = path.parent / f"{path.name}{spec.DESIGN_SUFFIX}"
     if design is None and beside.is_file():
         design = beside
     return package_design(Package(path)) if design is None else read_design_table(design)
@@ -120,7 +120,9 @@ def apply_tiers(
     refit = _refit(held, tiers)
     if refit:
         _refuse_chosen_units(package, place)
-    names = [f"{LEFT_OUT}/{path.name}", *output_names(path.name, ("folder", "zip"))]
+    design_name = path.name + spec.DESIGN_SUFFIX  # says nothing of tiers, and stays
+    outputs = [name for name in output_names(path.name, ("folder", "zip")) if name != design_name]
+    names = [f"{LEFT_OUT}/{path.name}", *outputs]
     with replacement(path.parent, staging, names) as (folder, moved):
         responses = normalization = None
         if refit:

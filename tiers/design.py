@@ -9,11 +9,9 @@ import pandas as pd
 
 from nsd_bench.errors import TierError
 from nsd_bench.package import Package
+from nsd_bench.spec import DESIGN_SUFFIX
 
-__all__ = ["DESIGN_SUFFIX", "image_table", "package_design", "read_design_table"]
-
-DESIGN_SUFFIX = ".design.csv"
-"""`<package>.design.csv` lies beside a package, is private like its truth, and has one row per trial."""
+__all__ = ["image_table", "package_design", "read_design_table"]
 
 _NEEDED = ("trial", "session", "nsd_id")
 _OF_TRIAL = ("trial", "session", "run", "repeat", "tier")

@@ -82,7 +82,7 @@ def rebuild(held: Held, change: Change, folder: Path, moved: list[str]) -> dict[
     package = held.package
     zipped = package.path.with_name(package.path.name + ".zip").exists()
     with new_package(folder, package.path.name, ("folder", "zip") if zipped else ("folder",)) as new:
-        writer = _Writer(new.folder, new.truth_path)
+        writer = _Writer(new.folder, new.beside)
         made = _Rebuilt(held, change, writer, change.rows)
         if not zipped:
             moved += made.unchanged_folders()
@@ -139,7 +139,7 @@ class _Rebuilt:
         n_trials = {tier: int(counts[tier]) for tier in spec.TIERS if tier in counts}
         digest = self.writer.finish(self._manifest(n_trials))
         if self.withheld.any():
-            self._truth(digest).write(self.writer.truth_path)
+            self._truth(digest).write(self.writer.beside / (self.package.path.name + spec.TRUTH_SUFFIX))
         return n_trials
 
     def write_data(self, key: str, moved: bool) -> None:

@@ -18,7 +18,15 @@ import scipy.io
 from exporters.nsd.layout import IMAGES_PER_SUBJECT, N_IMAGES, RUN_LENGTHS, SESSIONS, TRIALS_PER_SESSION
 from nsd_bench.errors import SourceError
 
-__all__ = ["Design", "image_table", "read_design", "read_stimulus_table", "repeats_so_far", "trial_table"]
+__all__ = [
+    "Design",
+    "image_table",
+    "read_design",
+    "read_stimulus_table",
+    "repeats_so_far",
+    "trial_table",
+    "with_special_images",
+]
 
 
 @dataclass(frozen=True)
@@ -170,6 +178,26 @@ def _not_the_stimulus_table(path: Path, problem: str) -> SourceError:
         expected="NSD's table of 73,000 images with nsdId, cocoId, cocoSplit, shared1000, flagged, BOLD5000",
         fix="fetch nsddata/experiments/nsd/nsd_stim_info_merged.csv again",
     )
+
+
+def with_special_images(stimuli: pd.DataFrame, design: Design) -> pd.DataFrame:
+    """Say which images all eight subjects saw three times, and number the shared ones.
+
+    Returns
+    -------
+    images
+        `stimuli` with `special515`, and `shared_index` and `special_index`: an image's position among the
+        shared and among the special ones by ascending nsd_id, -1 elsewhere.
+    """
+    counts = np.bincount(
+        design.order[: TRIALS_PER_SESSION * min(SESSIONS.values())], minlength=len(design.shared)
+    )
+    special = design.shared[counts[: len(design.shared)] == 3]
+    columns = {}
+    for name, images in (("shared_index", design.shared), ("special_index", special)):
+        columns[name] = np.full(len(stimuli), -1)
+        columns[name][np.sort(images)] = np.arange(len(images))
+    return stimuli.assign(special515=columns["special_index"] >= 0, **columns)
 
 
 def image_table(trials: pd.DataFrame, stimuli: pd.DataFrame) -> pd.DataFrame:
