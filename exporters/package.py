@@ -33,7 +33,7 @@ from nsd_bench.truth import Truth
 from nsd_bench.writer import PackageWriter, new_package, output_names
 from tiers import NOT_EXPORTED, TierFile, load_tier_file, withholding
 
-__all__ = ["Exported", "export_packages", "export_sessions", "unread_sessions"]
+__all__ = ["Exported", "export_packages", "export_sessions", "needed_room", "unread_sessions"]
 
 _TERMS = Path(__file__).with_name("TERMS.md")
 _STAGING = "staging"
@@ -231,6 +231,21 @@ def _identity(recipe: Recipe, tier_file: TierFile, source: Source) -> str:
     ]
     parts = (recipe.model_dump_json(), tier_file.text, source_digest(), source.digests.listed(), files)
     return hashlib.sha256(repr(parts).encode()).hexdigest()
+
+
+def needed_room(recipe: Recipe, nsd_root: Path) -> dict[str, tuple[int, int]]:
+    """Return, by name of package, how many bytes and files an export writes at most; no betas are read.
+
+    Raises
+    ------
+    SourceError, RecipeError, TierError
+        As `export_packages`, before it reads betas.
+    """
+    layout, tier_file = Layout(nsd_root), load_tier_file(recipe.tiers)
+    return {
+        recipe.package_name(subject): _need(recipe, examine(recipe, layout, subject, tier_file))
+        for subject in recipe.subjects
+    }
 
 
 def _need(recipe: Recipe, source: Source) -> tuple[int, int]:

@@ -714,6 +714,19 @@ def test_plan_lists_what_an_export_reads(nsd_copy, monkeypatch):
     assert result.output == f"aws s3 cp --no-sign-request s3://natural-scenes-dataset/{name} {name}\n"
 
 
+def test_plan_says_what_will_be_written(nsd_root, tmp_path):
+    arguments = ["plan", "demo", "--nsd-root", str(nsd_root), "--subjects", "3", "--sessions", "1"]
+    last = CliRunner().invoke(cli, arguments).output.splitlines()[-1]
+    assert last.endswith(" files")
+    bound = int(last.split()[0].replace(",", ""))
+    (made,) = export_packages(
+        recipe(sessions=(1,)).model_copy(update={"subjects": (3,)}), nsd_root, tmp_path, progress=False
+    )
+    written = sum(file.stat().st_size for file in tmp_path.rglob("*") if file.is_file())
+    assert made.path.parent == tmp_path
+    assert written < bound < 10 * written
+
+
 @pytest.mark.parametrize("space", ["func1pt8mm", "fsaverage"])
 def test_plan_is_complete(nsd_root, tmp_path, space):
     wanted = recipe(sessions=(1,), responses={"space": space, "format": None})

@@ -24,12 +24,14 @@ def command(
     sessions: tuple[int, ...] | None,
     missing: bool,
 ) -> None:
-    """List every file that an export of RECIPE reads, with its size."""
+    """List every file that an export of RECIPE reads, with its size, and what it writes."""
     check_exporters()
+    from exporters.package import needed_room
     from exporters.plan import planned_files
     from exporters.recipe import load_recipe
 
-    files = list(planned_files(load_recipe(recipe, subjects=subjects, sessions=sessions), nsd_root))
+    wanted = load_recipe(recipe, subjects=subjects, sessions=sessions)
+    files = list(planned_files(wanted, nsd_root))
     absent = [file for file in files if file.n_bytes is None]
     if missing:
         for file in absent:
@@ -41,3 +43,6 @@ def command(
     click.echo(f"{total:>16,}  bytes in {len(files) - len(absent)} files; {len(absent)} files are missing")
     if absent:
         click.echo("To fetch them, run in NSD's root what --missing prints.")
+        return
+    for name, (n_bytes, n_files) in needed_room(wanted, nsd_root).items():
+        click.echo(f"{n_bytes:>16,}  bytes at most for {name}, scratch files included, in {n_files:,} files")
