@@ -37,8 +37,8 @@ mask = "{mask}"
 """
 STAGES = {
     "read betas": ("exporters.package", "read_responses"),
-    "decode and write images": ("exporters.package._Package", "_write_images"),
-    "write responses and behaviour": ("exporters.package._Package", "_write_responses_and_behaviour"),
+    "decode and write images": ("exporters.build.PackageBuild", "_write_images"),
+    "write responses and behaviour": ("exporters.build.PackageBuild", "_write_responses_and_behaviour"),
     "zip": ("nsd_bench.writer", "write_zip"),
 }
 
@@ -62,13 +62,14 @@ def timed(
 def export(root: Path, mask: Path, suffix: str, n_sessions: int, workers: int) -> dict[str, float]:
     """Export and return seconds by stage."""
     from exporters import package
+    from exporters.build import PackageBuild
     from exporters.pool import Pool
     from exporters.recipe import load_recipe
     from nsd_bench import writer
 
     seconds: dict[str, float] = {}
     for name, (owner, attribute) in STAGES.items():
-        target = {"exporters.package": package, "nsd_bench.writer": writer}.get(owner, package._Package)
+        target = {"exporters.package": package, "nsd_bench.writer": writer}.get(owner, PackageBuild)
         original = getattr(target, attribute)
         if isinstance(target, type):
             setattr(target, attribute, lambda *a, _n=name, _f=original, **k: timed(seconds, _n, _f, *a, **k))

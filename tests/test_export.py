@@ -552,7 +552,7 @@ def test_killed_export_ends_with_the_same_bytes(nsd_root, tmp_path, moment, trac
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from exporters import package, responses
+from exporters import build, package, responses
 from exporters.recipe import load_recipe
 from nsd_bench import storage, writer
 
@@ -569,7 +569,7 @@ def kill_at(name, module, function, call):
 
 if __name__ == "__main__":
     kill_at("session", responses, "read_betas", 2)
-    kill_at("images", package, "resize", 50)
+    kill_at("images", build, "resize", 50)
     kill_at("zip", writer, "write_zip", 1)
     rename = Path.rename
     def counted(self, target):

@@ -1,0 +1,188 @@
+"""Build one package: every file of it, its truth and its design, out of a subject's source and responses."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from tqdm import tqdm
+
+from exporters.manifest import package_manifest
+from exporters.nsd.stimuli import iterate_images, resize
+from exporters.recipe import Recipe
+from exporters.responses import Responses
+from exporters.sources import Source
+from exporters.units import write_units
+from nsd_bench import spec
+from nsd_bench.outputs import new_file
+from nsd_bench.statistics import column_statistics, pixel_statistics
+from nsd_bench.truth import Truth
+from nsd_bench.writer import PackageWriter
+from tiers import NOT_EXPORTED, TierFile, withholding
+
+__all__ = ["PackageBuild"]
+
+_TERMS = Path(__file__).with_name("TERMS.md")
+
+
+class PackageBuild:
+    """One package in the making; row i of `trials` belongs to the files numbered i.
+
+    Parameters
+    ----------
+    recipe, source, responses
+        What goes into it.
+    writer
+        Takes its files.
+    key
+        For keyed ids; None derives one from the withheld responses.
+    progress
+        Whether to draw a progress bar.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        source: Source,
+        responses: Responses,
+        writer: PackageWriter,
+        key: bytes | None,
+        progress: bool,
+    ) -> None:
+        self.recipe, self.source, self.responses = recipe, source, responses
+        self.writer, self.progress = writer, progress
+        self.name = recipe.package_name(source.subject)
+        self.dropped = np.setdiff1d(source.units.ids, self.responses.units.ids)
+        self.trials = self._number_trials(key)
+        counts = self.trials["tier"].value_counts()
+        self.n_trials = {tier: int(counts[tier]) for tier in spec.TIERS if tier in counts}
+
+    def _number_trials(self, key: bytes | None) -> pd.DataFrame:
+        """Permute the exported trials and give each its id; `shown` is its row in the source."""
+        source, withholds = self.source, self.recipe.kind != "open"
+        trials = source.trials.assign(shown=np.arange(len(source.trials)))
+        trials = trials[trials["tier"] != NOT_EXPORTED]
+        order = withholding.file_order(trials["trial"].to_numpy(), source.subject, self.recipe.seed)
+        trials = trials.iloc[order].reset_index(drop=True)
+        trials["withheld"] = withholds & trials["tier"].isin(spec.WITHHELD_TIERS)
+        trial, nsd_id = trials["trial"].to_numpy(), trials["nsd_id"].to_numpy()
+        if not withholds:
+            return trials.assign(trial_idx=trial, frame_image_id=nsd_id)
+        if key is None:
+            key = withholding.derive_key(self.name, self._responses(trials["withheld"], trials))
+        return trials.assign(
+            trial_idx=withholding.keyed_trial_ids(trial, self.name, source.subject, key),
+            frame_image_id=withholding.keyed_image_ids(nsd_id, self.name, source.subject, key),
+        )
+
+    def _responses(self, chosen: pd.Series[bool], trials: pd.DataFrame) -> npt.NDArray[np.float32]:
+        rows = trials.loc[chosen, "shown"].to_numpy()
+        return np.ascontiguousarray(self.responses.values[rows])
+
+    def write_all(self, stimuli: Path, tier_file: TierFile) -> None:
+        """Write every file of the package and its truth."""
+        self._write_tables()
+        self._write_responses_and_behaviour()
+        self._write_images(stimuli)
+        manifest = package_manifest(
+            self.recipe,
+            tier_file,
+            self.source,
+            n_trials=self.n_trials,
+            n_units=len(self.responses.units),
+            dropped=self.dropped,
+        )
+        digest = self.writer.finish(manifest)
+        with new_file(self.writer.beside / (self.name + spec.DESIGN_SUFFIX), 0o600) as file:
+            file.write(self.source.trials.drop(columns="tier").to_csv(index=False).encode())
+        if self.trials["withheld"].any():
+            self._truth(digest).write(self.writer.beside / (self.name + spec.TRUTH_SUFFIX))
+
+    def _write_tables(self) -> None:
+        table = self.trials
+        columns: dict[str, npt.ArrayLike] = {
+            "tiers": table["tier"].to_numpy(np.str_),
+            "trial_idx": _array(table["trial_idx"]),
+            "frame_image_id": table["frame_image_id"].to_numpy(),
+            "frame_image_class": np.full(len(table), "none"),
+        }
+        if self.recipe.kind == "open":
+            columns.update({name: table[name].to_numpy() for name in spec.OPEN_TRIAL_COLUMNS})
+        for name, values in columns.items():
+            self.writer.add_array(spec.trials_file(name), values)
+        write_units(self.writer, self.responses.units, self.source.subject, self.recipe.units.area)
+        train = table.loc[table["tier"] == "train", "trial_idx"].tolist()
+        self.writer.add_json(spec.FIT_ON, {"tier": "train", "trial_idx": train})
+        self.writer.add_bytes(spec.TERMS, _TERMS.read_bytes())
+        if self.responses.normalization is not None:
+            for name, values in vars(self.responses.normalization).items():
+                self.writer.add_array(f"{spec.NORMALIZATION}/{name}.npy", values)
+
+    def _write_responses_and_behaviour(self) -> None:
+        behaviour = self.source.behaviour[self.trials["shown"]]
+        if self.recipe.kind == "track1":
+            behaviour = np.zeros_like(behaviour)
+        withheld = np.zeros(len(self.responses.units), dtype=np.float32)
+        rows = self.trials[["shown", "withheld"]].itertuples(index=False)
+        for number, (shown, is_withheld) in enumerate(rows):
+            response = withheld if is_withheld else self.responses.values[shown]
+            self.writer.add_array(spec.data_file("responses", number), response)
+            self.writer.add_array(spec.data_file("behavior", number), behaviour[number])
+        train = np.flatnonzero(self.trials["tier"] == "train")
+        shown_train = self.trials["shown"].to_numpy()[train]
+        self.response_statistics = column_statistics(self.responses.values, shown_train)
+        self._write_statistics("responses", self.response_statistics)
+        self._write_statistics("behavior", column_statistics(behaviour, train))
+        self.writer.add_json(spec.BEHAVIOR_NAMES, list(self.recipe.behavior.columns))
+
+    def _write_images(self, stimuli: Path) -> None:
+        """Write each distinct image once; its repeats are links to the same file."""
+        wanted = self.recipe.images
+        rows_of = self.trials.groupby("nsd_id").indices
+        train = (self.trials["tier"] == "train").to_numpy()
+        histogram = np.zeros(256, dtype=np.int64)
+        pixels_read = hashlib.sha256()
+        images = iterate_images(stimuli, self.trials["nsd_id"].to_numpy(), pixels_read)
+        bar = tqdm(images, f"{self.name}: images", len(rows_of), unit=" images", disable=not self.progress)
+        for nsd_id, pixels in bar:
+            image = resize(pixels, (wanted.height, wanted.width), wanted.colour)
+            rows = rows_of[nsd_id]
+            first, *repeats = (spec.data_file("images", row) for row in rows)
+            self.writer.add_array(first, image)
+            for name in repeats:
+                self.writer.add_link(name, first)
+            histogram += np.bincount(image.ravel(), minlength=256) * int(train[rows].sum())
+        self.source.digests.add_values([stimuli], pixels_read.hexdigest())
+        self._write_statistics("images", pixel_statistics(histogram))
+
+    def _write_statistics(self, key: str, statistics: dict[str, npt.NDArray[np.float32]]) -> None:
+        for group in spec.STATISTICS_GROUPS:
+            for statistic, values in statistics.items():
+                self.writer.add_array(spec.statistics_file(key, group, statistic), values)
+
+    def _truth(self, manifest_sha256: str) -> Truth:
+        withheld, units = self.trials[self.trials["withheld"]], self.responses.units
+        return Truth(
+            package=self.name,
+            subject=self.source.subject,
+            manifest_sha256=manifest_sha256,
+            trial_idx=_array(withheld["trial_idx"]),
+            frame_image_id=withheld["frame_image_id"].to_numpy(),
+            tier=withheld["tier"].to_numpy(np.str_),
+            responses=self._responses(self.trials["withheld"], self.trials),
+            unit_ids=units.ids,
+            ncsnr=units.ncsnr,
+            response_mean=self.response_statistics["mean"],
+            response_std=self.response_statistics["std"],
+            rois=units.labels,
+            roi_names=units.label_names,
+        )
+
+
+def _array(column: pd.Series[Any]) -> npt.NDArray[Any]:
+    """Return trial ids as an array without Python objects: int64, or text."""
+    return np.array(column.tolist())
