@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from exporters.nsd.layout import SESSIONS, SURFACES, Layout
+from exporters.nsd.behaviour import read_responses_table
+from exporters.nsd.layout import SESSIONS, SURFACES, TRIALS_PER_SESSION, Layout
 from exporters.recipe import Recipe
 
 __all__ = ["BUCKET", "PlannedFile", "planned_files"]
@@ -36,9 +37,10 @@ class PlannedFile:
 
 
 def planned_files(recipe: Recipe, nsd_root: Path) -> Iterator[PlannedFile]:
-    """List the files of a recipe, each once; nothing is read.
+    """List the files of a recipe, each once; nothing but responses.tsv is read.
 
-    Sessions are those of the recipe, or all that NSD has of the subject.
+    Sessions are those of the recipe, or all that responses.tsv has, or, where that is not there yet, all that
+    NSD has of the subject.
     """
     layout = Layout(nsd_root)
     paths = dict.fromkeys(path for subject in recipe.subjects for path in _files(recipe, layout, subject))
@@ -61,6 +63,13 @@ def _files(recipe: Recipe, layout: Layout, subject: int) -> Iterator[Path]:
             halves = ("lh", "rh") if atlas == recipe.units.atlas else ()
             yield from (layout.roi(subject, wanted.space, atlas, half) for half in (None, *halves))
         yield layout.label_names(subject, atlas)
-    numbers = range(1, SESSIONS[subject] + 1) if recipe.sessions == "all" else recipe.sessions
-    for session in numbers:
+    for session in _sessions(recipe, layout, subject):
         yield from layout.betas(subject, wanted.space, wanted.version, session, wanted.suffix)
+
+
+def _sessions(recipe: Recipe, layout: Layout, subject: int) -> Sequence[int]:
+    if recipe.sessions != "all":
+        return recipe.sessions
+    table = layout.responses_table(subject)
+    n = len(read_responses_table(table)) // TRIALS_PER_SESSION if table.is_file() else SESSIONS[subject]
+    return range(1, n + 1)

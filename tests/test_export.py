@@ -737,6 +737,12 @@ def test_plan_is_complete(nsd_root, tmp_path, space):
     assert read == planned
 
 
+def test_plan_of_all_sessions_is_what_an_export_would_read(nsd_root):
+    """This NSD has two sessions of subject 1, as its responses.tsv says, and not forty."""
+    names = [file.name for file in planned_files(recipe(), nsd_root) if "betas_session" in file.name]
+    assert names == [f"{BETAS}/betas_session{session:02}.nii.gz" for session in (1, 2)]
+
+
 def test_plan_of_everything_missing(tmp_path):
     result = CliRunner().invoke(cli, ["plan", "default", "--nsd-root", str(tmp_path), "--subjects", "all"])
     assert result.exit_code == 0
