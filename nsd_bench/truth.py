@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +68,16 @@ class Truth:
     def standardised(self) -> npt.NDArray[np.float32]:
         """Return the responses as loaders give them: times the precision, not centred."""
         return self.responses * response_precision(self.response_std)
+
+    def of_units(self, units: npt.NDArray[np.bool_]) -> Truth:
+        """Return the truth of some units; `units` has shape (n_units,)."""
+        of_each = ("unit_ids", "ncsnr", "response_mean", "response_std")
+        return replace(
+            self,
+            responses=self.responses[:, units],
+            rois={atlas: labels[units] for atlas, labels in self.rois.items()},
+            **{name: getattr(self, name)[units] for name in of_each},
+        )
 
     def write(self, path: Path) -> None:
         """Write an .npz that only its owner can read; same truth, same bytes."""

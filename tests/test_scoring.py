@@ -17,7 +17,7 @@ from nsd_bench.scoring import METRICS, Options, check, score, scores_json
 from nsd_bench.scoring.anchors import NullProducts, permutations
 from nsd_bench.scoring.bootstrap import generator, image_weights, interval
 from nsd_bench.scoring.metrics import noise_ceiling
-from nsd_bench.scoring.moments import accumulate, leave_one_out
+from nsd_bench.scoring.moments import accumulate, grouped, leave_one_out, over_images, over_trials
 from nsd_bench.submission import Submission
 from nsd_bench.truth import Truth
 
@@ -205,18 +205,33 @@ def test_a_subject_counts_once():
     )
 
 
-def test_leave_one_out_is_what_it_says():
+def test_sums_by_group_are_sums_over_trials_images_and_pairs():
     rng = np.random.default_rng(0)
-    image = np.array([0, 0, 0, 1, 1, 2])
-    y = rng.normal(size=(6, 2))
-    moments = leave_one_out(accumulate(y, np.zeros_like(y), image))
-    centred = y - y.mean(axis=0)
-    predicted = np.array([centred[(image == image[i]) & (np.arange(6) != i)].mean(axis=0) for i in range(5)])
-    for one in (0, 1):
-        rows = np.flatnonzero(image[:5] == one)
-        np.testing.assert_allclose(moments.p[one], predicted[rows].sum(axis=0))
-        np.testing.assert_allclose(moments.pp[one], (predicted[rows] ** 2).sum(axis=0))
-        np.testing.assert_allclose(moments.yp[one], (predicted[rows] * centred[rows]).sum(axis=0))
+    image = np.array([0, 0, 0, 1, 1, 2, 3, 3, 3])
+    y, p = rng.normal(size=(2, 9, 2))
+    weights = np.array([[1, 1, 1, 1.0], [2, 0, 3, 1]])
+    groups = grouped(weights, accumulate(y, p, image), np.array([0, 0, 0, 1]))
+    assert [(group.k, group.stratum) for group in groups] == [(1, 0), (2, 0), (3, 0), (3, 1)]
+    repeated = [group for group in groups if group.k > 1]
+    y, p = y - y.mean(axis=0), p - y.mean(axis=0)
+    others = [
+        y[(image == image[i]) & (np.arange(9) != i)].mean(axis=0) if image[i] != 2 else 0 for i in range(9)
+    ]
+    means = [np.stack([values[image == one].mean(axis=0) for one in range(4)]) for values in (y, p)]
+    cases = (
+        (over_trials(groups), weights[:, image], y, p),
+        (over_images(groups), weights, *means),
+        (
+            leave_one_out(repeated),
+            weights[:, image] * (image != 2),
+            y,
+            np.stack(np.broadcast_arrays(*others)),
+        ),
+    )
+    for sums, w, a, b in cases:
+        np.testing.assert_allclose(sums.n[:, 0], w.sum(axis=1))
+        for found, of in ((sums.y, a), (sums.p, b), (sums.yy, a * a), (sums.pp, b * b), (sums.yp, a * b)):
+            np.testing.assert_allclose(found, w @ of, atol=1e-12)
 
 
 def test_null_is_the_permuted_correlation():
@@ -227,7 +242,7 @@ def test_null_is_the_permuted_correlation():
     permuted = permutations(np.ones(12), 3, rng)
     for total, order in zip(products.sums(permuted)[:, 0], permuted, strict=True):
         expected = sum(stats.pearsonr(y[:, v], p[order, v])[0] for v in range(5))
-        assert total == pytest.approx(expected, rel=1e-6)
+        assert total == pytest.approx(expected, rel=1e-5)
 
 
 def test_permutations_stay_among_images_with_as_many_repeats():
@@ -481,7 +496,8 @@ def test_everything_wrong_is_listed_at_once():
     assert problems(bad, truth) == [
         f"error: trial_idx: 1 of 12 duplicated: {trial_idx[1]}. Give each once.",
         f"error: trial_idx: 1 of 12 missing: {missing}. Predict them.",
-        f"error: unit_ids: 1 of 5 missing: {gone}. Predict every unit.",
+        f"error: unit_ids: 1 of 5 missing: {gone}. Predict every unit, or say that this is partial: "
+        "'partial': true in the card.",
         "error: unit_ids: 1 of 5 unknown: 5000. Remove them, or give the truth of the package they are of.",
         f"error: predictions: 2 are NaN or infinite, first that of trial {trial_idx[2]}, "
         f"unit {unit_ids[3]}. Give a finite number for every trial and unit.",

@@ -35,6 +35,8 @@ class Gallery:
         See `tiers.similarity.perceptual_hash`.
     features : float32 array of shape (n_images, n_features)
         Rows of length 1: given features, or `tiers.similarity.descriptor`.
+    described_by
+        What the features are.
     """
 
     image_id: npt.NDArray[np.int64]
@@ -43,6 +45,7 @@ class Gallery:
     pixels: npt.NDArray[np.str_]
     hashes: npt.NDArray[np.uint64]
     features: npt.NDArray[np.float32]
+    described_by: str
 
     def members(self, tiers: Iterable[str]) -> npt.NDArray[np.int64]:
         """Return the positions of the images that are in any of some tiers."""
@@ -77,6 +80,7 @@ def open_gallery(package: Package, features: npt.NDArray[np.floating] | None = N
         pixels=np.array([look[0] for look in seen]),
         hashes=np.array([look[1] for look in seen], dtype=np.uint64),
         features=described if features is None else _given(features, package, row),
+        described_by="colours of 16 x 16 pixels" if features is None else "given by nsd_id",
     )
 
 

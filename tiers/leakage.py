@@ -149,12 +149,19 @@ def check_distances(package: Package, gallery: Gallery, thresholds: Thresholds) 
         return Found([], {})
     found = nearest(gallery.features[test], gallery.features[train])
     quantiles = np.quantile(found.distance, _QUANTILES).tolist()
+    trial_idx = package.array(spec.trials_file("trial_idx")).tolist()
     images = [
-        {"file": int(gallery.row[a]), "nearest": int(gallery.row[train[b]]), "distance": float(distance)}
+        {
+            "file": int(gallery.row[a]),
+            "trial_idx": trial_idx[gallery.row[a]],
+            "nearest": int(gallery.row[train[b]]),
+            "distance": float(distance),
+        }
         for a, b, distance in zip(test, found.position, found.distance, strict=True)
     ]
     named = {f"{q:.0%}": value for q, value in zip(_QUANTILES, quantiles, strict=True)}
-    return Found([], {"quantiles": named, "mean": float(found.distance.mean()), "test images": images})
+    numbers = {"features": gallery.described_by, "quantiles": named, "mean": float(found.distance.mean())}
+    return Found([], numbers | {"test images": images})
 
 
 def check_clusters(package: Package, gallery: Gallery, thresholds: Thresholds) -> Found:

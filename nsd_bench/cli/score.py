@@ -22,15 +22,30 @@ __all__ = ["command"]
 @click.option("--tier", "tiers", type=click.Choice(TIERS), multiple=True, help="Only this tier.")
 @click.option("--draws", default=1000, show_default=True, type=click.IntRange(min=2))
 @click.option("--seed", default=0, show_default=True)
+@click.option(
+    "--audit",
+    "audits",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    multiple=True,
+    help="audit.json of a package: also score its test images near to, and far from, training images.",
+)
 @click.option("--force", is_flag=True, help="Replace --out.")
 def command(
-    submission: Path, truth: Path, out: Path, tiers: tuple[str, ...], draws: int, seed: int, force: bool
+    submission: Path,
+    truth: Path,
+    out: Path,
+    tiers: tuple[str, ...],
+    draws: int,
+    seed: int,
+    audits: tuple[Path, ...],
+    force: bool,
 ) -> None:
     """Score SUBMISSION against TRUTH: files, or folders of them, matched by the package's name.
 
     TRUTH is a truth file, or an open package, which needs none.
     """
     from nsd_bench.outputs import new_file, refuse_existing, write_npz
+    from nsd_bench.scoring.difficulty import read_distances
     from nsd_bench.scoring.score import Options, score, scores_json
     from nsd_bench.scoring.table import table
     from nsd_bench.storage import sha256_file
@@ -40,12 +55,19 @@ def command(
         refuse_existing(path, force=force)
     truths = Truths(truth)
     options = Options(n_draws=draws, seed=seed)
+    distances = {found.package: found for found in map(read_distances, audits)}
     subjects = []
     for path, given in submissions_below(submission):
         match = truths.of(given, path)
-        subjects.append(
-            score(given, match, options, tiers=tiers or None, submission_sha256=sha256_file(path))
+        scored = score(
+            given,
+            match,
+            options,
+            tiers=tiers or None,
+            submission_sha256=sha256_file(path),
+            distances=distances.get(match.package),
         )
+        subjects.append(scored)
     subjects.sort(key=lambda one: (one.summary["subject"], one.summary["package"]))
     scores = scores_json(subjects, options)
     units = {

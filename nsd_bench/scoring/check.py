@@ -14,7 +14,7 @@ from nsd_bench.issues import Issue
 from nsd_bench.submission import Submission
 from nsd_bench.truth import Truth
 
-__all__ = ["aligned", "check", "tiers_covered"]
+__all__ = ["aligned", "check", "is_partial", "tiers_covered"]
 
 _MOST_NAMED = 3
 _CONSTANT_RANGE = 1e-6
@@ -42,9 +42,11 @@ def check(submission: Submission, truth: Truth, tiers: Sequence[str] | None = No
     if not package:  # the ids of another package would all be wrong, too
         expected = _expected_trials(submission, truth, tiers)
         issues += _check_ids("trial_idx", submission.trial_idx, expected, truth.trial_idx, "Predict them")
-        issues += _check_ids(
-            "unit_ids", submission.unit_ids, truth.unit_ids, truth.unit_ids, "Predict every unit"
-        )
+        partial = is_partial(submission)
+        wanted = np.intersect1d(truth.unit_ids, submission.unit_ids) if partial else truth.unit_ids
+        remedy = "Predict every unit, or say that this is partial: 'partial': true in the card"
+        issues += _check_ids("unit_ids", submission.unit_ids, wanted, truth.unit_ids, remedy)
+        issues += _check_partial(submission, truth, len(wanted)) if partial else []
     issues += _check_numbers(submission)
     return [*issues, *_check_constant(submission), *_check_manifest(submission, truth)]
 
@@ -58,6 +60,26 @@ def tiers_covered(submission: Submission, truth: Truth) -> list[str]:
 def _expected_trials(submission: Submission, truth: Truth, tiers: Sequence[str] | None) -> npt.NDArray[Any]:
     wanted = tiers_covered(submission, truth) if tiers is None else tiers
     return truth.trial_idx[np.isin(truth.tier, list(wanted))] if wanted else truth.trial_idx
+
+
+def is_partial(submission: Submission) -> bool:
+    """Return whether the card says that units may be missing."""
+    return submission.card.get("partial") is True
+
+
+def _check_partial(submission: Submission, truth: Truth, n_known: int) -> Iterator[Issue]:
+    n_units = len(truth.unit_ids)
+    if not n_known:
+        yield Issue(
+            "error", "unit_ids", f"none of the {n_units} units is predicted", "Predict at least one region"
+        )
+    elif n_known < n_units:
+        yield Issue(
+            "warning",
+            "unit_ids",
+            f"partial: {n_known} of {n_units} units are predicted; regions that miss any have no score",
+            "Predict the others, too, to be compared over all units",
+        )
 
 
 def _check_card(submission: Submission, truth: Truth) -> Iterator[Issue]:

@@ -7,9 +7,12 @@ from typing import Any, Final
 
 import numpy as np
 
-from nsd_bench.scoring.bootstrap import generator, interval
-from nsd_bench.scoring.metrics import METRICS, Array
-from nsd_bench.scoring.score import Options, SubjectScores
+from nsd_bench.scoring.bootstrap import interval
+from nsd_bench.scoring.metrics import METRICS
+from nsd_bench.scoring.moments import Array
+from nsd_bench.scoring.options import Options
+from nsd_bench.scoring.pooled import Draws, mean_over_subjects
+from nsd_bench.scoring.score import SubjectScores
 
 __all__ = ["FORMAT", "comparison"]
 
@@ -68,23 +71,16 @@ def _cards(scores: Sequence[SubjectScores]) -> list[dict[str, Any]]:
     ]
 
 
-def _pooled(
-    differences: Sequence[dict[tuple[str, str, str, str], Array]], options: Options
-) -> dict[tuple[str, str, str, str], Array]:
-    """Average over subjects with equal weight; draws take subjects, too."""
-    rng = generator(options.seed, 0, 3)
-    n_subjects = len(differences)
-    drawn = rng.integers(0, n_subjects, (options.n_draws, n_subjects))
-    pooled = {}
-    for key in dict.fromkeys(key for found in differences for key in found):
-        if all(key in found for found in differences):
-            draws = np.stack([found[key] for found in differences])
-            means = draws[drawn, 1 + np.arange(options.n_draws)[:, None]].mean(axis=1)
-            pooled[key] = np.r_[draws[:, 0].mean(), means]
-    return pooled
+def _pooled(differences: Sequence[Draws], options: Options) -> Draws:
+    """Average over subjects with equal weight, where all have a value; draws take subjects, too."""
+    return {
+        key: mean_over_subjects([found[key] for found in differences], options.seed)
+        for key in dict.fromkeys(key for found in differences for key in found)
+        if all(key in found for found in differences)
+    }
 
 
-def _tiers(differences: dict[tuple[str, str, str, str], Array], options: Options) -> dict[str, Any]:
+def _tiers(differences: Draws, options: Options) -> dict[str, Any]:
     tiers: dict[str, list[dict[str, Any]]] = {}
     rows: dict[tuple[str, str, str], dict[str, Any]] = {}
     for (tier, atlas, roi, metric), draws in differences.items():

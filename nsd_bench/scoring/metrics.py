@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
-from nsd_bench.scoring.moments import Moments, Sums, weighted
+from nsd_bench.scoring.moments import Array, Group, Sums, over_images, over_trials
 
 __all__ = [
     "FEV_THRESHOLD",
@@ -19,11 +19,11 @@ __all__ = [
     "METRICS",
     "Metric",
     "UnitValues",
+    "image_mean_ceiling",
     "noise_ceiling",
+    "signed_ratio_terms",
     "unit_values",
 ]
-
-Array = npt.NDArray[np.float64]
 
 _EPSILON: Final = 1e-8
 FEV_THRESHOLD: Final = 0.15
@@ -78,21 +78,21 @@ def correlation(sums: Sums) -> Array:
     return r
 
 
-def _feve(weights: Array, moments: Moments) -> Array:
+def _feve(groups: Sequence[Group]) -> Array:
     """Return feve per unit: 1 - (mean (y-p)^2 - s2) / (var(y) - s2), on images with repeats.
 
     s2 is the mean over images of the variance within an image, var(y) over trials, both with ddof 1.
     Sensorium 2022, after Cadena et al. 2019 (neuralpredictors' fev). Units with (var(y) - s2) / var(y)
     below 0.15 in the first row of weights are NaN; all are, if no image has repeats.
     """
-    repeated = moments.k > 1
-    if not repeated.any():
-        return np.full((len(weights), moments.y.shape[1]), np.nan)
-    m, w = moments.take(repeated), weights[:, repeated]
-    within = (m.yy - m.y**2 / m.k[:, None]) / (m.k[:, None] - 1)
-    sums = weighted(w, m, average_repeats=False)
+    repeated = [group for group in groups if group.k > 1]
+    if not repeated:
+        return np.full_like(groups[0].y, np.nan)
+    sums = over_trials(repeated)
+    within: Any = sum((g.yy - g.y_y / g.k) / (g.k - 1) for g in repeated)
+    n_images = sum(g.n for g in repeated)
     with np.errstate(divide="ignore", invalid="ignore"):  # a draw may hold no image with repeats
-        noise = (w @ within) / w.sum(axis=1, keepdims=True)
+        noise = within / n_images
         variance = (sums.yy - sums.y**2 / sums.n) / (sums.n - 1)
         error = (sums.yy - 2 * sums.yp + sums.pp) / sums.n
         eligible = (variance[0] - noise[0]) / variance[0] >= FEV_THRESHOLD
@@ -100,21 +100,28 @@ def _feve(weights: Array, moments: Moments) -> Array:
     return np.where(eligible, feve, np.nan)
 
 
-def unit_values(weights: Array, moments: Moments, ncsnr: npt.NDArray[np.floating]) -> UnitValues:
+def image_mean_ceiling(groups: Sequence[Group], ncsnr: npt.NDArray[np.floating]) -> Array:
+    """Return the noise ceiling of image means under every row of weights, shape (n_draws, n_units)."""
+    with np.errstate(divide="ignore", invalid="ignore"):  # a draw may hold no image of a stratum
+        mean_inverse_k = sum(g.n / g.k for g in groups) / sum(g.n for g in groups)
+    return noise_ceiling(ncsnr, mean_inverse_k)
+
+
+def unit_values(groups: Sequence[Group], ncsnr: npt.NDArray[np.floating]) -> UnitValues:
     """Evaluate every formula for every unit under every row of weights.
 
     Parameters
     ----------
-    weights : float64 array of shape (n_draws, n_images)
-        The first row should be the sample itself, all ones.
+    groups
+        See `nsd_bench.scoring.moments.grouped`; the first row of weights should be the sample itself, all
+        ones.
     ncsnr : array of shape (n_units,)
     """
-    mean_inverse_k = (weights @ (1 / moments.k)) / weights.sum(axis=1)
     return UnitValues(
-        single_trial_r=correlation(weighted(weights, moments, average_repeats=False)),
-        r=correlation(weighted(weights, moments, average_repeats=True)),
-        ceiling=noise_ceiling(ncsnr, mean_inverse_k[:, None]),
-        feve=_feve(weights, moments),
+        single_trial_r=correlation(over_trials(groups)),
+        r=correlation(over_images(groups)),
+        ceiling=image_mean_ceiling(groups, ncsnr),
+        feve=_feve(groups),
     )
 
 
@@ -149,13 +156,17 @@ def _mean_of(values: Array) -> tuple[Array, Array]:
 
 
 def _signed_ratio(units: UnitValues) -> tuple[Array, Array]:
-    known = np.where(np.isnan(units.ceiling), np.nan, 1.0)
-    return units.r * known, np.sqrt(units.ceiling)
+    return signed_ratio_terms(units.r, units.ceiling)
+
+
+def signed_ratio_terms(r: Array, ceiling: Array) -> tuple[Array, Array]:
+    """Return r and sqrt(noise ceiling), both NaN where the ceiling is unknown."""
+    return np.where(np.isnan(ceiling), np.nan, r), np.sqrt(ceiling)
 
 
 def _signed_r2(units: UnitValues) -> tuple[Array, Array]:
-    known = np.where(np.isnan(units.ceiling), np.nan, 1.0)
-    return np.sign(units.r) * units.r**2 * known, units.ceiling
+    square = np.sign(units.r) * units.r**2
+    return np.where(np.isnan(units.ceiling), np.nan, square), units.ceiling
 
 
 _SENSORIUM = "Willeke et al. 2022, the Sensorium competition, arXiv:2206.08666"

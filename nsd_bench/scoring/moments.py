@@ -6,14 +6,29 @@ a thousand draws are one matrix product.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Moments", "Sums", "accumulate", "leave_one_out", "weighted"]
+__all__ = [
+    "Array",
+    "Group",
+    "Moments",
+    "Product",
+    "Sums",
+    "accumulate",
+    "grouped",
+    "leave_one_out",
+    "over_images",
+    "over_trials",
+]
 
-Array = npt.NDArray[np.float64]
+Array: TypeAlias = npt.NDArray[np.float64]
+Product: TypeAlias = Callable[[Array, Array], Array]
+"""Multiplies two matrices: numpy.matmul, or the same on another device."""
 
 
 @dataclass(frozen=True)
@@ -35,10 +50,6 @@ class Moments:
     yy: Array
     pp: Array
     yp: Array
-
-    def take(self, images: npt.NDArray[np.bool_]) -> Moments:
-        """Return the moments of some images."""
-        return Moments(*(getattr(self, name)[images] for name in self.__dataclass_fields__))
 
 
 def accumulate(
@@ -69,33 +80,78 @@ def accumulate(
     return Moments(k, sums(y), sums(p), sums(y * y), sums(p * p), sums(y * p))
 
 
-def leave_one_out(moments: Moments) -> Moments:
-    """Let every response be predicted by the mean of the other responses to its image.
+@dataclass(frozen=True)
+class Group:
+    """Moments summed over the images of a stratum that have the same number of repeats, per row of weights.
 
-    With Y the sum over the k repeats of an image, the prediction of response y is (Y - y)/(k - 1); its sums
-    follow from those of y alone. Images with one repeat are left out.
+    Sums over trials, over image means and over leave-one-out pairs are all linear in these eight.
+
+    Parameters
+    ----------
+    k
+        Number of repeats of each of its images.
+    stratum
+        Which of the strata.
+    n, n_squared : float64 arrays of shape (n_draws, 1)
+        Sum of the weights, and of their squares.
+    y, p, yy, pp, yp : float64 arrays of shape (n_draws, n_units)
+        Of y, p, y*y, p*p and y*p over trials.
+    y_y, p_p, y_p : float64 arrays of shape (n_draws, n_units)
+        Of the products of the images' sums of y and p.
     """
-    m = moments.take(moments.k > 1)
-    others = (m.k - 1)[:, None]
-    square = m.y**2
-    return Moments(
-        m.k,
-        m.y,
-        m.y,
-        m.yy,
-        ((m.k[:, None] - 2) * square + m.yy) / others**2,
-        (square - m.yy) / others,
-    )
+
+    k: float
+    stratum: int
+    n: Array
+    n_squared: Array
+    y: Array
+    p: Array
+    yy: Array
+    pp: Array
+    yp: Array
+    y_y: Array
+    p_p: Array
+    y_p: Array
+
+
+def grouped(
+    weights: Array,
+    moments: Moments,
+    strata: npt.NDArray[np.int64] | None = None,
+    product: Product = np.matmul,
+) -> list[Group]:
+    """Sum over images, apart by number of repeats and stratum.
+
+    Parameters
+    ----------
+    weights : float64 array of shape (n_draws, n_images)
+        How often each image is counted.
+    strata : int64 array of shape (n_images,)
+        None puts all images into stratum 0.
+    product
+        What multiplies the matrices.
+    """
+    strata = np.zeros(len(moments.k), dtype=np.int64) if strata is None else strata
+    groups = []
+    for k, stratum in np.unique(np.stack([moments.k, strata]), axis=1).T.tolist():
+        images = np.flatnonzero((moments.k == k) & (strata == stratum))
+        w = weights[:, images]
+        y, p = moments.y[images], moments.p[images]
+        trials = (y, p, moments.yy[images], moments.pp[images], moments.yp[images])
+        n, n_squared = w.sum(axis=1, keepdims=True), (w**2).sum(axis=1, keepdims=True)
+        sums = (product(w, part) for part in (*trials, y * y, p * p, y * p))
+        groups.append(Group(k, int(stratum), n, n_squared, *sums))
+    return groups
 
 
 @dataclass(frozen=True)
 class Sums:
-    """Moments summed over images, once per row of weights.
+    """Sums over observations, once per row of weights.
 
     Parameters
     ----------
     n : float64 array of shape (n_draws, 1)
-        Number of observations: trials, or images.
+        Number of observations: trials, images or pairs.
     y, p, yy, pp, yp : float64 arrays of shape (n_draws, n_units)
     """
 
@@ -107,24 +163,40 @@ class Sums:
     yp: Array
 
 
-def weighted(weights: Array, moments: Moments, *, average_repeats: bool) -> Sums:
-    """Sum over images: over their trials, or over their means.
+def over_trials(groups: Sequence[Group]) -> Sums:
+    """Take every trial as an observation."""
+    return _total(groups, lambda g: (g.k * g.n, g.y, g.p, g.yy, g.pp, g.yp))
 
-    Parameters
-    ----------
-    weights : float64 array of shape (n_draws, n_images)
-        How often each image is counted.
-    average_repeats
-        Whether an observation is the mean over the repeats of an image, or a single trial.
+
+def over_images(groups: Sequence[Group]) -> Sums:
+    """Take the mean over the repeats of every image as an observation."""
+    return _total(
+        groups, lambda g: (g.n, g.y / g.k, g.p / g.k, g.y_y / g.k**2, g.p_p / g.k**2, g.y_p / g.k**2)
+    )
+
+
+def leave_one_out(groups: Sequence[Group]) -> Sums:
+    """Let every response be predicted by the mean of the other responses to its image.
+
+    With Y the sum over the k repeats of an image, the prediction of response y is (Y - y)/(k - 1); its sums
+    follow from those of y alone. All groups must have two repeats or more.
     """
-    if not average_repeats:
-        total = (weights @ moments.k)[:, None]
-        return Sums(total, *(weights @ part for part in _parts(moments)))
-    k = moments.k[:, None]
-    y, p = moments.y / k, moments.p / k
-    total = weights.sum(axis=1, keepdims=True)
-    return Sums(total, *(weights @ part for part in (y, p, y * y, p * p, y * p)))
+    return _total(
+        groups,
+        lambda g: (
+            g.k * g.n,
+            g.y,
+            g.y,
+            g.yy,
+            ((g.k - 2) * g.y_y + g.yy) / (g.k - 1) ** 2,
+            (g.y_y - g.yy) / (g.k - 1),
+        ),
+    )
 
 
-def _parts(moments: Moments) -> tuple[Array, ...]:
-    return moments.y, moments.p, moments.yy, moments.pp, moments.yp
+def _total(groups: Sequence[Group], parts: Callable[[Group], tuple[Array, ...]]) -> Sums:
+    total = list(parts(groups[0]))
+    for group in groups[1:]:
+        for number, part in enumerate(parts(group)):
+            total[number] = total[number] + part
+    return Sums(*total)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from nsd_bench.scoring.difficulty import LEVELS
+
 __all__ = ["table"]
 
 _OTHERS = {"single_trial_correlation": "trial", "correlation_to_average": "avg", "feve": "FEVE"}
@@ -35,7 +37,18 @@ def _subject(subject: dict[str, Any]) -> Iterator[str]:
         for roi in found["rois"]:
             if roi["n_units"]:
                 yield _region(roi)
+        if "difficulty" in found:
+            yield _difficulty(found["rois"][0]["difficulty"])
         yield ""
+
+
+def _difficulty(ladder: dict[str, Any]) -> str:
+    steps = " ".join(f"{name} {_number(ladder[name]['value'], 0)}" for name in LEVELS)
+    slope = ladder["slope"]
+    value = "-" if slope["value"] is None else f"{slope['value']:+.2f}"
+    return (
+        f"  by distance to the nearest training image: {steps}, slope {value} {_interval(slope['interval'])}"
+    )
 
 
 def _pooled(tier: str, found: dict[str, Any]) -> str:

@@ -1,0 +1,151 @@
+"""The ladder of difficulty: scores of test images near to, and far from, the nearest training image."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from nsd_bench.errors import SubmissionError
+from nsd_bench.scoring.metrics import correlation, image_mean_ceiling, signed_ratio_terms
+from nsd_bench.scoring.moments import Array, Group, over_images
+
+__all__ = ["LEVELS", "Distances", "image_mean_terms", "levels", "read_distances", "slopes"]
+
+LEVELS: Final = ("near", "mid", "far")
+"""Thirds of a tier's images by their distance."""
+
+
+@dataclass(frozen=True)
+class Distances:
+    """How far test images are from the nearest training image, as an audit measured it.
+
+    Parameters
+    ----------
+    package
+        Name of the package.
+    features
+        What the distances are between.
+    of_trial
+        Id of a trial that showed the image, to the distance.
+    """
+
+    package: str
+    features: str
+    of_trial: dict[int | str, float]
+
+    def of_images(
+        self, package: str, trial_idx: npt.NDArray[Any], image: npt.NDArray[np.int64]
+    ) -> npt.NDArray[np.float64]:
+        """Return the distance of every image of a tier, shape (n_images,).
+
+        Parameters
+        ----------
+        package
+            Name of the package that is scored.
+        trial_idx : array of shape (n_trials,)
+        image : int64 array of shape (n_trials,)
+            Which image each trial showed.
+
+        Raises
+        ------
+        SubmissionError
+            If the audit does not know all of them.
+        """
+        distance = np.full(image.max() + 1, np.nan)
+        for trial, number in zip(trial_idx.tolist(), image.tolist(), strict=True):
+            distance[number] = self.of_trial.get(trial, distance[number])
+        missing = int(np.isnan(distance).sum())
+        if missing:
+            raise SubmissionError(
+                f"knows no distance of {missing} of {len(distance)} test images of {package!r}",
+                place=f"audit of {self.package!r}",
+                expected="the distance of every test image from the nearest training image",
+                fix=f"run 'nsd-bench tiers audit' on {package}, with the tiers that the truth is of",
+            )
+        return distance
+
+
+def read_distances(path: str | os.PathLike[str]) -> Distances:
+    """Read the distances from what `nsd-bench tiers audit` wrote.
+
+    Raises
+    ------
+    SubmissionError
+        If it is something else, or the package has no test or no training images.
+    """
+    try:
+        audit = json.loads(Path(path).read_text())
+        images = audit["checks"]["distances"]["test images"]
+        features = str(audit["checks"]["distances"]["features"])
+        return Distances(
+            audit["package"], features, {one["trial_idx"]: float(one["distance"]) for one in images}
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise SubmissionError(
+            f"not an audit with distances of test images ({type(error).__name__}: {error})",
+            place=str(path),
+            expected="audit.json of a package with training and test images",
+            fix="make it with 'nsd-bench tiers audit PACKAGE --out audit.json'",
+        ) from error
+
+
+def levels(distance: Array) -> npt.NDArray[np.int64]:
+    """Put images into thirds by distance, 0 the nearest; ties by position.
+
+    >>> levels(np.array([0.3, 0.1, 0.2])).tolist()
+    [2, 0, 1]
+    """
+    out = np.empty(len(distance), dtype=np.int64)
+    order = np.argsort(distance, kind="stable")
+    for number, members in enumerate(np.array_split(order, len(LEVELS))):
+        out[members] = number
+    return out
+
+
+def image_mean_terms(groups: Sequence[Group], ncsnr: npt.NDArray[np.floating]) -> tuple[Array, Array]:
+    """Return numerator and denominator of the headline over the images of some groups.
+
+    The noise ceiling takes the signal's variance over these images to be that over all.
+    """
+    if not groups:  # fewer images than levels
+        empty = np.full((1, len(ncsnr)), np.nan)
+        return empty, empty
+    return signed_ratio_terms(correlation(over_images(groups)), image_mean_ceiling(groups, ncsnr))
+
+
+def slopes(share: Array, distance: Array, weights: Array) -> Array:
+    """Regress the images' shares of a score on their distance, by weighted least squares.
+
+    With responses and predictions z-scored over images, a unit's r is a mean over images, and so is a
+    region's score: each image has its share. The slope is the change of the score from distance 0 to 1.
+
+    Parameters
+    ----------
+    share, distance : float64 arrays of shape (n_images,)
+        The mean of the shares is the score.
+    weights : float64 array of shape (n_draws, n_images)
+
+    Returns
+    -------
+    slope : float64 array of shape (n_draws,)
+        NaN where all images of a draw are equally far.
+
+    Examples
+    --------
+    >>> slopes(np.array([0.9, 0.8, 0.7]), np.array([0.1, 0.2, 0.3]), np.ones((1, 3))).round(6).tolist()
+    [-1.0]
+    """
+    total = weights.sum(axis=1)
+    mean_share, mean_distance = weights @ share / total, weights @ distance / total
+    covariance = weights @ (share * distance) / total - mean_share * mean_distance
+    variance = weights @ distance**2 / total - mean_distance**2
+    with np.errstate(divide="ignore", invalid="ignore"):
+        slope: Array = np.where(variance > 1e-12, covariance / variance, np.nan)
+    return slope

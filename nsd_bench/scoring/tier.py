@@ -1,0 +1,194 @@
+"""Scores of one tier of one subject, its regions and its levels of difficulty."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from nsd_bench.scoring.anchors import NullProducts, oracle_terms, permutations
+from nsd_bench.scoring.bootstrap import generator, image_weights, interval
+from nsd_bench.scoring.difficulty import LEVELS, image_mean_terms, levels, slopes
+from nsd_bench.scoring.metrics import HEADLINE, METRICS, unit_values
+from nsd_bench.scoring.moments import Array, Moments, grouped
+from nsd_bench.scoring.options import Options
+from nsd_bench.scoring.rois import Roi
+from nsd_bench.truth import Truth
+
+__all__ = ["UNIT_COLUMNS", "TierSums", "valued"]
+
+UNIT_COLUMNS = ("r", "single_trial_r", "feve", "noise_ceiling")
+_PARTIAL = "not all units of this region were predicted"
+
+
+class TierSums:
+    """Sums over the units of every region, filled a block of units at a time.
+
+    Parameters
+    ----------
+    truth
+        Only its ncsnr and subject are used.
+    rois
+        Regions of the truth's units.
+    k : float64 array of shape (n_images,)
+        Number of repeats of every image of the tier.
+    options
+        How uncertainty is computed.
+    distance : float64 array of shape (n_images,)
+        From the nearest training image; None scores no levels of difficulty.
+    """
+
+    def __init__(
+        self, truth: Truth, rois: list[Roi], k: Array, options: Options, distance: Array | None = None
+    ) -> None:
+        self.rois, self.options, self.distance = rois, options, distance
+        self.ncsnr = truth.ncsnr
+        self.inside = np.stack([roi.inside for roi in rois], axis=1).astype(np.float64)
+        self.weights = image_weights(len(k), options.n_draws, generator(options.seed, truth.subject, 0))
+        self.permuted = permutations(k, options.n_draws, generator(options.seed, truth.subject, 1))
+        self.levels = None if distance is None else levels(distance)
+        shape = (len(self.weights), len(rois))
+        names = (*METRICS, "oracle", "train_mean", *LEVELS)
+        self.top = {name: np.zeros(shape) for name in names}
+        self.bottom = {name: np.zeros(shape) for name in names}
+        self.counted = {name: np.zeros(len(rois), dtype=np.int64) for name in names}
+        self.ceiling = np.zeros(len(rois))
+        self.null = NullProducts(len(k), len(rois))
+        self.per_unit = {name: np.empty(len(self.ncsnr)) for name in UNIT_COLUMNS}
+
+    def add(self, moments: Moments, columns: slice) -> None:
+        """Add a block of units."""
+        inside, ncsnr = self.inside[columns], self.ncsnr[columns]
+        groups = grouped(self.weights, moments, self.levels, self.options.product)
+        values = unit_values(groups, ncsnr)
+        for name, metric in METRICS.items():
+            self._add_terms(name, inside, *metric.terms(values))
+        if (moments.k > 1).any():
+            self._add_terms("oracle", inside, *oracle_terms(groups, ncsnr))
+        if self.levels is not None:
+            for number, name in enumerate(LEVELS):
+                within = [group for group in groups if group.stratum == number]
+                self._add_terms(name, inside, *image_mean_terms(within, ncsnr))
+        # The training mean predicts the same for every image: its sums follow without predicting anything.
+        zero = np.zeros_like(moments.y)
+        constant = Moments(moments.k, moments.y, zero, moments.yy, zero, zero)
+        constant_values = unit_values(grouped(self.weights[:1], constant), ncsnr)
+        self._add_terms("train_mean", inside, *METRICS[HEADLINE].terms(constant_values))
+        known = np.where(np.isnan(ncsnr), 0.0, 1.0)[:, None]
+        self.null.add(moments, inside * known)
+        self.ceiling += np.nansum(values.ceiling[0][:, None] * inside, axis=0)
+        found = (values.r, values.single_trial_r, values.feve, values.ceiling)
+        for name, of_unit in zip(UNIT_COLUMNS, found, strict=True):
+            self.per_unit[name][columns] = of_unit[0]
+
+    def _add_terms(self, name: str, inside: Array, top: Array, bottom: Array) -> None:
+        rows = len(top)
+        counts = ~np.isnan(bottom[0])
+        # A unit without a value counts nowhere; 0 in both sums leaves the other units as they are.
+        self.top[name][:rows] += np.where(counts, top, 0.0) @ inside
+        self.bottom[name][:rows] += np.where(counts, bottom, 0.0) @ inside
+        self.counted[name] += (inside[counts] > 0).sum(axis=0)
+
+    def _ratio(self, name: str, roi: int) -> Array | None:
+        complete = self.rois[roi].is_complete
+        if not complete or not self.counted[name][roi] or self.bottom[name][0, roi] <= 0:
+            return None
+        with np.errstate(invalid="ignore", divide="ignore"):
+            ratio: Array = self.top[name][:, roi] / self.bottom[name][:, roi]
+        return ratio
+
+    def draws(self) -> dict[tuple[str, str, str], Array]:
+        """Return (atlas, roi, metric) to the value and its draws, where there is a value."""
+        return self._draws_of(METRICS)
+
+    def difficulty_draws(self) -> dict[tuple[str, str, str], Array]:
+        """Return (atlas, roi, level or "slope") to the value and its draws, where there is a value."""
+        found = self._draws_of(LEVELS)
+        for number, roi in enumerate(self.rois):
+            slope = self._slope(number)
+            if slope is not None:
+                found[roi.atlas, roi.name, "slope"] = slope
+        return found
+
+    def _draws_of(self, names: Iterable[str]) -> dict[tuple[str, str, str], Array]:
+        return {
+            (roi.atlas, roi.name, name): ratio
+            for number, roi in enumerate(self.rois)
+            for name in names
+            if (ratio := self._ratio(name, number)) is not None
+        }
+
+    def _slope(self, number: int) -> Array | None:
+        if self.distance is None or self._ratio(HEADLINE, number) is None:
+            return None
+        share = self.null.of_images(number) / self.bottom[HEADLINE][0, number]
+        return slopes(share, self.distance, self.weights)
+
+    def rois_json(self) -> list[dict[str, Any]]:
+        """Return what scores.json says of every region."""
+        null = self.null.sums(self.permuted)
+        return [self._roi_json(number, roi, null[:, number]) for number, roi in enumerate(self.rois)]
+
+    def levels_json(self) -> dict[str, Any]:
+        """Return how many images each level has, and how far they are."""
+        assert self.distance is not None  # known to the caller
+        return {
+            "levels": {
+                name: {"n_images": len(within), "distance": [float(within.min()), float(within.max())]}
+                for number, name in enumerate(LEVELS)
+                if (within := self.distance[self.levels == number]).size
+            }
+        }
+
+    def _roi_json(self, number: int, roi: Roi, null: Array) -> dict[str, Any]:
+        n_known = int((roi.inside & ~np.isnan(self.ncsnr)).sum())
+        confidence = self.options.confidence
+        empty = None if roi.n_units else "no unit lies in this region"
+        empty = empty or (None if roi.is_complete else _PARTIAL)
+        no_ceiling = empty or METRICS[HEADLINE].empty
+        found: dict[str, Any] = {
+            "atlas": roi.atlas,
+            "roi": roi.name,
+            "n_units": roi.n_units,
+            "n_units_predicted": int(roi.inside.sum()),
+            "noise_ceiling": float(self.ceiling[number] / n_known) if n_known else None,
+            "scores": {
+                name: valued(self._ratio(name, number), confidence, empty or metric.empty)
+                for name, metric in METRICS.items()
+            },
+            "anchors": {
+                "null": valued(self._null(number, null), confidence, no_ceiling),
+                "train_mean": valued(self._first("train_mean", number), confidence, no_ceiling),
+                "oracle": valued(
+                    self._ratio("oracle", number), confidence, empty or "no image has repeats, or no ceiling"
+                ),
+            },
+        }
+        if self.distance is not None:
+            found["difficulty"] = {
+                name: valued(self._ratio(name, number), confidence, no_ceiling) for name in LEVELS
+            } | {"slope": valued(self._slope(number), confidence, no_ceiling)}
+        return found
+
+    def _null(self, number: int, null: Array) -> Array | None:
+        if self._ratio(HEADLINE, number) is None:
+            return None
+        scores = null / self.bottom[HEADLINE][0, number]
+        draws: Array = np.r_[scores.mean(), scores]
+        return draws
+
+    def _first(self, name: str, roi: int) -> Array | None:
+        ratio = self._ratio(name, roi)
+        return None if ratio is None else ratio[:1]
+
+
+def valued(draws: Array | None, confidence: float, reason: str) -> dict[str, Any]:
+    """Put together a value (first of `draws`) with its interval, or null with the reason."""
+    if draws is None or not np.isfinite(draws[0]):
+        return {"value": None, "interval": None, "reason": reason}
+    return {
+        "value": float(draws[0]),
+        "interval": interval(float(draws[0]), draws[1:], confidence),
+        "reason": None,
+    }

@@ -1,0 +1,171 @@
+"""The ladder of difficulty: thirds by distance, and the slope of the score on distance."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from test_scoring import make_truth, row, submit, take
+
+from nsd_bench.cli.score import command
+from nsd_bench.errors import SubmissionError
+from nsd_bench.scoring import Options, score, scores_json
+from nsd_bench.scoring.difficulty import Distances, levels, read_distances, slopes
+from nsd_bench.scoring.table import table
+
+FEW = Options(n_draws=200)
+
+
+def distances_of(truth, distance: np.ndarray) -> Distances:
+    return Distances(
+        truth.package,
+        "colours",
+        dict(zip(truth.trial_idx.tolist(), distance[truth.frame_image_id].tolist(), strict=True)),
+    )
+
+
+def fading(truth, signal: np.ndarray, alpha: np.ndarray, seed: int = 1):
+    """Predictions that follow the signal of image i by alpha[i]."""
+    other = np.random.default_rng(seed).normal(size=signal.shape)
+    mixed = alpha[:, None] * signal + np.sqrt(1 - alpha[:, None] ** 2) * other
+    return submit(truth, mixed[truth.frame_image_id])
+
+
+def test_a_level_scores_as_its_images_alone():
+    truth, signal = make_truth(n_images=90)
+    distance = np.random.default_rng(3).uniform(0.1, 0.9, 90)
+    submission = fading(truth, signal, np.full(90, 0.6))
+    found = score(submission, truth, FEW, distances=distances_of(truth, distance))
+    level = levels(distance)
+    assert np.bincount(level).tolist() == [30, 30, 30]
+    for number, name in enumerate(("near", "mid", "far")):
+        keep = np.isin(truth.frame_image_id, np.flatnonzero(level == number))
+        alone = row(score(submit(take(truth, keep), submission.predictions[keep]), take(truth, keep), FEW))
+        difficulty = row(found)["difficulty"][name]
+        assert difficulty["value"] == pytest.approx(alone["scores"]["signed_ratio"]["value"], rel=1e-9)
+        assert difficulty["interval"][0] < difficulty["value"] < difficulty["interval"][1]
+        ends = found.summary["tiers"]["test"]["difficulty"]["levels"][name]
+        assert ends == {
+            "n_images": 30,
+            "distance": [distance[level == number].min(), distance[level == number].max()],
+        }
+    without = score(submission, truth, FEW)
+    for name, expected in row(without)["scores"].items():
+        one = row(found)["scores"][name]
+        assert (one["value"], *one["interval"]) == pytest.approx((expected["value"], *expected["interval"]))
+    assert "difficulty" not in row(without)
+
+
+def test_the_slope_is_that_of_the_images_shares():
+    rng = np.random.default_rng(0)
+    share, distance, weights = rng.normal(size=30), rng.uniform(size=30), rng.integers(0, 3, (4, 30))
+    expected = [np.polyfit(np.repeat(distance, w), np.repeat(share, w), 1)[0] for w in weights]
+    np.testing.assert_allclose(slopes(share, distance, weights.astype(float)), expected, rtol=1e-9)
+    assert np.isnan(slopes(share, np.ones(30), np.ones((1, 30)))).all()
+
+
+def test_a_model_that_fades_with_distance_has_the_slope_that_was_planted():
+    truth, signal = make_truth(n_images=300, n_units=60)
+    distance = np.random.default_rng(3).uniform(0, 1, 300)
+    found = score(
+        fading(truth, signal, 0.9 - 0.6 * distance), truth, FEW, distances=distances_of(truth, distance)
+    )
+    ladder = row(found)["difficulty"]
+    assert ladder["near"]["value"] > ladder["mid"]["value"] > ladder["far"]["value"]
+    low, high = ladder["slope"]["interval"]
+    assert low < -0.6 < high < 0
+
+
+def test_a_model_as_good_everywhere_has_a_slope_around_zero():
+    holds = []
+    for seed in range(20):
+        truth, signal = make_truth(n_images=60, seed=seed)
+        distance = np.random.default_rng(seed).uniform(0, 1, 60)
+        submission = fading(truth, signal, np.full(60, 0.5), seed=100 + seed)
+        slope = row(score(submission, truth, FEW, distances=distances_of(truth, distance)))["difficulty"][
+            "slope"
+        ]
+        holds.append(slope["interval"][0] < 0 < slope["interval"][1])
+    assert sum(holds) >= 16  # 19 of 20 are expected
+
+
+def test_equal_distances_have_no_slope():
+    truth, signal = make_truth()
+    found = score(
+        fading(truth, signal, np.full(60, 0.5)), truth, FEW, distances=distances_of(truth, np.full(60, 0.5))
+    )
+    assert row(found)["difficulty"]["slope"]["value"] is None
+
+
+def test_subjects_are_pooled_and_shown():
+    parts = []
+    for subject in (2, 5):
+        truth, signal = make_truth(seed=subject)
+        truth = type(truth)(**{**vars(truth), "subject": subject, "package": f"tiny-subj{subject:02}"})
+        distance = np.random.default_rng(subject).uniform(0, 1, 60)
+        submission = fading(truth, signal, np.full(60, 0.5))
+        parts.append(score(submission, truth, FEW, distances=distances_of(truth, distance)))
+    scores = scores_json(parts, FEW)
+    pooled = scores["pooled"]["test"]["rois"][0]["difficulty"]
+    for name in ("near", "mid", "far", "slope"):
+        mean = np.mean([row(part)["difficulty"][name]["value"] for part in parts])
+        assert pooled[name]["value"] == pytest.approx(mean)
+    ladder = row(parts[0])["difficulty"]
+    shown = " ".join(f"{name} {ladder[name]['value']:.2f}" for name in ("near", "mid", "far"))
+    assert (
+        f"  by distance to the nearest training image: {shown}, slope {ladder['slope']['value']:+.2f} ["
+        in (table(scores))
+    )
+
+
+def test_distances_of_other_images_are_named():
+    truth, signal = make_truth()
+    few = Distances("other-subj02", "colours", {truth.trial_idx[0]: 0.1})
+    with pytest.raises(SubmissionError) as caught:
+        score(fading(truth, signal, np.full(60, 0.5)), truth, FEW, distances=few)
+    assert str(caught.value) == (
+        "audit of 'other-subj02': knows no distance of 59 of 60 test images of 'tiny-subj02'.\n"
+        "  Expected: the distance of every test image from the nearest training image.\n"
+        "  What to do: run 'nsd-bench tiers audit' on tiny-subj02, with the tiers that the truth is of."
+    )
+
+
+def test_something_else_than_an_audit_is_named(tmp_path):
+    path = tmp_path / "audit.json"
+    path.write_text(json.dumps({"package": "tiny-subj02", "checks": {"distances": {}}}))
+    with pytest.raises(SubmissionError) as caught:
+        read_distances(path)
+    assert str(caught.value) == (
+        f"{path}: not an audit with distances of test images (KeyError: 'test images').\n"
+        "  Expected: audit.json of a package with training and test images.\n"
+        "  What to do: make it with 'nsd-bench tiers audit PACKAGE --out audit.json'."
+    )
+
+
+def test_score_takes_an_audit(tmp_path):
+    truth, signal = make_truth()
+    truth.write(tmp_path / "tiny-subj02.truth.npz")
+    fading(truth, signal, np.full(60, 0.5)).write(tmp_path / "tiny-subj02.submission.npz")
+    known = distances_of(truth, np.linspace(0, 1, 60)).of_trial
+    images = [{"trial_idx": trial, "distance": distance} for trial, distance in known.items()]
+    audit = {
+        "package": "tiny-subj02",
+        "checks": {"distances": {"features": "colours", "test images": images}},
+    }
+    (tmp_path / "audit.json").write_text(json.dumps(audit))
+    paths = [str(tmp_path / f"tiny-subj02.{kind}.npz") for kind in ("submission", "truth")]
+    options = [
+        "--out",
+        str(tmp_path / "scores.json"),
+        "--draws",
+        "50",
+        "--audit",
+        str(tmp_path / "audit.json"),
+    ]
+    done = CliRunner().invoke(command, [*paths, *options], catch_exceptions=False)
+    assert "by distance to the nearest training image: near " in done.output
+    tier = json.loads((tmp_path / "scores.json").read_text())["subjects"][0]["tiers"]["test"]
+    assert tier["difficulty"]["features"] == "colours"
+    assert tier["difficulty"]["levels"]["near"]["n_images"] == 20
