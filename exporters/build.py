@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -71,12 +72,13 @@ class PackageBuild:
         trials["withheld"] = withholds & trials["tier"].isin(spec.WITHHELD_TIERS)
         trial, nsd_id = trials["trial"].to_numpy(), trials["nsd_id"].to_numpy()
         if not withholds:
-            return trials.assign(trial_idx=trial, frame_image_id=nsd_id)
+            return trials.assign(trial_idx=trial, frame_image_id=nsd_id, salt="")
         if key is None:
             key = withholding.derive_key(self.name, self._responses(trials["withheld"], trials))
         return trials.assign(
             trial_idx=withholding.keyed_trial_ids(trial, self.name, source.subject, key),
             frame_image_id=withholding.keyed_image_ids(nsd_id, self.name, source.subject, key),
+            salt=withholding.keyed_salts(trial, self.name, source.subject, key),
         )
 
     def _responses(self, chosen: pd.Series[bool], trials: pd.DataFrame) -> npt.NDArray[np.float32]:
@@ -88,6 +90,7 @@ class PackageBuild:
         self._write_tables()
         self._write_responses_and_behaviour()
         self._write_images(stimuli)
+        truth = self._truth()
         manifest = package_manifest(
             self.recipe,
             tier_file,
@@ -95,20 +98,24 @@ class PackageBuild:
             n_trials=self.n_trials,
             n_units=len(self.responses.units),
             dropped=self.dropped,
+            commitments=truth.commitments(),
         )
         digest = self.writer.finish(manifest)
         with new_file(self.writer.beside / (self.name + spec.DESIGN_SUFFIX), 0o600) as file:
             file.write(self.source.trials.drop(columns="tier").to_csv(index=False).encode())
         if self.trials["withheld"].any():
-            self._truth(digest).write(self.writer.beside / (self.name + spec.TRUTH_SUFFIX))
+            path = self.writer.beside / (self.name + spec.TRUTH_SUFFIX)
+            replace(truth, manifest_sha256=digest).write(path)
 
     def _write_tables(self) -> None:
-        table = self.trials
+        table, level = self.trials, self.recipe.image_class.level
         columns: dict[str, npt.ArrayLike] = {
             "tiers": table["tier"].to_numpy(np.str_),
             "trial_idx": _array(table["trial_idx"]),
             "frame_image_id": table["frame_image_id"].to_numpy(),
-            "frame_image_class": np.full(len(table), "none"),
+            "frame_image_class": np.full(len(table), "none")
+            if level == "none"
+            else table[level].to_numpy(np.str_),
         }
         if self.recipe.kind == "open":
             columns.update({name: table[name].to_numpy() for name in spec.OPEN_TRIAL_COLUMNS})
@@ -164,12 +171,12 @@ class PackageBuild:
             for statistic, values in statistics.items():
                 self.writer.add_array(spec.statistics_file(key, group, statistic), values)
 
-    def _truth(self, manifest_sha256: str) -> Truth:
+    def _truth(self) -> Truth:
         withheld, units = self.trials[self.trials["withheld"]], self.responses.units
         return Truth(
             package=self.name,
             subject=self.source.subject,
-            manifest_sha256=manifest_sha256,
+            manifest_sha256="",  # known once the manifest, which commits to this truth, is written
             trial_idx=_array(withheld["trial_idx"]),
             frame_image_id=withheld["frame_image_id"].to_numpy(),
             tier=withheld["tier"].to_numpy(np.str_),
@@ -180,6 +187,7 @@ class PackageBuild:
             response_std=self.response_statistics["std"],
             rois=units.labels,
             roi_names=units.label_names,
+            salt=withheld["salt"].to_numpy(np.str_),
         )
 
 

@@ -36,6 +36,7 @@ def package_manifest(
     n_trials: dict[str, int],
     n_units: int,
     dropped: npt.NDArray[np.int64],
+    commitments: dict[str, str],
 ) -> dict[str, Any]:
     """Put together what the package's manifest says; `nsd_bench.writer` adds the checksums.
 
@@ -45,6 +46,8 @@ def package_manifest(
         Tier to number of trials.
     dropped : int64 array
         unit_ids that were left out because a session has no data for them.
+    commitments
+        Withheld tier to the digest that binds its truth.
     """
     withheld = [tier for tier in n_trials if tier in spec.WITHHELD_TIERS and recipe.kind != "open"]
     return {
@@ -58,6 +61,7 @@ def package_manifest(
         "n_units": n_units,
         "units_dropped": {"why": "no data in at least one session", "unit_ids": dropped.tolist()},
         "withheld_tiers": withheld,
+        "commitments": commitments,
         "fitted": {
             "statistics": "train tier of this package",
             "session z-score": (

@@ -15,6 +15,7 @@ from nsd_bench.errors import RecipeError, choices
 
 __all__ = [
     "BehaviourRecipe",
+    "ImageClassRecipe",
     "ImageRecipe",
     "Recipe",
     "ResponseRecipe",
@@ -102,6 +103,26 @@ class ImageRecipe(_Section):
     colour: Literal["rgb", "grey"] = "rgb"
 
 
+class ImageClassRecipe(_Section):
+    """What is said of an image's content: one word, by COCO's annotations.
+
+    Parameters
+    ----------
+    level
+        Which of COCO's words `frame_image_class` holds: "supercategory" (12), "category" (80) or "none".
+        Unless it is "none", tier rules may ask for both, as `supercategory` and `category`.
+    mode
+        Which object the word is of: the one that is largest in COCO's picture ("picture") or in NSD's crop
+        ("crop"), or the kind whose objects together cover most of the picture ("category_sum").
+    coco
+        Folder of COCO's annotations; by default nsddata_stimuli/stimuli/nsd/annotations below NSD's root.
+    """
+
+    level: Literal["none", "supercategory", "category"] = "none"
+    mode: Literal["picture", "crop", "category_sum"] = "picture"
+    coco: str | None = None
+
+
 class BehaviourRecipe(_Section):
     """Which columns of responses.tsv are stored.
 
@@ -149,6 +170,7 @@ class Recipe(_Section):
     responses: ResponseRecipe = ResponseRecipe()
     units: UnitRecipe = UnitRecipe()
     images: ImageRecipe = ImageRecipe()
+    image_class: ImageClassRecipe = ImageClassRecipe()
     behavior: BehaviourRecipe = BehaviourRecipe()
     text: str = Field(default="", repr=False)
 

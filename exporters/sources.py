@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from exporters.coco.columns import class_files, with_classes
 from exporters.digests import Digests
 from exporters.nsd.behaviour import check_against_design, read_responses_table
 from exporters.nsd.betas import per_percent
@@ -93,12 +94,13 @@ def examine(recipe: Recipe, layout: Layout, subject: int, tier_file: TierFile) -
     check_against_design(table, trials, table_path)
 
     stimuli = with_special_images(read_stimulus_table(layout.stimulus_table), design)
-    images = image_table(trials, stimuli)
+    images = with_classes(image_table(trials, stimuli), recipe.image_class, layout.root)
     trials = trials.assign(tier=assign_trials(tier_file, trials, images, place))
     geometry = read_geometry(recipe, layout, subject, next(iter(betas.values())))
     units = select_units(recipe, layout, subject, geometry)
     digests = Digests(layout.root)
-    for path in dict.fromkeys(small + unit_files(recipe, layout, subject)):
+    of_images = class_files(recipe.image_class, layout.root)
+    for path in dict.fromkeys(small + of_images + unit_files(recipe, layout, subject)):
         digests.add_file(path)
     behaviour = table.iloc[trials["trial"]][list(recipe.behavior.columns)].fillna(recipe.behavior.missing)
     return Source(

@@ -12,6 +12,7 @@ __all__ = [
     "FORMAT_VERSION",
     "LOCK_SUFFIX",
     "KINDS",
+    "COMPANION_TIERS",
     "TIERS",
     "TIER_ALIASES",
     "WITHHELD_TIERS",
@@ -46,6 +47,8 @@ KINDS: Final = ("open", "track1", "track2")
 
 TIERS: Final = ("train", "validation", "test", "final_test")
 WITHHELD_TIERS: Final = ("test", "final_test")
+COMPANION_TIERS: Final = ("vision", "imagery", "ood")
+"""Tiers of packages that go with another, on which their models were trained."""
 TIER_ALIASES: Final = {"live_test": "test"}
 
 DATA_KEYS: Final = ("images", "responses", "behavior")

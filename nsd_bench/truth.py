@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,9 @@ class Truth:
         Atlas to an int16 array of shape (n_units,): labels, 0 or less where unlabelled.
     roi_names
         Atlas to label to name.
+    salt : str array of shape (n_trials,)
+        What keeps the committed digest of a trial from being found by trying responses; empty where nothing
+        was withheld.
     """
 
     package: str
@@ -64,10 +68,28 @@ class Truth:
     response_std: npt.NDArray[np.float32]
     rois: dict[str, npt.NDArray[np.int16]]
     roi_names: dict[str, dict[int, str]]
+    salt: npt.NDArray[np.str_] = field(default_factory=lambda: np.empty(0, dtype="<U32"))
 
     def standardised(self) -> npt.NDArray[np.float32]:
         """Return the responses as loaders give them: times the precision, not centred."""
         return self.responses * response_precision(self.response_std)
+
+    def commitments(self) -> dict[str, str]:
+        """Return a digest of every tier, by which a manifest binds the truth before it is shown.
+
+        SHA-256 over the units (ids, ncsnr, standard deviations, regions) and, in the order of `trial_idx`,
+        the SHA-256 of each trial's salt, id, image and response.
+        """
+        units = hashlib.sha256(json.dumps(self.roi_names, sort_keys=True).encode())
+        for values in (self.unit_ids, self.ncsnr, self.response_mean, self.response_std):
+            units.update(np.ascontiguousarray(values).data)
+        for atlas, labels in sorted(self.rois.items()):
+            units.update(atlas.encode() + np.ascontiguousarray(labels).data)
+        of_tier = {tier: units.copy() for tier in spec.TIERS if self.salt.size and tier in self.tier}
+        for row in np.argsort(self.trial_idx).tolist() if of_tier else ():
+            named = f"{self.salt[row]}:{self.trial_idx[row]}:{self.frame_image_id[row]}:".encode()
+            of_tier[self.tier[row]].update(hashlib.sha256(named + self.responses[row].tobytes()).digest())
+        return {tier: digest.hexdigest() for tier, digest in of_tier.items()}
 
     def of_units(self, units: npt.NDArray[np.bool_]) -> Truth:
         """Return the truth of some units; `units` has shape (n_units,)."""
@@ -123,9 +145,9 @@ class Truth:
 
 
 _ARRAYS = tuple(
-    field.name
-    for field in fields(Truth)
-    if field.name not in {"package", "subject", "manifest_sha256", "rois", "roi_names"}
+    one.name
+    for one in fields(Truth)
+    if one.name not in {"package", "subject", "manifest_sha256", "rois", "roi_names"}
 )
 
 

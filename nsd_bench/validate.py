@@ -97,15 +97,21 @@ def _check_trials(package: Package) -> Found:
             yield _error(
                 spec.trials_file(name), f"has {length} rows, {spec.trials_file('tiers')} {package.n_trials}"
             )
-    for tier in np.setdiff1d(package.tiers, spec.TIERS).tolist():
+    known = spec.COMPANION_TIERS if _is_companion(package) else spec.TIERS
+    for tier in np.setdiff1d(package.tiers, known).tolist():
         yield _error(
             spec.trials_file("tiers"),
-            f"holds {tier!r}, not one of {', '.join(spec.TIERS)}",
+            f"holds {tier!r}, not one of {', '.join(known)}",
             "Correct the tier file and apply it again",
         )
-    if "train" not in package.tiers:
+    if "train" not in package.tiers and not _is_companion(package):
         yield _error(spec.trials_file("tiers"), "has no training trial")
     yield from _check_ids(package)
+
+
+def _is_companion(package: Package) -> bool:
+    """Whether it only tests models that were trained on another package, whose statistics it has."""
+    return "companion_of" in package.manifest
 
 
 def _check_ids(package: Package) -> Found:
@@ -118,7 +124,7 @@ def _check_ids(package: Package) -> Found:
         return
     pairs = np.unique(np.stack([images.astype(np.str_), package.tiers]), axis=1)
     shown, n_tiers = np.unique(pairs[0], return_counts=True)
-    if (n_tiers > 1).any():
+    if (n_tiers > 1).any() and not _is_companion(package):  # what is seen there is also imagined
         yield _error(
             spec.trials_file("frame_image_id"),
             f"image {shown[n_tiers > 1][0]} is in {n_tiers.max()} tiers ({(n_tiers > 1).sum()} such images)",
@@ -168,10 +174,12 @@ def _check_statistics(package: Package) -> Found:
                 yield _error(name, f"has shape {values.shape}, not {shapes[key]}")
             if not np.isfinite(values).all():
                 yield _error(name, "holds NaN or infinity")
-    train = package.array(spec.trials_file("trial_idx"))[package.tiers == "train"]
-    strangers = np.setdiff1d(np.array(package.fit_on.get("trial_idx", []), dtype=train.dtype), train)
-    if strangers.size:
-        yield _error(spec.FIT_ON, f"{strangers.size} trials outside the train tier, {strangers[0]} first")
+    if _is_companion(package):
+        return
+    train = set(package.array(spec.trials_file("trial_idx"))[package.tiers == "train"].tolist())
+    strangers = [trial for trial in package.fit_on.get("trial_idx", []) if trial not in train]
+    if strangers:
+        yield _error(spec.FIT_ON, f"{len(strangers)} trials outside the train tier, {strangers[0]} first")
 
 
 def _check_data(package: Package) -> Found:

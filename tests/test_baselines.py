@@ -1,173 +1,213 @@
-"""Baselines: they learn what can be learnt, on the tiers that they may see, and travel as plain arrays."""
+"""Whatever is in BASELINES: it learns on the tiers that it may see, and travels as tensors and a card."""
 
 from __future__ import annotations
 
-from dataclasses import replace
-from pathlib import Path
+import json
+import re
 
 import numpy as np
 import packages as tiny
 import pytest
 from click.testing import CliRunner
-from sklearn.linear_model import Ridge
+from learnable import N_TRAIN, N_VALIDATION, learnable_package
 
 from nsd_bench import spec
-from nsd_bench.baselines import BASELINES, Model
+from nsd_bench.baselines import BASELINES, TOGETHER, Model
 from nsd_bench.baselines.features import FEATURES, gabor_features
-from nsd_bench.baselines.linear import PENALTIES, _Ridge
-from nsd_bench.cli import cli
-from nsd_bench.errors import ModelError, PackageError
+from nsd_bench.baselines.guard import FittingView
+from nsd_bench.baselines.subset import FewerImages
+from nsd_bench.baselines.zoo import MODELS, load_model, save_model
+from nsd_bench.cli.predict import command as predict
+from nsd_bench.cli.submit import command as submit
+from nsd_bench.cli.train import command as train
+from nsd_bench.errors import ModelError, OptionError, PackageError
 from nsd_bench.package import Package
 from nsd_bench.scoring import score
 from nsd_bench.submission import Submission
 from nsd_bench.truth import load_truth
 
-
-@pytest.fixture
-def package(learnable) -> Package:
-    return Package(learnable("open"))
-
-
-@pytest.fixture
-def learnable(tmp_path):
-    """Make a package whose first unit follows the contrast of horizontal stripes, and the second nothing."""
-
-    def make(kind: str) -> Path:
-        folder = tiny.make_package(tmp_path / kind, kind)
-        rng = np.random.default_rng(0)
-        n_images, k = 60, 2
-        strength = rng.uniform(0, 1, n_images)
-        tiers = np.repeat(["train"] * 40 + ["validation"] * 10 + ["test"] * 10, k)
-        rows = np.arange(n_images * k)
-        stripes = np.sign(np.sin(np.arange(16) * np.pi / 4 + 0.4))[:, None] * np.ones(16)
-        for row in rows:
-            image = 127 + 100 * strength[row // k] * stripes + rng.normal(0, 8, (16, 16))
-            np.save(folder / spec.data_file("images", row), image.clip(0, 255)[None].astype(np.uint8))
-            response = rng.normal(0, [0.1, 1, 1, 1, 1]) + strength[row // k] * np.array([2, 0, 0, 0, 0])
-            hidden = kind != "open" and tiers[row] == "test"
-            np.save(folder / spec.data_file("responses", row), (response * (not hidden)).astype(np.float32))
-        trial_idx = rows if kind == "open" else np.array([f"{row:032x}" for row in rows])
-        for name, values in {
-            "tiers": tiers,
-            "trial_idx": trial_idx,
-            "frame_image_id": rows // k,
-            "frame_image_class": np.full(len(rows), "none"),
-            **({"nsd_id": rows // k, "session": rows // 60} if kind == "open" else {}),
-        }.items():
-            np.save(folder / spec.trials_file(name), values)
-        return folder
-
-    return make
+NEEDS = {"cnn": "neuralpredictors", "linear-cnn": "neuralpredictors", "banded-ridge": "himalaya"}
+QUICK = {
+    "cnn": {"epochs": 12, "batch_size": 10, "hidden_channels": 8, "bar": False},
+    "linear-cnn": {"epochs": 2, "batch_size": 20, "hidden_channels": 8, "bar": False},
+    "banded-ridge": {"n_iter": 2, "n_folds": 2},
+    "fwrf": {"n_places": 2, "sizes": (0.2,)},
+}
+LEARNERS = ("gabor-ridge", "fwrf", "features-ridge", "banded-ridge", "cnn")
 
 
-def test_ridge_finds_what_can_be_learnt(package):
-    model = BASELINES["gabor-ridge"](package)
-    result = score(model.submission(package), load_truth(package.path))
-    r = result.units["test/r"]
-    assert r[0] > 0.9
-    assert np.abs(r[1:]).mean() < 0.6
-    assert model.card["validation_images"] == 10
+def fit(name: str, package: Package, **options) -> Model:
+    if name in NEEDS:
+        pytest.importorskip(NEEDS[name])
+    return BASELINES[name](package, **QUICK.get(name, {}), **options)
 
 
-def test_mean_predicts_the_training_mean(package):
-    model = BASELINES["mean"](package)
-    expected = package.standardised_responses(package.rows("train")).mean(axis=0)
-    np.testing.assert_allclose(model.predict(package.images([0, 70])), np.tile(expected, (2, 1)), rtol=1e-5)
+@pytest.fixture(scope="module")
+def package(tmp_path_factory) -> Package:
+    return Package(learnable_package(tmp_path_factory.mktemp("learnable")))
+
+
+@pytest.fixture(scope="module")
+def models(package):
+    """Models of every baseline, fitted when they are asked for."""
+    fitted: dict[str, Model] = {}
+
+    def model(name: str) -> Model:
+        if name not in fitted:
+            fitted[name] = fit(name, package)
+        return fitted[name]
+
+    return model
+
+
+# -- every baseline -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", BASELINES)
-def test_withheld_responses_are_never_read(learnable, name):
-    """Fitted on a package that has test responses, and on one that has zeros there: the same model."""
-    models = [BASELINES[name](Package(learnable(kind))) for kind in ("open", "track2")]
-    for array in ("weights", "intercept", "mean", "scale"):
-        np.testing.assert_array_equal(getattr(models[0], array), getattr(models[1], array))
-
-
-def test_planted_test_responses_change_nothing(package):
-    before = BASELINES["gabor-ridge"](package)
-    for row in package.rows("test"):
-        np.save(package.path / spec.data_file("responses", row), np.full(5, 1e6, np.float32))
-    after = BASELINES["gabor-ridge"](Package(package.path))
-    np.testing.assert_array_equal(before.weights, after.weights)
-
-
-def test_penalty_is_chosen_on_validation(package):
-    before = BASELINES["gabor-ridge"](package)
-    rng = np.random.default_rng(5)
-    for row in package.rows("validation"):
-        np.save(package.path / spec.data_file("responses", row), rng.normal(size=5).astype(np.float32))
-    after = BASELINES["gabor-ridge"](Package(package.path))
-    assert (before.weights[:, 0] != after.weights[:, 0]).any()
-
-
-@pytest.mark.parametrize(("n_images", "n_features"), [(9, 14), (14, 9)])
-def test_ridge_is_scikit_learns(n_images, n_features):
-    """In both its forms, with weights, for every penalty."""
-    rng = np.random.default_rng(0)
-    k = rng.integers(1, 4, n_images).astype(float)
-    x, y = rng.normal(size=(n_images, n_features)), rng.normal(size=(n_images, 3)).astype(np.float32)
-    x -= np.average(x, axis=0, weights=k)
-    tested, observed = rng.normal(size=(8, n_features)), rng.normal(size=(8, 3)).astype(np.float32)
-    solver = _Ridge(x, k)
-    weights, intercept, penalty, r = solver.fit(y, tested, observed)
-    np.testing.assert_allclose(
-        solver.penalties, PENALTIES * (x * x * k[:, None]).sum() / min(n_images, n_features)
+def test_card_says_what_was_fitted_on_what(package, models, name):
+    card = models(name).card
+    assert (card["model"], card["package"], card["manifest_sha256"]) == (
+        name,
+        package.name,
+        package.manifest_sha256,
     )
-    best = np.full(3, -np.inf)
-    for alpha in solver.penalties:
-        oracle = Ridge(alpha=alpha).fit(x, y, sample_weight=k)
-        found = [np.corrcoef(a, b)[0, 1] for a, b in zip(oracle.predict(tested).T, observed.T, strict=True)]
-        for unit in range(3):
-            if penalty[unit] == alpha:
-                np.testing.assert_allclose(weights[:, unit], oracle.coef_[unit], rtol=1e-4, atol=1e-6)
-                np.testing.assert_allclose(intercept[unit], oracle.intercept_[unit], rtol=1e-4, atol=1e-6)
-        best = np.maximum(best, found)
-    np.testing.assert_allclose(r, best, rtol=1e-4)
+    assert (card["training_images"], card["training_trials"]) == (N_TRAIN, 2 * N_TRAIN)
+    assert type(models(name)) is MODELS[card["kind"]]
+    assert json.loads(json.dumps(card)) == card
+
+
+@pytest.mark.parametrize("name", LEARNERS)
+def test_what_can_be_learnt_is_learnt(package, models, name):
+    result = score(models(name).submission(package), load_truth(package.path))
+    assert result.units["test/r"][0] > 0.8
+    card = models(name).card
+    assert card["validation_images"] == N_VALIDATION
+    assert list(card["validation_r_median_by_area"]) == ["V1", "V2", "none"]
 
 
 @pytest.mark.parametrize("name", BASELINES)
-def test_models_travel(package, tmp_path, name):
-    model = BASELINES[name](package)
+def test_withheld_responses_are_never_read(tmp_path, models, name):
+    """Fitted on a package that has test responses, and on one that has zeros there: the same model."""
+    other = fit(name, Package(learnable_package(tmp_path, "track2"))).tensors()
+    for key, tensor in models(name).tensors().items():
+        np.testing.assert_array_equal(tensor, other[key], err_msg=key)
+
+
+@pytest.mark.parametrize("name", BASELINES)
+def test_planted_leak_is_refused(package, monkeypatch, name):
+    """Code that has come to fit or choose on test responses stops before it reads one."""
+    leaking = {"train": "test", "validation": "test"}
+    monkeypatch.setattr(FittingView, "rows", lambda view, tier: Package.rows(view, leaking.get(tier, tier)))
+    with pytest.raises(ModelError) as caught:
+        fit(name, package)
+    problem, rest = str(caught.value).split("\n", 1)
+    assert re.fullmatch(
+        r".*: data of \d+ trials of other tiers were asked for, "
+        r"first row 1\d\d of tier 'test' while fitting\.",
+        problem,
+    )
+    assert rest == (
+        "  Expected: trials of train and validation only.\n"
+        "  What to do: fit and choose on these; predict the other tiers with the finished model."
+    )
+
+
+@pytest.mark.parametrize("name", BASELINES)
+def test_models_travel(package, models, tmp_path, name):
+    model = models(name)
     for copy in ("a", "b"):
-        model.save(tmp_path / copy)
-    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
-    again = Model.load(tmp_path / "a")
+        save_model(model, tmp_path / f"{copy}.safetensors")
+    for suffix in ("safetensors", "json"):
+        assert (tmp_path / f"a.{suffix}").read_bytes() == (tmp_path / f"b.{suffix}").read_bytes()
+    again = load_model(tmp_path / "a.safetensors")
     assert again.card == model.card
     images = package.images([0, 5])
     np.testing.assert_array_equal(again.predict(images), model.predict(images))
+    np.testing.assert_array_equal(again.unit_ids, model.unit_ids)
 
 
-def test_submission_is_for_the_withheld_tiers_and_repeats_agree(package):
-    submission = BASELINES["gabor-ridge"](package).submission(package)
+@pytest.mark.parametrize("name", BASELINES)
+def test_predictions_are_float32_and_leave_images_alone(package, models, name):
+    images = package.images([3, 1, 2])
+    before = images.tobytes()
+    predicted = models(name).predict(images)
+    assert (predicted.dtype, predicted.shape) == (np.float32, (3, package.n_units))
+    assert images.tobytes() == before
+
+
+def test_mean_predicts_the_training_mean(package, models):
+    expected = package.standardised_responses(package.rows("train")).mean(axis=0)
+    predicted = models("mean").predict(package.images([0, 70]))
+    np.testing.assert_allclose(predicted, np.tile(expected, (2, 1)), rtol=1e-5)
+
+
+def test_what_trains_on_all_subjects_trains_on_one(package):
+    assert set(TOGETHER) <= set(BASELINES)
+
+
+# -- submissions ----------------------------------------------------------------------------------
+
+
+def test_submission_is_for_the_withheld_tiers_and_repeats_agree(package, models):
+    submission = models("gabor-ridge").submission(package)
     assert submission.trial_idx.tolist() == package.rows("test").tolist()
     np.testing.assert_array_equal(submission.predictions[0], submission.predictions[1])
     assert submission.card["package"] == package.name
 
 
-def test_other_units_are_refused(package, tmp_path):
-    model = BASELINES["mean"](package)
+def test_other_units_are_refused(models, tmp_path):
     other = tiny.make_package(tmp_path, "open", "other")
     np.save(other / spec.neurons_file("unit_ids"), tiny.UNIT_IDS + 1)
-    with pytest.raises(ModelError, match="predicts 5 units that are not those of other"):
-        model.submission(Package(other))
-
-
-def test_no_validation_tier(package):
-    tiers = np.load(package.path / spec.trials_file("tiers"))
-    np.save(package.path / spec.trials_file("tiers"), np.where(tiers == "validation", "train", tiers))
     with pytest.raises(ModelError) as caught:
-        BASELINES["gabor-ridge"](Package(package.path))
+        models("mean").submission(Package(other))
     assert str(caught.value) == (
-        f"{package.path}: tier 'validation' has 0 images.\n"
-        "  Expected: at least 3 to fit or to choose on.\n"
-        "  What to do: export with tiers that have a validation tier, or more sessions."
+        "model trained on tiny-subj02: predicts 5 units that are not those of other.\n"
+        "  Expected: the 5 units of other, in its order.\n"
+        "  What to do: train on this package, or give the package that the model was trained on."
     )
 
 
-def test_not_a_model(tmp_path):
-    (tmp_path / "x").write_bytes(b"nothing")
-    with pytest.raises(ModelError, match="not a model"):
-        Model.load(tmp_path / "x")
+def test_some_withheld_tier_is_enough_and_none_is_an_error(package, models):
+    model = models("mean")
+    assert len(model.submission(package, ["validation"]).trial_idx) == 2 * N_VALIDATION
+    with pytest.raises(PackageError) as caught:
+        model.submission(package, ["final_test"])
+    assert str(caught.value) == (
+        f"{package.path}: there is nothing to predict.\n"
+        "  Expected: trials of final_test.\n"
+        "  What to do: ask for a tier that 'nsd-bench info' lists, or export with other tiers."
+    )
+
+
+# -- fewer images ---------------------------------------------------------------------------------
+
+
+def test_fewer_images_keep_their_repeats_and_are_a_part_of_more(package):
+    few, more = (FewerImages(package, n, seed=3).rows("train") for n in (7, 19))
+    images = package.array(spec.trials_file("frame_image_id"))
+    assert (len(few), len(np.unique(images[few]))) == (14, 7)
+    assert set(few) < set(more) < set(package.rows("train"))
+    np.testing.assert_array_equal(few, FewerImages(package, 7, seed=3).rows("train"))
+    assert set(few) != set(FewerImages(package, 7, seed=4).rows("train"))
+
+
+def test_fewer_images_are_still_guarded(package):
+    view = FewerImages(package, 40)
+    np.testing.assert_array_equal(view.rows("train"), package.rows("train"))
+    np.testing.assert_array_equal(view.rows("validation"), package.rows("validation"))
+    with pytest.raises(ModelError, match="trials of tier 'test' were asked for while fitting"):
+        view.rows("test")
+
+
+@pytest.mark.parametrize("n_images", [0, 41])
+def test_more_images_than_there_are(package, n_images):
+    with pytest.raises(ModelError) as caught:
+        FewerImages(package, n_images)
+    assert str(caught.value) == (
+        f"{package.path}: cannot draw {n_images} images.\n"
+        "  Expected: 1 to 40, the images of its training tier.\n"
+        "  What to do: ask for fewer."
+    )
 
 
 # -- features -------------------------------------------------------------------------------------
@@ -192,7 +232,7 @@ def test_filters_prefer_their_grating(orientation, frequency):
     assert np.unravel_index(found.argmax(), found.shape) == (frequency, orientation)
 
 
-def test_features_know_where(package):
+def test_features_know_where():
     image = np.full((1, 64, 64), 127, dtype=np.uint8)
     image[:, :, :16] = grating(0, 8)[:, :, :16]
     grid = gabor_features(image[None]).reshape(25, 8, 8)[:24].sum(axis=0)
@@ -218,117 +258,98 @@ def test_features_are_float32_and_leave_images_alone(name):
 # -- commands -------------------------------------------------------------------------------------
 
 
-def test_train_and_submit_commands(learnable, tmp_path):
-    packages = learnable("track1").parent
-    out = tmp_path / "models"
-    trained = CliRunner().invoke(cli, ["train", str(packages), "--out", str(out)])
+def run(command, *arguments):
+    return CliRunner().invoke(command, [str(argument) for argument in arguments])
+
+
+def test_train_and_submit_commands(tmp_path):
+    packages, out = learnable_package(tmp_path, "track1").parent, tmp_path / "models"
+    trained = run(train, packages, "--out", out)
     assert trained.exit_code == 0, trained.output
-    assert [file.name for file in out.iterdir()] == ["tiny-subj02.gabor-ridge.model.npz"]
-    again = CliRunner().invoke(cli, ["train", str(packages), "--out", str(out)])
+    names = ["tiny-subj02.gabor-ridge.json", "tiny-subj02.gabor-ridge.safetensors"]
+    assert sorted(file.name for file in out.iterdir()) == names
+    again = run(train, packages, "--out", out)
     assert "exists already" in str(again.exception)
-    sent = CliRunner().invoke(
-        cli, ["submit", str(out), "--package", str(packages), "--out", str(tmp_path / "s")]
-    )
+    assert run(train, packages, "--out", out, "--force").exit_code == 0
+    sent = run(submit, out, "--package", packages, "--out", tmp_path / "s")
     assert sent.exit_code == 0, sent.output
     assert sent.output == f"{tmp_path}/s/tiny-subj02.submission.npz: gabor-ridge, 20 trials x 5 units\n"
     assert Submission.read(tmp_path / "s" / "tiny-subj02.submission.npz").predictions.shape == (20, 5)
 
 
-def test_unknown_baseline(tmp_path):
-    tiny.make_package(tmp_path)
-    result = CliRunner().invoke(cli, ["train", str(tmp_path), "--baseline", "gabor", "--out", str(tmp_path)])
-    assert str(result.exception) == (
-        "train: there is no baseline 'gabor'.\n"
-        "  Expected: one of 'mean', 'gabor-ridge' (did you mean 'gabor-ridge'?).\n"
-        "  What to do: correct --baseline."
+@pytest.mark.parametrize("name", [name for name in BASELINES if name not in QUICK])
+def test_train_knows_every_baseline(package, tmp_path, name):
+    done = run(train, package.path, "--baseline", name, "--out", tmp_path)
+    assert done.exit_code == 0, done.exception
+    assert load_model(tmp_path / f"tiny-subj02.{name}.safetensors").card["model"] == name
+
+
+def test_train_passes_options_on(package, tmp_path):
+    options = ("--option", "select=folds", "--option", "n-folds=3", "--images", 25, "--seed", 2)
+    assert run(train, package.path, "--out", tmp_path, *options).exit_code == 0
+    card = load_model(tmp_path / "tiny-subj02.gabor-ridge.safetensors").card
+    assert (card["selected_on"], card["training_images"]) == ("3 folds of train", 25)
+
+
+def test_predict_command(package, models, tmp_path):
+    save_model(models("mean"), tmp_path / "m.safetensors")
+    out = tmp_path / "x.submission.npz"
+    arguments = (tmp_path / "m.safetensors", package.path, "--out", out)
+    done = run(predict, *arguments, "--tier", "validation")
+    assert done.output == f"{out}: mean, 20 trials x 5 units\n"
+    assert Submission.read(out).trial_idx.tolist() == package.rows("validation").tolist()
+    assert "exists already" in str(run(predict, *arguments).exception)
+    assert run(predict, *arguments, "--force").exit_code == 0
+    assert Submission.read(out).trial_idx.tolist() == package.rows("test").tolist()
+
+
+def test_unknown_baseline(package, tmp_path):
+    result = run(train, package.path, "--baseline", "gabor", "--out", tmp_path)
+    assert isinstance(result.exception, ModelError)
+    assert str(result.exception).startswith(
+        "train: there is no baseline 'gabor'.\n  Expected: one of 'mean', "
     )
+    assert str(result.exception).endswith("(did you mean 'gabor-ridge'?).\n  What to do: correct --baseline.")
 
 
-def test_model_of_another_package(learnable, tmp_path):
-    model = BASELINES["mean"](Package(learnable("open")))
-    model.save(tmp_path / "m" / "x.model.npz")
+def test_baseline_that_cannot_train_on_all_at_once(package, tmp_path):
+    result = run(train, package.path, "--together", "--out", tmp_path)
+    assert "there is no baseline 'gabor-ridge'.\n  Expected: one of 'cnn'" in str(result.exception)
+
+
+def test_option_that_a_baseline_does_not_have(package, tmp_path):
+    result = run(train, package.path, "--baseline", "mean", "--device", "cpu", "--out", tmp_path)
+    assert isinstance(result.exception, OptionError)
+    assert str(result.exception) == (
+        "mean: there is no option 'device'.\n"
+        "  Expected: one of 'seed'.\n"
+        "  What to do: leave it out, or give one of these with --option."
+    )
+    passed_on = run(
+        train, package.path, "--baseline", "linear-gabor", "--option", "epochs=3", "--out", tmp_path
+    )
+    assert str(passed_on.exception).startswith("linear-gabor: there is no option 'epochs'.")
+    wrong = run(train, package.path, "--option", "epochs", "--out", tmp_path)
+    assert (wrong.exit_code, "'epochs' is not NAME=VALUE" in wrong.output) == (2, True)
+
+
+def test_model_of_another_package(models, tmp_path):
+    save_model(models("mean"), tmp_path / "m" / "x.safetensors")
     other = tiny.make_package(tmp_path / "o", name="other")
-    result = CliRunner().invoke(
-        cli, ["submit", str(tmp_path / "m"), "--package", str(other), "--out", str(tmp_path / "s")]
-    )
-    assert "was trained on 'tiny-subj02', which is not among the packages" in str(result.exception)
-
-
-# -- what goes wrong, and what must not change ----------------------------------------------------
-
-
-def test_validation_says_how_good_and_how_penalised(package):
-    card = BASELINES["gabor-ridge"](package).card
-    by_area = card["validation_r_median_by_area"]
-    assert list(by_area) == ["V1", "V2", "none"]
-    # Two units of V1, of which one follows the images: the median lies between them.
-    assert by_area["V1"] > 0.4
-    assert 0 <= card["penalty_at_end_of_grid"] <= 1
-    assert (card["selected_on"], card["validation_trials"]) == ("validation", 20)
-
-
-def test_of_equally_good_penalties_the_largest_is_taken():
-    rng = np.random.default_rng(0)
-    x, y = rng.normal(size=(9, 4)), rng.normal(size=(9, 2)).astype(np.float32)
-    solver = _Ridge(x, np.ones(9))
-    constant = np.ones((5, 2), np.float32)
-    penalty = solver.fit(y, rng.normal(size=(5, 4)), constant)[2]
-    np.testing.assert_array_equal(penalty, solver.penalties.max())
-
-
-def test_fitting_twice_gives_the_same_bytes(package, tmp_path):
-    for copy in ("a", "b"):
-        BASELINES["gabor-ridge"](Package(package.path)).save(tmp_path / copy)
-    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
-
-
-def test_some_withheld_tier_is_enough_and_none_is_an_error(package):
-    model = BASELINES["mean"](package)
-    assert len(model.submission(package, ["validation"]).trial_idx) == 20
-    with pytest.raises(PackageError) as caught:
-        model.submission(package, ["final_test"])
-    assert str(caught.value) == (
-        f"{package.path}: there is nothing to predict.\n"
-        "  Expected: trials of final_test.\n"
-        "  What to do: ask for a tier that 'nsd-bench info' lists, or export with other tiers."
-    )
-
-
-def damaged(path: Path, how: str) -> None:
-    whole = path.read_bytes()
-    if how == "another array":
-        with path.open("wb") as file:
-            np.save(file, np.ones(3))
-    else:
-        path.write_bytes({"empty": b"", "cut off": whole[: len(whole) // 2]}[how])
-
-
-@pytest.mark.parametrize("how", ["empty", "cut off", "another array"])
-def test_damaged_model(package, tmp_path, how):
-    path = tmp_path / "x.model.npz"
-    BASELINES["mean"](package).save(path)
-    damaged(path, how)
-    with pytest.raises(ModelError) as caught:
-        Model.load(path)
-    assert str(caught.value).startswith(f"{path}: not a model (")
-    assert str(caught.value).endswith("What to do: check the path, or train it again.")
-
-
-def test_arrays_of_a_model_must_agree(package, tmp_path):
-    model = BASELINES["mean"](package)
-    replace(model, intercept=model.intercept[:-1]).save(tmp_path / "x")
-    with pytest.raises(ModelError, match="weights of 0 features x 5 units beside arrays of shapes"):
-        Model.load(tmp_path / "x")
-
-
-def test_two_models_of_one_package_are_not_mixed(learnable, tmp_path):
-    package = Package(learnable("track1"))
-    for name in BASELINES:
-        BASELINES[name](package).save(tmp_path / "m" / f"{name}.model.npz")
-    arguments = [str(tmp_path / "m"), "--package", str(package.path), "--out", str(tmp_path / "s")]
-    result = CliRunner().invoke(cli, ["submit", *arguments])
+    result = run(submit, tmp_path / "m", "--package", other, "--out", tmp_path / "s")
     assert str(result.exception) == (
-        f"{tmp_path}/m/mean.model.npz: was trained on 'tiny-subj02', as gabor-ridge.model.npz was.\n"
+        f"{tmp_path}/m/x.safetensors: was trained on 'tiny-subj02', which is not among the packages.\n"
+        "  Expected: one of 'other'.\n"
+        "  What to do: give that package with --package."
+    )
+
+
+def test_two_models_of_one_package_are_not_mixed(package, models, tmp_path):
+    for name in ("gabor-ridge", "mean"):
+        save_model(models(name), tmp_path / "m" / f"{name}.safetensors")
+    result = run(submit, tmp_path / "m", "--package", package.path, "--out", tmp_path / "s")
+    assert str(result.exception) == (
+        f"{tmp_path}/m/mean.safetensors: was trained on 'tiny-subj02', as gabor-ridge.safetensors was.\n"
         "  Expected: one model a package, since a submission is called after its package.\n"
         "  What to do: name the model files that you mean, and give each kind of model its own --out."
     )
@@ -337,8 +358,7 @@ def test_two_models_of_one_package_are_not_mixed(learnable, tmp_path):
 
 def test_a_package_given_twice(tmp_path):
     folder = tiny.make_package(tmp_path / "p")
-    arguments = [str(folder), f"{folder}.zip", "--out", str(tmp_path / "m")]
-    result = CliRunner().invoke(cli, ["train", *arguments])
+    result = run(train, folder, f"{folder}.zip", "--out", tmp_path / "m")
     assert str(result.exception) == (
         f"{folder}: 'tiny-subj02' was given more than once.\n"
         "  Expected: packages of different names, since models are called after them.\n"
@@ -347,13 +367,11 @@ def test_a_package_given_twice(tmp_path):
     assert not (tmp_path / "m").exists()
 
 
-def test_folder_without_models(tmp_path):
+def test_folder_without_models(package, tmp_path):
     (tmp_path / "m").mkdir()
-    package = tiny.make_package(tmp_path)
-    arguments = [str(tmp_path / "m"), "--package", str(package), "--out", str(tmp_path / "s")]
-    result = CliRunner().invoke(cli, ["submit", *arguments])
+    result = run(submit, tmp_path / "m", "--package", package.path, "--out", tmp_path / "s")
     assert str(result.exception) == (
         f"{tmp_path}/m: there is no model in this folder.\n"
-        "  Expected: files called *.model.npz.\n"
+        "  Expected: files called *.safetensors.\n"
         "  What to do: make one with 'nsd-bench train'."
     )

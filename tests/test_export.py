@@ -244,6 +244,8 @@ def test_withheld_responses_are_in_the_truth_only(opened, track1):
     assert not track1.responses(np.flatnonzero(withheld)).any()
     np.testing.assert_array_equal(truth.responses, opened.responses(np.flatnonzero(withheld)))
     np.testing.assert_array_equal(truth.trial_idx, track1.trials["trial_idx"][withheld])
+    assert track1.manifest["commitments"] == truth.commitments()
+    assert list(truth.commitments()) == ["test", "final_test"]
     assert truth.manifest_sha256 == track1.manifest_sha256
     assert not track1.behavior(slice(None)).any()
     assert track1.trials.columns.tolist() == ["tiers", "trial_idx", "frame_image_id", "frame_image_class"]

@@ -39,7 +39,7 @@ WRONG = {
     'title = "t"\nkindd = "open"': (
         "recipe.toml: unknown key 'kindd'.\n"
         "  Expected: one of 'title', 'name', 'kind', 'subjects', 'sessions', 'tiers', 'seed', 'responses', "
-        "'units', 'images', 'behavior' (did you mean 'kind'?).\n"
+        "'units', 'images', 'image_class', 'behavior' (did you mean 'kind'?).\n"
         "  What to do: correct the key or remove it."
     ),
     'title = "t"\n[units]\nroi = ["V1"]': (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from nsd_bench.cli import cli
-from nsd_bench.errors import PackageError, SubmissionError
+from nsd_bench.errors import OptionError, PackageError, SubmissionError
 from nsd_bench.scoring import METRICS, Options, check, score, scores_json
 from nsd_bench.scoring.anchors import NullProducts, permutations
 from nsd_bench.scoring.bootstrap import generator, image_weights, interval
@@ -633,3 +634,41 @@ def test_folders_without_what_is_needed(tmp_path):
     noisy(truth, signal, 0.6).write(tmp_path / "s" / "x.submission.npz")
     other = CliRunner().invoke(cli, ["score", str(tmp_path / "s"), str(tmp_path / "t"), "--out", out])
     assert "is for package 'tiny-subj02', whose truth is not in" in str(other.exception)
+
+
+def test_torch_multiplies_as_numpy_does():
+    from nsd_bench.loaders.products import product_on
+
+    truth, signal = make_truth()
+    submission = noisy(truth, signal, 0.6)
+    mine = row(score(submission, truth, FEW))["scores"]
+    theirs = row(score(submission, truth, replace(FEW, product=product_on("cpu"))))["scores"]
+    for name, expected in mine.items():
+        found = (theirs[name]["value"], *theirs[name]["interval"])
+        assert found == pytest.approx((expected["value"], *expected["interval"]), rel=1e-12)
+
+
+def test_a_device_that_is_not_there_is_named():
+    from nsd_bench.loaders.products import product_on
+
+    with pytest.raises(OptionError) as caught:
+        product_on("nowhere")
+    assert str(caught.value).startswith("option 'device': device 'nowhere' cannot be used (")
+    assert str(caught.value).endswith(
+        "  Expected: a device of this machine that computes in float64.\n"
+        "  What to do: leave it out to use numpy, or run where torch sees that device."
+    )
+
+
+def test_no_draws_leave_values_as_they_are():
+    truth, signal = make_truth()
+    submission = noisy(truth, signal, 0.6)
+    none, few = (row(score(submission, truth, Options(n_draws=n))) for n in (0, 20))
+    for name, expected in few["scores"].items():
+        assert none["scores"][name] == {
+            "value": pytest.approx(expected["value"]),
+            "interval": None,
+            "reason": None,
+        }
+    assert none["anchors"]["null"] == {"value": None, "interval": None, "reason": "no draws were asked for"}
+    assert none["anchors"]["oracle"]["value"] == pytest.approx(few["anchors"]["oracle"]["value"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -102,13 +102,15 @@ class _Rebuilt:
     def _identified(self) -> pd.DataFrame:
         trials = self.held.trials.iloc[self.rows].reset_index(drop=True).assign(tiers=self.tiers)
         if self.package.kind == "open":
-            return trials.assign(trial_idx=trials["trial"], frame_image_id=trials["nsd_id"])
+            return trials.assign(trial_idx=trials["trial"], frame_image_id=trials["nsd_id"], salt="")
         name, subject, key = self.package.name, self.package.subject, self.change.key
         if key is None:
             key = withholding.derive_key(name, self._responses(self.withheld))
+        trial, nsd_id = trials["trial"].to_numpy(), trials["nsd_id"].to_numpy()
         return trials.assign(
-            trial_idx=withholding.keyed_trial_ids(trials["trial"].to_numpy(), name, subject, key),
-            frame_image_id=withholding.keyed_image_ids(trials["nsd_id"].to_numpy(), name, subject, key),
+            trial_idx=withholding.keyed_trial_ids(trial, name, subject, key),
+            frame_image_id=withholding.keyed_image_ids(nsd_id, name, subject, key),
+            salt=withholding.keyed_salts(trial, name, subject, key),
         )
 
     def _responses(self, chosen: npt.NDArray[np.bool_]) -> npt.NDArray[np.float32]:
@@ -137,9 +139,11 @@ class _Rebuilt:
             self._write_fitted(self.change.responses)
         counts = pd.Series(self.tiers).value_counts()
         n_trials = {tier: int(counts[tier]) for tier in spec.TIERS if tier in counts}
-        digest = self.writer.finish(self._manifest(n_trials))
+        truth = self._truth()
+        digest = self.writer.finish(self._manifest(n_trials, truth.commitments()))
         if self.withheld.any():
-            self._truth(digest).write(self.writer.beside / (self.package.path.name + spec.TRUTH_SUFFIX))
+            path = self.writer.beside / (self.package.path.name + spec.TRUTH_SUFFIX)
+            replace(truth, manifest_sha256=digest).write(path)
         return n_trials
 
     def write_data(self, key: str, moved: bool) -> None:
@@ -206,17 +210,21 @@ class _Rebuilt:
                 histogram += np.bincount(image.ravel(), minlength=256) * count
         return histogram
 
-    def _manifest(self, n_trials: dict[str, int]) -> dict[str, Any]:
-        withheld = [tier for tier in n_trials if self.package.is_withheld(tier)]
-        tiers = self.change.tier_file.model_dump(include={"name", "title", "source", "text"})
-        return {**self.package.manifest, "n_trials": n_trials, "withheld_tiers": withheld, "tiers": tiers}
+    def _manifest(self, n_trials: dict[str, int], commitments: dict[str, str]) -> dict[str, Any]:
+        return {
+            **self.package.manifest,
+            "n_trials": n_trials,
+            "withheld_tiers": [tier for tier in n_trials if self.package.is_withheld(tier)],
+            "commitments": commitments,
+            "tiers": self.change.tier_file.model_dump(include={"name", "title", "source", "text"}),
+        }
 
-    def _truth(self, manifest_sha256: str) -> Truth:
+    def _truth(self) -> Truth:
         withheld, units = self.trials[self.withheld], self.package.units
         return Truth(
             package=self.package.name,
             subject=self.package.subject,
-            manifest_sha256=manifest_sha256,
+            manifest_sha256="",  # known once the manifest, which commits to this truth, is written
             trial_idx=np.array(withheld["trial_idx"].tolist()),
             frame_image_id=withheld["frame_image_id"].to_numpy(np.int64),
             tier=np.array(withheld["tiers"].tolist(), dtype=np.str_),
@@ -229,6 +237,7 @@ class _Rebuilt:
             roi_names=self.package.roi_names,
             response_mean=self._statistic("mean"),
             response_std=self._statistic("std"),
+            salt=np.array(withheld["salt"].tolist(), dtype=np.str_),
         )
 
     def _statistic(self, statistic: str) -> npt.NDArray[np.float32]:

@@ -12,7 +12,7 @@ import hmac
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["derive_key", "file_order", "keyed_image_ids", "keyed_trial_ids"]
+__all__ = ["derive_key", "file_order", "keyed_image_ids", "keyed_salts", "keyed_trial_ids"]
 
 _ID_LENGTH = 32
 
@@ -41,6 +41,13 @@ def keyed_trial_ids(
 ) -> npt.NDArray[np.str_]:
     """Return an id of 32 hex characters for every true trial number."""
     return np.array([_digest(key, package, subject, "trial", trial) for trial in trials.tolist()])
+
+
+def keyed_salts(
+    trials: npt.NDArray[np.int64], package: str, subject: int, key: bytes
+) -> npt.NDArray[np.str_]:
+    """Return 32 hex characters for every true trial number, which nobody knows before the truth is shown."""
+    return np.array([_digest(key, package, subject, "salt", trial) for trial in trials.tolist()])
 
 
 def keyed_image_ids(

@@ -31,11 +31,20 @@ _BY_SUPERCATEGORY: Final = {
     "indoor": "84 book,85 clock,86 vase,87 scissors,88 teddy bear,89 hair drier,90 toothbrush",
 }
 CATEGORIES: Final = [
-    {"id": int(entry.split(" ", 1)[0]), "name": entry.split(" ", 1)[1], "supercategory": supercategory}
+    {"supercategory": supercategory, "id": int(entry.split(" ", 1)[0]), "name": entry.split(" ", 1)[1]}
     for supercategory, entries in _BY_SUPERCATEGORY.items()
     for entry in entries.split(",")
 ]
 """COCO's 80 categories."""
+_INFO: Final = {
+    "description": "simulated by nsd-bench",
+    "url": "",
+    "version": "1.0",
+    "year": 2017,
+    "contributor": "nsd-bench",
+    "date_created": "2017/09/01",
+}
+_UNANNOTATED, _IN_TWO_PARTS, _WITH_CROWD = 0.02, 0.2, 0.1
 _ID_OF = {category["name"]: category["id"] for category in CATEGORIES}
 _CAPTIONS = (
     "a photo of {}",
@@ -50,10 +59,7 @@ def coco_files(stimuli: pd.DataFrame, nsd_ids: Iterable[int], seed: int) -> dict
     """Return file name to JSON text: instances and captions, of the train and the val split."""
     files: dict[str, dict[str, Any]] = {}
     for split in ("train2017", "val2017"):
-        head = {
-            "info": {"description": "simulated by nsd-bench", "year": 2017},
-            "licenses": [{"id": 1, "name": "simulated", "url": ""}],
-        }
+        head = {"info": _INFO, "licenses": [{"url": "", "id": 1, "name": "simulated"}]}
         files[f"instances_{split}"] = {
             **head,
             "images": [],
@@ -71,7 +77,7 @@ def coco_files(stimuli: pd.DataFrame, nsd_ids: Iterable[int], seed: int) -> dict
         captions["images"].append(image)
         instances["annotations"] += _objects(image, category, rng, 10 * nsd_id)
         captions["annotations"] += [
-            {"id": 10 * nsd_id + n, "image_id": image["id"], "caption": text.format(_named(category))}
+            {"image_id": image["id"], "id": 10 * nsd_id + n, "caption": text.format(_named(category))}
             for n, text in enumerate(_CAPTIONS)
         ]
     return {f"{name}.json": json.dumps(content) for name, content in files.items()}
@@ -88,32 +94,46 @@ def _image(row: pd.Series[Any]) -> dict[str, Any]:
     short = round(640 * (1 - top - bottom - left - right))
     height, width = (640, short) if top + bottom else (short, 640)
     name = f"{row['cocoId']:012}.jpg"
-    return {"id": int(row["cocoId"]), "file_name": name, "height": height, "width": width, "license": 1}
+    return {
+        "license": 1,
+        "file_name": name,
+        "coco_url": f"http://images.cocodataset.org/{row['cocoSplit']}/{name}",
+        "height": height,
+        "width": width,
+        "date_captured": "2013-11-14 11:18:45",
+        "flickr_url": "",
+        "id": int(row["cocoId"]),
+    }
 
 
 def _objects(image: dict[str, Any], category: str, rng: np.random.Generator, first_id: int) -> list[Any]:
-    """Return the main object, a smaller one at random, and now and then a crowd."""
-    objects = []
+    """Return the main object, a smaller one at random, and now and then a crowd, or nothing at all."""
+    objects: list[dict[str, Any]] = []
+    if rng.random() < _UNANNOTATED:
+        return objects
     if category:
         objects.append(_polygon(image, _ID_OF[category], rng.uniform(0.3, 0.6), rng))
     other = CATEGORIES[int(rng.integers(len(CATEGORIES)))]
     objects.append(_polygon(image, other["id"], rng.uniform(0.05, 0.2), rng))
-    if rng.random() < 0.1:
+    if rng.random() < _WITH_CROWD:
         objects.append(_crowd(image, rng))
-    return [{"id": first_id + number, "image_id": image["id"], **one} for number, one in enumerate(objects)]
+    return [{**one, "image_id": image["id"], "id": first_id + number} for number, one in enumerate(objects)]
 
 
 def _polygon(image: dict[str, Any], category: Any, size: float, rng: np.random.Generator) -> dict[str, Any]:
+    """Return a rectangle, or what is left of one where something stands before its middle."""
     height, width = image["height"], image["width"]
     w, h = size * width, size * height
     x, y = rng.uniform(0, width - w), rng.uniform(0, height - h)
-    corners = [x, y, x + w, y, x + w, y + h, x, y + h]
+    visible = ((0.0, 0.4), (0.6, 1.0)) if rng.random() < _IN_TWO_PARTS else ((0.0, 1.0),)
+    sides = [(x + begin * w, x + end * w) for begin, end in visible]
+    parts = [[left, y, right, y, right, y + h, left, y + h] for left, right in sides]
     return {
-        "category_id": category,
+        "segmentation": [[round(value, 2) for value in part] for part in parts],
+        "area": round(sum(right - left for left, right in sides) * h, 2),
         "iscrowd": 0,
-        "area": round(w * h, 2),
         "bbox": [round(value, 2) for value in (x, y, w, h)],
-        "segmentation": [[round(value, 2) for value in corners]],
+        "category_id": category,
     }
 
 
@@ -123,9 +143,9 @@ def _crowd(image: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
     left, n_columns = int(rng.integers(0, width // 2)), int(rng.integers(5, width // 4))
     counts = [left * height, n_columns * height, (width - left - n_columns) * height]
     return {
-        "category_id": 1,
-        "iscrowd": 1,
+        "segmentation": {"counts": counts, "size": [height, width]},
         "area": n_columns * height,
+        "iscrowd": 1,
         "bbox": [left, 0, n_columns, height],
-        "segmentation": {"size": [height, width], "counts": counts},
+        "category_id": 1,
     }

@@ -17,9 +17,12 @@ from exporters.simulate.coco import coco_files
 from exporters.simulate.design import Design, make_design, stimulus_table
 from exporters.simulate.encoding import gabor_energies
 from exporters.simulate.files import write_mat, write_stimuli, write_text
+from exporters.simulate.imagery import TARGET_NSD_IDS, write_imagery
+from exporters.simulate.mni import write_mni_betas, write_mni_mask
 from exporters.simulate.photographs import photograph, picture_of
 from exporters.simulate.subject import Images, Plan, write_subject
 from exporters.simulate.surfaces import make_fsaverage, write_fsaverage
+from exporters.simulate.synthetic import write_synthetic
 from nsd_bench.errors import RecipeError
 from nsd_bench.outputs import new_outputs
 
@@ -50,6 +53,9 @@ def simulate(
     shape: tuple[int, int, int] | None = None,
     seed: int = 0,
     full_size: bool = False,
+    mni_shape: tuple[int, int, int] | None = None,
+    imagery_gain: float | None = None,
+    synthetic: bool = False,
     progress: bool = True,
 ) -> None:
     """Write a miniature NSD to `out`, and the answer to `<out>.answer`.
@@ -70,6 +76,13 @@ def simulate(
         The same seed, 0 to 2**32 - 1, gives the same bytes, with any number of threads.
     full_size
         NSD's real grids and fsaverage's real vertices; 3 GB a session and subject.
+    mni_shape
+        Voxels along x, y and z of betas in MNI space; None for none. Their mask at 3 mm lies
+        with the answer.
+    imagery_gain
+        Size of the signal of imagined targets, seen ones being 1; None for no NSD-Imagery.
+    synthetic
+        Whether to write NSD-synthetic, too.
     progress
         Whether to draw a progress bar.
 
@@ -83,15 +96,20 @@ def simulate(
     plans = _plans(subjects, sessions, shape, full_size)
     if not 0 <= seed < _SEEDS:
         raise _impossible("seed", seed, "0 to 2**32 - 1", "--seed 0")
+    if mni_shape is not None and (len(mni_shape) != 3 or min(mni_shape) < _LEAST_AXIS):
+        expected = f"three numbers of {_LEAST_AXIS} or more"
+        raise _impossible("mni_shape", mni_shape, expected, "mni_shape=(22, 26, 19)")
     out = Path(out)
     answer = answer_folder(out)
     with new_outputs(out.parent, [answer.name, out.name]) as staging:
         root = staging / out.name
         design = make_design(np.random.default_rng([seed, 100]))
         shown = [design.shown(plan.subject, plan.n_sessions) for plan in plans]
-        n_steps = len(np.unique(np.concatenate(shown))) + sum(plan.n_sessions for plan in plans)
+        targets = np.array(TARGET_NSD_IDS if imagery_gain is not None else (), dtype=np.int64)
+        nsd_ids = np.unique(np.concatenate([*shown, targets]))
+        n_steps = len(nsd_ids) + sum(plan.n_sessions for plan in plans)
         with tqdm(desc="simulating", total=n_steps, unit=" steps", disable=not progress) as bar:
-            images = _write_shared_files(root, design, np.unique(np.concatenate(shown)), seed, bar)
+            images = _write_shared_files(root, design, nsd_ids, seed, bar)
             n_vertices = _REAL_FSAVERAGE if full_size else _SMALL_FSAVERAGE
             rng = np.random.default_rng([seed, 102])
             fsaverage = make_fsaverage(n_vertices, rng, full_size=full_size)
@@ -102,6 +120,15 @@ def simulate(
                         root, Path(scratch), plan, design, images, fsaverage, seed, bar.update
                     )
                 found.write(staging / answer.name / f"subj{plan.subject:02}.npz")
+        if imagery_gain is not None:
+            write_imagery(root, staging / answer.name, plans, design, images, seed, imagery_gain)
+        if synthetic:
+            write_synthetic(root, staging / answer.name, plans, design, images, seed)
+        if mni_shape is not None:
+            for plan, seen in zip(plans, shown, strict=True):
+                words = [picture_of(nsd_id, seed).category for nsd_id in seen.tolist()]
+                write_mni_betas(root, plan.subject, words, shape=mni_shape, seed=seed)
+            write_mni_mask(staging / answer.name / "mni_mask_3mm.nii.gz", mni_shape)
 
 
 def _write_shared_files(

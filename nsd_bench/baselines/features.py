@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import cache
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-__all__ = ["FEATURES", "gabor_features", "no_features"]
+__all__ = ["FEATURES", "gabor_features", "gabor_maps", "gabor_parts", "no_features", "pixel_features"]
 
-Images = npt.NDArray[Any]
-Features = npt.NDArray[np.float32]
+Images: TypeAlias = npt.NDArray[Any]
+Features: TypeAlias = npt.NDArray[np.float32]
 
 _PIXELS: Final = 64
 _GRID: Final = 8
+_PIXEL_GRID: Final = 32
 _CYCLES_PER_IMAGE: Final = (2, 4, 8, 16)
 _N_ORIENTATIONS: Final = 6
 _LUMA: Final = np.array([0.299, 0.587, 0.114])
@@ -25,6 +26,48 @@ _LUMA: Final = np.array([0.299, 0.587, 0.114])
 def no_features(images: Images) -> Features:
     """Return nothing, shape (n, 0): what the training mean is predicted from."""
     return np.empty((len(images), 0), dtype=np.float32)
+
+
+def pixel_features(images: Images) -> Features:
+    """Return the luminance at 32 x 32 pixels, shape (n, 1024): linear in the image.
+
+    Parameters
+    ----------
+    images : array of shape (n, channels, height, width)
+        0 to 255, grey or RGB.
+    """
+    out = np.empty((len(images), _PIXEL_GRID, _PIXEL_GRID), dtype=np.float32)
+    for image, feature in zip(images, out, strict=True):
+        feature[...] = _cell_means(_grey(image), _PIXEL_GRID)
+    return out.reshape(len(images), -1)
+
+
+def gabor_parts(images: Images) -> Features:
+    """Return what log-Gabor filters give, with its sign, in the middle of the cells of an 8 x 8 grid.
+
+    The filters of `gabor_features` without its nonlinearities, energy and square root, hence linear in the
+    image: what a model gains by them is the difference.
+
+    Parameters
+    ----------
+    images : array of shape (n, channels, height, width)
+        0 to 255, grey or RGB.
+
+    Returns
+    -------
+    features : float32 array of shape (n, 3136)
+        24 even filters, 24 odd ones, and the luminance, each on the grid.
+    """
+    cell = _PIXELS // _GRID
+    middle = slice(cell // 2, None, cell)
+    n_filters = len(_log_gabors())
+    out = np.empty((len(images), 2 * n_filters + 1, _GRID, _GRID), dtype=np.float32)
+    for image, feature in zip(images, out, strict=True):
+        grey = _grey(image)
+        filtered = _filtered(grey)[:, middle, middle]
+        feature[:n_filters], feature[n_filters:-1] = filtered.real, filtered.imag
+        feature[-1] = _cell_means(grey, _GRID)
+    return out.reshape(len(images), -1)
 
 
 def gabor_features(images: Images) -> Features:
@@ -43,14 +86,25 @@ def gabor_features(images: Images) -> Features:
     -------
     features : float32 array of shape (n, 1600)
     """
-    filters = _log_gabors()
-    out = np.empty((len(images), len(filters) + 1, _GRID, _GRID), dtype=np.float32)
-    for image, feature in zip(images, out, strict=True):
+    return gabor_maps(images, _GRID).reshape(len(images), -1)
+
+
+def gabor_maps(images: Images, grid: int) -> Features:
+    """Return the features of `gabor_features` as maps, shape (n, 25, grid, grid).
+
+    Parameters
+    ----------
+    images : array of shape (n, channels, height, width)
+        0 to 255, grey or RGB.
+    grid
+        Cells along each side, a divisor of 64.
+    """
+    out = np.empty((len(images), len(_log_gabors()) + 1, grid, grid), dtype=np.float32)
+    for image, maps in zip(images, out, strict=True):
         grey = _grey(image)
-        amplitude = np.abs(np.fft.ifft2(np.fft.fft2(grey) * filters))
-        feature[:-1] = np.sqrt(_cell_means(amplitude))
-        feature[-1] = _cell_means(grey)
-    return out.reshape(len(images), -1)
+        maps[:-1] = np.sqrt(_cell_means(np.abs(_filtered(grey)), grid))
+        maps[-1] = _cell_means(grey, grid)
+    return out
 
 
 def _grey(image: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
@@ -60,9 +114,14 @@ def _grey(image: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
     return np.asarray(small, dtype=np.float64) / 127.5 - 1
 
 
-def _cell_means(maps: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    cell = _PIXELS // _GRID
-    return np.asarray(maps.reshape(*maps.shape[:-2], _GRID, cell, _GRID, cell).mean(axis=(-3, -1)))
+def _cell_means(maps: npt.NDArray[np.float64], grid: int) -> npt.NDArray[np.float64]:
+    cell = _PIXELS // grid
+    return np.asarray(maps.reshape(*maps.shape[:-2], grid, cell, grid, cell).mean(axis=(-3, -1)))
+
+
+def _filtered(grey: npt.NDArray[np.float64]) -> npt.NDArray[np.complex128]:
+    """Even filters in the real part, odd ones in the imaginary part; shape (24, 64, 64)."""
+    return np.asarray(np.fft.ifft2(np.fft.fft2(grey) * _log_gabors()))
 
 
 @cache
@@ -81,5 +140,10 @@ def _log_gabors() -> npt.NDArray[np.float64]:
     return np.array(filters)
 
 
-FEATURES: Final[Mapping[str, Callable[[Images], Features]]] = {"none": no_features, "gabor": gabor_features}
+FEATURES: Final[Mapping[str, Callable[[Images], Features]]] = {
+    "none": no_features,
+    "pixels": pixel_features,
+    "gabor-parts": gabor_parts,
+    "gabor": gabor_features,
+}
 """Name, as models keep it, to function."""

@@ -1,207 +1,285 @@
-"""Fit the linear baselines: the training mean, and ridge regression on fixed features."""
+"""The linear baselines: the training mean, and ridge regression on features of the image."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from pathlib import Path
+from typing import Any, Final, Self, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from nsd_bench import spec
-from nsd_bench.baselines.features import FEATURES
-from nsd_bench.baselines.model import Model, distinct_images
-from nsd_bench.errors import ModelError
+from nsd_bench.baselines.averaged import (
+    ImageMeans,
+    Scaling,
+    base_card,
+    image_means,
+    in_blocks,
+    unit_ids,
+    validation_card,
+)
+from nsd_bench.baselines.guard import FittingView, fitting_view
+from nsd_bench.baselines.model import Model
+from nsd_bench.baselines.ridge import Criterion, Precision, RidgeFit, Solver
+from nsd_bench.baselines.selection import Select, Selection
+from nsd_bench.baselines.sources import FixedFeatures, Source, source_from_card, source_named
 from nsd_bench.package import Package
 
-__all__ = ["PENALTIES", "fit_mean", "fit_ridge"]
+__all__ = [
+    "PENALTIES",
+    "LinearModel",
+    "fit_features_ridge",
+    "fit_linear_gabor",
+    "fit_linear_pixels",
+    "fit_mean",
+    "fit_ridge",
+    "linear_model",
+]
 
 PENALTIES: Final = np.logspace(5, -2, 15)
 """Candidates, in units of the mean eigenvalue of the features' covariance; of equally good ones the first."""
-_UNITS_AT_ONCE = 2048
-_IMAGES_AT_ONCE = 256
+_ARRAYS = ("unit_ids", "mean", "scale", "weights", "intercept")
 
-Array = npt.NDArray[np.float64]
+Floats: TypeAlias = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class _Tier:
-    """Distinct images of a tier: features, mean responses over repeats, and number of repeats."""
+class LinearModel(Model):
+    """Features of an image, standardised, and a linear readout per unit.
 
-    features: Array
-    responses: npt.NDArray[np.float32]
-    k: Array
+    Parameters
+    ----------
+    source
+        Where the features come from.
+    unit_ids : int64 array of shape (n_units,)
+    mean, scale : float32 arrays of shape (n_features,)
+        Of the features over training images.
+    weights : float32 array of shape (n_features, n_units)
+    intercept : float32 array of shape (n_units,)
+    card
+        What it is and how it was made; `features` is enough to find the source again.
+    """
+
+    source: Source
+    unit_ids: npt.NDArray[np.int64]
+    mean: Floats
+    scale: Floats
+    weights: Floats
+    intercept: Floats
+    card: dict[str, Any]
+
+    def predict(self, images: npt.NDArray[Any]) -> Floats:
+        """Return responses over their training standard deviation, shape (n, n_units).
+
+        Raises
+        ------
+        ModelError
+            If the features come from a store that lacks one of the images.
+        """
+        return self._read_out(np.concatenate(self.source.bands(images), axis=1))
+
+    def tensors(self) -> dict[str, npt.NDArray[Any]]:
+        """Return the arrays of the fit."""
+        return {name: getattr(self, name) for name in _ARRAYS}
+
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, npt.NDArray[Any]], card: dict[str, Any]) -> Self:
+        """Put a model together; its features are named by the card.
+
+        Raises
+        ------
+        ModelError
+            If its features are not known here.
+        ValueError, KeyError
+            If tensors are missing or contradict each other.
+        """
+        source = source_from_card(card["features"])
+        model = cls(source=source, card=card, **{name: tensors[name] for name in _ARRAYS})
+        model._check_shapes()
+        return model
+
+    def _read_out(self, features: Floats) -> Floats:
+        standardised = (features - self.mean) / self.scale
+        return np.asarray(standardised @ self.weights + self.intercept, dtype=np.float32)
+
+    def _check_shapes(self) -> None:
+        n_features, n_units = self.weights.shape
+        found = [getattr(self, name).shape for name in ("mean", "scale", "unit_ids", "intercept")]
+        wanted = [(n_features,), (n_features,), (n_units,), (n_units,)]
+        if found != wanted:
+            problem = f"weights of {n_features} features x {n_units} units beside arrays of shapes {found}"
+            raise ValueError(problem)
 
 
-def fit_mean(package: Package) -> Model:
-    """Predict every unit's mean over training trials, whatever the image."""
-    train = _read(package, "train", "none")
-    intercept = np.average(train.responses, axis=0, weights=train.k)
-    empty = np.empty(0, dtype=np.float32)
-    weights = np.empty((0, package.n_units), dtype=np.float32)
-    card = _card(package, "mean", train)
-    return Model("none", _unit_ids(package), empty, empty, weights, intercept.astype(np.float32), card)
-
-
-def fit_ridge(package: Package, features: str = "gabor") -> Model:
-    """Fit a ridge regression per unit, its penalty chosen on the validation tier alone.
-
-    Responses to the repeats of an image are averaged and weighted with their number, which gives the same
-    fit as single trials do. One eigendecomposition serves all penalties and units. The penalty of every unit
-    is the one whose predictions correlate best with validation responses; the fit stays the one on training
-    images.
+def fit_mean(package: Package, *, seed: int = 0) -> LinearModel:
+    """Predict every unit's mean over training trials, whatever the image.
 
     Parameters
     ----------
     package
-        Responses of its train and validation tiers are read, those of no other.
+        Only its train tier is read.
+    seed
+        Has no effect.
+    """
+    view = fitting_view(package)
+    train = image_means(view, "train")
+    nothing = Scaling(np.empty(0, dtype=np.float32), np.empty(0, dtype=np.float32))
+    weights = np.empty((0, view.n_units), dtype=np.float32)
+    intercept = np.average(train.responses, axis=0, weights=train.k).astype(np.float32)
+    return linear_model(view, "mean", FixedFeatures("none"), train, nothing, weights, intercept)
+
+
+def fit_ridge(
+    package: Package,
+    *,
+    select: Select = "validation",
+    n_folds: int = 5,
+    criterion: Criterion = "r",
+    device: str = "auto",
+    dtype: Precision = "float32",
+    seed: int = 0,
+) -> LinearModel:
+    """Fit a ridge regression per unit on Gabor energies.
+
+    Parameters
+    ----------
+    package, select, n_folds, criterion, device, dtype, seed
+        As for `fit_features_ridge`.
+    """
+    solver = Solver(device=device, dtype=dtype, criterion=criterion)
+    return _fit(package, "gabor-ridge", FixedFeatures("gabor"), Selection(select, n_folds, seed), solver)
+
+
+def fit_features_ridge(
+    package: Package,
+    *,
+    features: str | Path = "gabor",
+    layers: str | Sequence[str] | None = None,
+    select: Select = "validation",
+    n_folds: int = 5,
+    criterion: Criterion = "r",
+    device: str = "auto",
+    dtype: Precision = "float32",
+    seed: int = 0,
+) -> LinearModel:
+    """Fit a ridge regression per unit on any features, each unit with its own penalty.
+
+    Responses to the repeats of an image are averaged and weighted with their number, which gives the same
+    fit as single trials do, and keeps repeats in one fold. The fit is the one on training images, whatever
+    its penalty was chosen on.
+
+    Parameters
+    ----------
+    package
+        Its train and validation tiers are read, no other.
     features
-        Key of `nsd_bench.baselines.features.FEATURES`.
+        Key of `nsd_bench.baselines.features.FEATURES`, or a folder that `nsd-bench features` wrote.
+    layers
+        Of such a folder, a list or names with commas between them; None for all, side by side.
+    select
+        What penalties are chosen on: the validation tier, or cross-validation over training images.
+    n_folds
+        For cross-validation.
+    criterion, device, dtype
+        See `nsd_bench.baselines.ridge.Solver`.
+    seed
+        Of the folds.
 
     Raises
     ------
     ModelError
-        If the package has no validation tier, or fewer than 3 images in it.
+        If there are no such features, or fewer than 3 images in either tier.
     """
-    train, validation = (_read(package, tier, features) for tier in ("train", "validation"))
-    mean = np.average(train.features, axis=0, weights=train.k)
-    scale = np.sqrt(np.average((train.features - mean) ** 2, axis=0, weights=train.k))
-    scale[scale == 0] = 1
-    solver = _Ridge((train.features - mean) / scale, train.k)
-    tested = (validation.features - mean) / scale
-    weights = np.empty((len(mean), package.n_units), dtype=np.float32)
-    intercept = np.empty(package.n_units, dtype=np.float32)
-    penalty, r = np.empty(package.n_units), np.empty(package.n_units)
-    for first in range(0, package.n_units, _UNITS_AT_ONCE):
-        units = slice(first, first + _UNITS_AT_ONCE)
-        fit = solver.fit(train.responses[:, units], tested, validation.responses[:, units])
-        weights[:, units], intercept[units], penalty[units], r[units] = fit
-    card = _card(package, f"{features}-ridge", train)
-    card |= {
-        "selected_on": "validation",
-        "validation_images": len(validation.k),
-        "validation_trials": int(validation.k.sum()),
-        "validation_r_median": round(float(np.median(r)), 6),
-        "validation_r_median_by_area": _by_area(package, r),
-        "penalty_median": float(np.median(penalty)),
-        "penalty_at_end_of_grid": round(float(np.isin(penalty, solver.penalties[[0, -1]]).mean()), 6),
-    }
-    return Model(
-        features,
-        _unit_ids(package),
-        mean.astype(np.float32),
-        scale.astype(np.float32),
-        weights,
-        intercept,
-        card,
-    )
+    solver = Solver(device=device, dtype=dtype, criterion=criterion)
+    source = source_named(features, layers)
+    return _fit(package, "features-ridge", source, Selection(select, n_folds, seed), solver)
 
 
-def _read(package: Package, tier: str, features: str) -> _Tier:
-    rows = package.rows(tier)
-    first, which = distinct_images(package, rows)
-    if len(first) < 3:
-        raise ModelError(
-            f"tier {tier!r} has {len(first)} images",
-            place=str(package.path),
-            expected="at least 3 to fit or to choose on",
-            fix="export with tiers that have a validation tier, or more sessions",
-        )
-    extract = FEATURES[features]
-    extracted = [
-        extract(package.images(first[start : start + _IMAGES_AT_ONCE]))
-        for start in range(0, len(first), _IMAGES_AT_ONCE)
-    ]
-    k = np.bincount(which).astype(np.float64)
-    responses = np.zeros((len(first), package.n_units), dtype=np.float32)
-    for start in range(0, len(rows), _IMAGES_AT_ONCE):
-        block = slice(start, start + _IMAGES_AT_ONCE)
-        np.add.at(responses, which[block], package.standardised_responses(rows[block]))
-    responses /= k[:, None].astype(np.float32)
-    return _Tier(np.concatenate(extracted).astype(np.float64), responses, k)
-
-
-def _unit_ids(package: Package) -> npt.NDArray[np.int64]:
-    return package.units["unit_ids"].to_numpy(np.int64)
-
-
-def _by_area(package: Package, r: Array) -> dict[str, float]:
-    """Median over the units of every area; those in none come last."""
-    area = package.array(spec.neurons_file("area"))
-    names = sorted(set(area.tolist()), key=lambda name: (name == "none", name))
-    return {name: round(float(np.median(r[area == name])), 6) for name in names}
-
-
-def _card(package: Package, name: str, train: _Tier) -> dict[str, Any]:
-    return {
-        "package": package.name,
-        "manifest_sha256": package.manifest_sha256,
-        "model": name,
-        "training_images": len(train.k),
-        "training_trials": int(train.k.sum()),
-        "context": "image only",
-        "parameters": (train.features.shape[1] + 1) * package.n_units,
-    }
-
-
-class _Ridge:
-    """Weighted ridge regression of many units on the same features, by one eigendecomposition.
+def fit_linear_pixels(
+    package: Package,
+    *,
+    select: Select = "validation",
+    n_folds: int = 5,
+    criterion: Criterion = "r",
+    device: str = "auto",
+    dtype: Precision = "float32",
+    seed: int = 0,
+) -> LinearModel:
+    """Fit a ridge regression per unit on pixels: linear in the image.
 
     Parameters
     ----------
-    features : float64 array of shape (n_images, n_features)
-        Weighted mean 0.
-    k : float64 array of shape (n_images,)
-        Weight of every image.
+    package, select, n_folds, criterion, device, dtype, seed
+        As for `fit_features_ridge`.
     """
-
-    def __init__(self, features: Array, k: Array) -> None:
-        self._k, self._root = k, np.sqrt(k)[:, None]
-        x = features * self._root
-        # The dual form costs the square of images, the primal that of features: take the smaller.
-        if len(x) <= x.shape[1]:
-            values, vectors = np.linalg.eigh(x @ x.T)
-            self._project, self._back = vectors.T, x.T @ vectors
-        else:
-            values, vectors = np.linalg.eigh(x.T @ x)
-            self._project, self._back = vectors.T @ x.T, vectors
-        self._values = np.maximum(values, 0)
-        self.penalties = PENALTIES * self._values.sum() / max(len(values), 1)
-
-    def fit(
-        self, responses: npt.NDArray[np.float32], tested: Array, observed: npt.NDArray[np.float32]
-    ) -> tuple[npt.NDArray[np.floating], ...]:
-        """Fit some units and choose each one's penalty.
-
-        Parameters
-        ----------
-        responses : array of shape (n_images, n_units)
-        tested : array of shape (n_validation_images, n_features)
-        observed : array of shape (n_validation_images, n_units)
-
-        Returns
-        -------
-        weights, intercept, penalty, r
-            r is the correlation on validation images; shapes (n_features, n_units), then (n_units,).
-        """
-        mean = np.average(responses, axis=0, weights=self._k)
-        projected = self._project @ ((responses - mean) * self._root)
-        test = tested @ self._back
-        target = _z_score(observed.astype(np.float64))
-        r = np.stack(
-            [
-                (_z_score(test @ (projected / (self._values[:, None] + penalty))) * target).mean(axis=0)
-                for penalty in self.penalties
-            ]
-        )
-        best = r.argmax(axis=0)
-        chosen = self.penalties[best]
-        weights = self._back @ (projected / (self._values[:, None] + chosen))
-        return weights, mean, chosen, r[best, np.arange(len(best))]
+    solver = Solver(device=device, dtype=dtype, criterion=criterion)
+    return _fit(package, "linear-pixels", FixedFeatures("pixels"), Selection(select, n_folds, seed), solver)
 
 
-def _z_score(values: Array) -> Array:
-    centred = values - values.mean(axis=0)
-    std = centred.std(axis=0)
-    # Predictions under the largest penalties are tiny: a constant added to their std would lower their r.
-    return np.asarray(centred / np.where(std > 0, std, 1))
+def fit_linear_gabor(
+    package: Package,
+    *,
+    select: Select = "validation",
+    n_folds: int = 5,
+    criterion: Criterion = "r",
+    device: str = "auto",
+    dtype: Precision = "float32",
+    seed: int = 0,
+) -> LinearModel:
+    """Fit a ridge regression per unit on Gabor filters with their signs: linear in the image.
+
+    Parameters
+    ----------
+    package, select, n_folds, criterion, device, dtype, seed
+        As for `fit_features_ridge`.
+    """
+    solver = Solver(device=device, dtype=dtype, criterion=criterion)
+    source = FixedFeatures("gabor-parts")
+    return _fit(package, "linear-gabor", source, Selection(select, n_folds, seed), solver)
+
+
+def _fit(package: Package, name: str, source: Source, selection: Selection, solver: Solver) -> LinearModel:
+    view = fitting_view(package)
+    train, validation = image_means(view, "train"), image_means(view, "validation")
+    x, tested = (_joined(view, source, tier) for tier in (train, validation))
+    scaling = Scaling.of(x, train.k)
+    x, tested = scaling.apply(x), scaling.apply(tested)
+    alphas = PENALTIES * _mean_eigenvalue(x, train.k)
+    fit = selection.fit(x, tested, train, validation, alphas, solver)
+    model = linear_model(view, name, source, train, scaling, fit.weights, fit.intercept)
+    model.card.update(validation_card(view, validation, tested @ fit.weights + fit.intercept))
+    model.card.update({**_penalty_card(fit, alphas), **selection.card})
+    return model
+
+
+def linear_model(
+    view: FittingView,
+    model: str,
+    source: Source,
+    train: ImageMeans,
+    scaling: Scaling,
+    weights: Floats,
+    intercept: Floats,
+) -> LinearModel:
+    """Put a fit and its card together."""
+    card = base_card(view, "linear", model, train)
+    card |= {"features": source.card, "parameters": (len(weights) + 1) * view.n_units}
+    return LinearModel(source, unit_ids(view), scaling.mean, scaling.scale, weights, intercept, card)
+
+
+def _joined(view: FittingView, source: Source, tier: ImageMeans) -> Floats:
+    return np.concatenate(in_blocks(view, tier.rows, source.bands), axis=1)
+
+
+def _mean_eigenvalue(x: Floats, k: npt.NDArray[np.float64]) -> float:
+    """Of the weighted sums of squares and products; those that are 0 by the number of images left out."""
+    return float((x * x).sum(axis=1) @ k / min(x.shape))
+
+
+def _penalty_card(fit: RidgeFit, alphas: npt.NDArray[np.float64]) -> dict[str, Any]:
+    ends = np.isclose(fit.alpha[:, None], alphas[[0, -1]], rtol=1e-4).any(axis=1)
+    return {
+        "penalty_median": float(np.median(fit.alpha)),
+        "penalty_at_end_of_grid": round(float(ends.mean()), 6),
+    }

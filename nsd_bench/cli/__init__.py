@@ -11,21 +11,51 @@ from nsd_bench.errors import NsdBenchError
 
 __all__ = ["main"]
 
-COMMANDS = {
-    "simulate": "Write a miniature NSD with a known answer.",
-    "plan": "List what an export reads, and how to fetch it.",
-    "export": "Turn NSD's files into packages.",
-    "validate": "List everything that is wrong with a package.",
-    "verify": "Compare a package with a lock file or with NSD.",
-    "info": "Say what is in a package.",
-    "pack": "Put a package into a few large files.",
-    "tiers": "Say which image is in which tier; apply and audit that.",
-    "train": "Train a baseline on a package.",
-    "submit": "Predict the test tiers and write a submission.",
-    "score": "Score a submission against the truth.",
-    "compare": "Say by how much one submission is better than another.",
-    "report": "Draw a page from a score.",
+SECTIONS = {
+    "Packages": {
+        "simulate": "Write a miniature NSD with a known answer.",
+        "plan": "List what an export reads, and how to fetch it.",
+        "export": "Turn NSD's files into packages.",
+        "validate": "List everything that is wrong with a package.",
+        "verify": "Compare a package with a lock file or with NSD.",
+        "info": "Say what is in a package.",
+        "pack": "Put a package into a few large files.",
+        "tiers": "Say which image is in which tier; apply and audit that.",
+    },
+    "Models and scores": {
+        "features": "Extract image features with a torch model.",
+        "train": "Train a baseline on a package.",
+        "submit": "Predict the test tiers and write a submission.",
+        "predict": "Let one model predict one package.",
+        "score": "Score a submission against the truth.",
+        "compare": "Say by how much one submission is better than another.",
+        "report": "Draw a page from a score.",
+        "transfer": "Score what carries over to imagery and to other images.",
+        "conformance": "Check this scorer against values derived elsewhere.",
+    },
+    "Benchmarks with entrants": {
+        "leaderboard": "Make a site of many scores.",
+        "ledger": "Keep book of submissions and their budget.",
+        "codabench": "Write a bundle that Codabench can host.",
+        "reveal": "Check that a truth is the one that a package committed to.",
+    },
+    "Other data sets": {
+        "coco": "Write COCO's captions and objects of NSD's images.",
+        "export-flat": "Turn fsaverage betas into flat maps as pictures.",
+        "view-flat": "Make a page to leaf through flat maps.",
+        "restructure": "Put NSD's MNI files into one folder a subject.",
+        "resample": "Bring MNI betas from 1 mm to 3 mm grey matter.",
+        "curate": "Label trials and keep equally many of every subject.",
+        "decode": "Tell what was seen from a curated set.",
+        "imagery": "Index and verify NSD-Imagery.",
+    },
 }
+COMMANDS = {name: text for commands in SECTIONS.values() for name, text in commands.items()}
+
+
+def module_of(command: str) -> str:
+    """Return the name of the module that holds a command."""
+    return f"nsd_bench.cli.{command.replace('-', '_')}"
 
 
 class _LazyGroup(click.Group):
@@ -37,7 +67,7 @@ class _LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = importlib.import_module(f"nsd_bench.cli.{cmd_name}").command
+        command: click.Command = importlib.import_module(module_of(cmd_name)).command
         return command
 
     def resolve_command(
@@ -49,8 +79,9 @@ class _LazyGroup(click.Group):
             raise click.UsageError(f"{error.message} Known: {', '.join(COMMANDS)}.", ctx) from None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl(list(COMMANDS.items()))
+        for title, commands in SECTIONS.items():
+            with formatter.section(title):
+                formatter.write_dl(list(commands.items()))
 
 
 @click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})

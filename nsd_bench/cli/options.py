@@ -80,7 +80,7 @@ def packages_below(paths: Iterable[Path]) -> list[Path]:
 
 
 def submissions_below(path: Path) -> list[tuple[Path, Submission]]:
-    """Read a submission, or all that a folder holds.
+    """Read a submission, or all that a folder holds; one file may be Sensorium's .csv.
 
     Raises
     ------
@@ -88,6 +88,7 @@ def submissions_below(path: Path) -> list[tuple[Path, Submission]]:
         If there is none, or one cannot be read.
     """
     from nsd_bench.submission import SUBMISSION_SUFFIX, Submission
+    from nsd_bench.submission_csv import read_csv
 
     files = sorted(path.glob(f"*{SUBMISSION_SUFFIX}")) if path.is_dir() else [path]
     if not files:
@@ -97,7 +98,7 @@ def submissions_below(path: Path) -> list[tuple[Path, Submission]]:
             expected=f"files called *{SUBMISSION_SUFFIX}",
             fix="make one with 'nsd-bench submit'",
         )
-    return [(file, Submission.read(file)) for file in files]
+    return [(file, read_csv(file) if file.suffix == ".csv" else Submission.read(file)) for file in files]
 
 
 class Truths:

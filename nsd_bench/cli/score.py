@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -20,7 +21,9 @@ __all__ = ["command"]
     "--out", type=click.Path(dir_okay=False, path_type=Path), required=True, help="scores.json to write."
 )
 @click.option("--tier", "tiers", type=click.Choice(TIERS), multiple=True, help="Only this tier.")
-@click.option("--draws", default=1000, show_default=True, type=click.IntRange(min=2))
+@click.option(
+    "--draws", default=1000, show_default=True, type=click.IntRange(min=0), help="0 leaves out intervals."
+)
 @click.option("--seed", default=0, show_default=True)
 @click.option(
     "--audit",
@@ -29,6 +32,7 @@ __all__ = ["command"]
     multiple=True,
     help="audit.json of a package: also score its test images near to, and far from, training images.",
 )
+@click.option("--device", help="Draw the bootstrap on this device of torch, for example cuda.")
 @click.option("--force", is_flag=True, help="Replace --out.")
 def command(
     submission: Path,
@@ -38,11 +42,13 @@ def command(
     draws: int,
     seed: int,
     audits: tuple[Path, ...],
+    device: str | None,
     force: bool,
 ) -> None:
     """Score SUBMISSION against TRUTH: files, or folders of them, matched by the package's name.
 
-    TRUTH is a truth file, or an open package, which needs none.
+    TRUTH is a truth file, or an open package, which needs none. SUBMISSION may be a .csv of Sensorium's kit,
+    with the truth of its package.
     """
     from nsd_bench.outputs import new_file, refuse_existing, write_npz
     from nsd_bench.scoring.difficulty import read_distances
@@ -55,10 +61,16 @@ def command(
         refuse_existing(path, force=force)
     truths = Truths(truth)
     options = Options(n_draws=draws, seed=seed)
+    if device is not None:
+        from nsd_bench.loaders.products import product_on
+
+        options = replace(options, product=product_on(device))
     distances = {found.package: found for found in map(read_distances, audits)}
     subjects = []
     for path, given in submissions_below(submission):
         match = truths.of(given, path)
+        if path.suffix == ".csv":  # has no room for a card; that it fits is seen by its ids
+            given = replace(given, card=given.card | {"package": match.package})
         scored = score(
             given,
             match,

@@ -18,6 +18,9 @@ __all__ = ["command"]
 @click.option("--shape", callback=numbers, help="Voxels along x, y, z; 17,20,14 by default.")
 @click.option("--seed", default=0, show_default=True, help="The same seed gives the same bytes.")
 @click.option("--full-size", is_flag=True, help="NSD's real grids: 3 GB a session and subject.")
+@click.option("--mni-shape", callback=numbers, help="Also betas in MNI space, of this shape.")
+@click.option("--imagery-gain", type=float, help="Also NSD-Imagery, its signal so much of that of seeing.")
+@click.option("--synthetic", is_flag=True, help="Also NSD-synthetic.")
 @click.option("--quiet", is_flag=True, help="Draw no progress bar.")
 def command(
     out: Path,
@@ -26,6 +29,9 @@ def command(
     shape: tuple[int, int, int] | None,
     seed: int,
     full_size: bool,
+    mni_shape: tuple[int, int, int] | None,
+    imagery_gain: float | None,
+    synthetic: bool,
     quiet: bool,
 ) -> None:
     """Write a miniature NSD to OUT, in NSD's own formats, and its answer to OUT.answer."""
@@ -39,6 +45,9 @@ def command(
         shape=shape,
         seed=seed,
         full_size=full_size,
+        mni_shape=mni_shape,
+        imagery_gain=imagery_gain,
+        synthetic=synthetic,
         progress=not quiet,
     )
     files = [file for file in out.rglob("*") if file.is_file()]

@@ -28,28 +28,37 @@ __all__ = ["command"]
     help="Package, or a folder of them.",
 )
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for the submissions.")
+@click.option("--csv", "as_csv", is_flag=True, help="Also write the table of Sensorium's kit.")
 @click.option("--force", is_flag=True, help="Replace submissions that are there.")
-def command(models: tuple[Path, ...], packages: tuple[Path, ...], out: Path, force: bool) -> None:
+def command(
+    models: tuple[Path, ...], packages: tuple[Path, ...], out: Path, as_csv: bool, force: bool
+) -> None:
     """Let MODELS (files or folders) predict test and final_test of the packages they were trained on."""
-    from nsd_bench.baselines.model import Model
+    from nsd_bench.baselines.zoo import load_model
     from nsd_bench.outputs import refuse_existing
     from nsd_bench.package import Package
     from nsd_bench.submission import SUBMISSION_SUFFIX
+    from nsd_bench.submission_csv import CSV_SUFFIX, write_csv
 
     by_name = {package.name: package for package in map(Package, packages_below(packages))}
     file_of = _match(_models_below(models), by_name)
     for name in file_of:
-        refuse_existing(out / f"{name}{SUBMISSION_SUFFIX}", force=force)
+        for suffix in (SUBMISSION_SUFFIX, CSV_SUFFIX):
+            refuse_existing(out / f"{name}{suffix}", force=force)
     for name, file in file_of.items():
-        model, target = Model.load(file), out / f"{name}{SUBMISSION_SUFFIX}"
+        model, target = load_model(file), out / f"{name}{SUBMISSION_SUFFIX}"
         submission = model.submission(by_name[name])
         submission.write(target)
+        if as_csv:
+            trials = by_name[name].trials.set_index("trial_idx")
+            images = trials.loc[submission.trial_idx, "frame_image_id"].to_numpy()
+            write_csv(submission, out / f"{name}{CSV_SUFFIX}", images)
         n_trials, n_units = submission.predictions.shape
         click.echo(f"{target}: {model.card['model']}, {n_trials} trials x {n_units} units")
 
 
 def _models_below(paths: Iterable[Path]) -> list[Path]:
-    from nsd_bench.baselines.model import MODEL_SUFFIX
+    from nsd_bench.baselines.zoo import MODEL_SUFFIX
 
     files: list[Path] = []
     for path in paths:
@@ -66,12 +75,12 @@ def _models_below(paths: Iterable[Path]) -> list[Path]:
 
 
 def _match(files: Iterable[Path], by_name: dict[str, Package]) -> dict[str, Path]:
-    """Return the one model file of each package, without keeping models: they are large."""
-    from nsd_bench.baselines.model import Model
+    """Return the one model file of each package, reading cards only: models are large."""
+    from nsd_bench.baselines.zoo import read_card
 
     file_of: dict[str, Path] = {}
     for file in files:
-        name = Model.load(file).card.get("package")
+        name = read_card(file).get("package")
         if name not in by_name:
             raise ModelError(
                 f"was trained on {name!r}, which is not among the packages",

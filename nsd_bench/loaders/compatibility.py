@@ -10,11 +10,11 @@ import collections
 import collections.abc
 import contextlib
 import importlib
-import importlib.util
 import sys
 import types
 import warnings
 from collections.abc import Iterator, Sequence
+from importlib.machinery import ModuleSpec
 from typing import Any
 
 from nsd_bench.errors import PackageError
@@ -42,11 +42,13 @@ def neuralpredictors_module(name: str) -> Any:
 
 @contextlib.contextmanager
 def _torchvision_stub() -> Iterator[None]:
-    """Stand in for torchvision where it is missing, and leave no trace that others could stumble on."""
-    if importlib.util.find_spec("torchvision") is not None:
+    """Stand in for torchvision, which may be missing or built for another torch, and leave no trace."""
+    if "torchvision" in sys.modules:
         yield
         return
-    sys.modules["torchvision"] = types.ModuleType("torchvision")
+    stub = types.ModuleType("torchvision")
+    stub.__spec__ = ModuleSpec("torchvision", None)  # whoever looks for it meanwhile expects one
+    sys.modules["torchvision"] = stub
     try:
         yield
     finally:

@@ -11,7 +11,7 @@ from scipy.linalg.blas import sgemm
 from nsd_bench.scoring.metrics import correlation
 from nsd_bench.scoring.moments import Array, Group, Moments, leave_one_out
 
-__all__ = ["NullProducts", "oracle_terms", "permutations"]
+__all__ = ["NullProducts", "oracle_terms", "permutations", "z_scored_means"]
 
 _UNITS_TOGETHER = 4096
 
@@ -41,14 +41,11 @@ class NullProducts:
 
     def __init__(self, n_images: int, n_rois: int) -> None:
         self._products = [np.zeros((n_images, n_images), np.float32, order="F") for _ in range(n_rois)]
-        self._shares = np.zeros((n_rois, n_images))
         self._waiting: list[tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], Array]] = []
 
     def add(self, moments: Moments, inside: Array) -> None:
         """Add some units; `inside` has shape (n_units, n_rois), 1 where a unit counts in a region."""
-        k = moments.k[:, None]
-        zy, zp = _z_score(moments.y / k), _z_score(moments.p / k)
-        self._shares += ((zy * zp) @ inside).T
+        zy, zp = z_scored_means(moments)
         self._waiting.append((zy.T.astype(np.float32), zp.T.astype(np.float32), inside))
         if sum(map(len, (y for y, _, _ in self._waiting))) >= _UNITS_TOGETHER:
             self._multiply()
@@ -67,11 +64,6 @@ class NullProducts:
                     1, y[chosen].T, p[chosen].T, trans_b=True, beta=1, c=product, overwrite_c=True
                 )
 
-    def of_images(self, roi: int) -> Array:
-        """Return every image's share of the sum of r of a region, shape (n_images,): r is their mean."""
-        share: Array = self._shares[roi]
-        return share
-
     def sums(self, permuted: npt.NDArray[np.int64]) -> Array:
         """Return sum of r for every permutation and region, shape (n_permutations, n_rois)."""
         self._multiply()
@@ -79,6 +71,12 @@ class NullProducts:
         places = permuted * n_images + np.arange(n_images)
         flat = (product.ravel(order="F") for product in self._products)
         return np.stack([one[places].mean(axis=1, dtype=np.float64) for one in flat], axis=1)
+
+
+def z_scored_means(moments: Moments) -> tuple[Array, Array]:
+    """Return image means of responses and of predictions, z-scored over images: r is their mean product."""
+    k = moments.k[:, None]
+    return _z_score(moments.y / k), _z_score(moments.p / k)
 
 
 def _z_score(values: Array) -> Array:

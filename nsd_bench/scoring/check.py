@@ -14,7 +14,7 @@ from nsd_bench.issues import Issue
 from nsd_bench.submission import Submission
 from nsd_bench.truth import Truth
 
-__all__ = ["aligned", "check", "is_partial", "tiers_covered"]
+__all__ = ["aligned", "check", "is_partial", "positions", "tiers_covered"]
 
 _MOST_NAMED = 3
 _CONSTANT_RANGE = 1e-6
@@ -47,8 +47,7 @@ def check(submission: Submission, truth: Truth, tiers: Sequence[str] | None = No
         remedy = "Predict every unit, or say that this is partial: 'partial': true in the card"
         issues += _check_ids("unit_ids", submission.unit_ids, wanted, truth.unit_ids, remedy)
         issues += _check_partial(submission, truth, len(wanted)) if partial else []
-    issues += _check_numbers(submission)
-    return [*issues, *_check_constant(submission), *_check_manifest(submission, truth)]
+    return [*issues, *_check_numbers(submission), *_check_manifest(submission, truth)]
 
 
 def tiers_covered(submission: Submission, truth: Truth) -> list[str]:
@@ -163,8 +162,13 @@ def _check_ids(
 
 
 def _check_numbers(submission: Submission) -> Iterator[Issue]:
-    bad = ~np.isfinite(submission.predictions)
-    if bad.any():
+    values = submission.predictions
+    if not values.size:
+        return
+    # One pass: a unit's extremes are finite only if all of its predictions are.
+    low, high = values.min(axis=0).astype(np.float64), values.max(axis=0).astype(np.float64)
+    if not np.isfinite(high - low).all():
+        bad = ~np.isfinite(values)
         row, column = np.argwhere(bad)[0]
         yield Issue(
             "error",
@@ -173,28 +177,22 @@ def _check_numbers(submission: Submission) -> Iterator[Issue]:
             f"unit {submission.unit_ids[column]}",
             "Give a finite number for every trial and unit",
         )
-
-
-def _check_constant(submission: Submission) -> Iterator[Issue]:
-    values = submission.predictions
-    if not values.size or not np.isfinite(values).all():
         return
-    spread = values.max(axis=0).astype(np.float64) - values.min(axis=0)
-    constant = np.flatnonzero(spread < _CONSTANT_RANGE)
+    constant = np.flatnonzero(high - low < _CONSTANT_RANGE)
     if constant.size:
         yield Issue(
             "warning",
             "predictions",
-            f"{constant.size} of {len(spread)} units have the same prediction in every trial (to within "
+            f"{constant.size} of {len(low)} units have the same prediction in every trial (to within "
             f"{_CONSTANT_RANGE:g}), first unit {submission.unit_ids[constant[0]]}: their correlations are 0",
             "Predict in standardised units, or accept that these count as 0",
         )
 
 
-def aligned(
+def positions(
     submission: Submission, truth: Truth, rows: npt.NDArray[np.int64]
-) -> npt.NDArray[np.floating[Any]]:
-    """Return predictions in the truth's order, shape (len(rows), n_units).
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return where the submission has some of the truth's trials, and all of its units.
 
     Parameters
     ----------
@@ -207,7 +205,14 @@ def aligned(
         If trials or units are missing; `check` lists all that is wrong.
     """
     trial = _positions(submission.trial_idx, truth.trial_idx[rows], "trial_idx")
-    unit = _positions(submission.unit_ids, truth.unit_ids, "unit_ids")
+    return trial, _positions(submission.unit_ids, truth.unit_ids, "unit_ids")
+
+
+def aligned(
+    submission: Submission, truth: Truth, rows: npt.NDArray[np.int64]
+) -> npt.NDArray[np.floating[Any]]:
+    """Return predictions in the truth's order, shape (len(rows), n_units); see `positions`."""
+    trial, unit = positions(submission, truth, rows)
     return submission.predictions[trial][:, unit]
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +29,9 @@ __all__ = [
 Array: TypeAlias = npt.NDArray[np.float64]
 Product: TypeAlias = Callable[[Array, Array], Array]
 """Multiplies two matrices: numpy.matmul, or the same on another device."""
+
+
+_UNITS_IN_CACHE: Final = 128
 
 
 @dataclass(frozen=True)
@@ -53,31 +56,52 @@ class Moments:
 
 
 def accumulate(
-    responses: npt.NDArray[np.floating], predictions: npt.NDArray[np.floating], image: npt.NDArray[np.int64]
+    responses: npt.NDArray[np.floating],
+    predictions: npt.NDArray[np.floating],
+    image: npt.NDArray[np.int64],
+    *,
+    rows: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]] | None = None,
+    scale: npt.NDArray[np.floating] | None = None,
 ) -> Moments:
     """Sum over the repeats of every image.
 
     Parameters
     ----------
-    responses, predictions : arrays of shape (n_trials, n_units)
+    responses, predictions : arrays of shape (n_rows, n_units)
         Not modified.
     image : int64 array of shape (n_trials,)
         Which image each trial showed, 0 to n_images - 1.
+    rows : pair of int64 arrays of shape (n_trials,)
+        Where each trial's responses and predictions are; None: in the order of `image`.
+    scale : array of shape (n_units,)
+        What responses are multiplied with; None leaves them.
     """
+    trials = np.arange(len(image))
+    y_rows, p_rows = (trials, trials) if rows is None else rows
     order = np.argsort(image, kind="stable")
-    starts = np.flatnonzero(np.r_[True, np.diff(image[order]) > 0])
-    y = responses[order].astype(np.float64)
-    p = predictions[order].astype(np.float64)
-    mean = y.mean(axis=0)
-    y -= mean
-    p -= mean
-
-    def sums(values: Array) -> Array:
-        total: Array = np.add.reduceat(values, starts, axis=0)
-        return total
-
-    k = np.diff(np.r_[starts, len(order)]).astype(np.float64)
-    return Moments(k, sums(y), sums(p), sums(y * y), sums(p * p), sums(y * p))
+    k = np.bincount(image)
+    starts = k.cumsum() - k
+    repeats = [
+        (images, order[starts[images] + j]) for j in range(k.max()) if (images := np.flatnonzero(k > j)).size
+    ]
+    n_units = responses.shape[1]
+    factor = np.ones(n_units) if scale is None else scale.astype(np.float64)
+    sums = [np.empty((len(k), n_units)) for _ in range(5)]
+    for start in range(0, n_units, _UNITS_IN_CACHE):
+        units = slice(start, start + _UNITS_IN_CACHE)
+        mean = responses[y_rows, units].mean(axis=0, dtype=np.float64) * factor[units]
+        parts = [np.zeros((len(k), len(mean))) for _ in range(5)]
+        for images, which in repeats:
+            y = responses[y_rows[which], units] * factor[units] - mean
+            p = predictions[p_rows[which], units] - mean
+            for part, value in zip(parts, (y, p, y * y, p * p, y * p), strict=True):
+                if len(images) == len(k):
+                    part += value
+                else:
+                    part[images] += value
+        for total, part in zip(sums, parts, strict=True):
+            total[:, units] = part
+    return Moments(k.astype(np.float64), *sums)
 
 
 @dataclass(frozen=True)
@@ -134,7 +158,8 @@ def grouped(
     strata = np.zeros(len(moments.k), dtype=np.int64) if strata is None else strata
     groups = []
     for k, stratum in np.unique(np.stack([moments.k, strata]), axis=1).T.tolist():
-        images = np.flatnonzero((moments.k == k) & (strata == stratum))
+        members = (moments.k == k) & (strata == stratum)
+        images = slice(None) if members.all() else np.flatnonzero(members)  # a slice copies nothing
         w = weights[:, images]
         y, p = moments.y[images], moments.p[images]
         trials = (y, p, moments.yy[images], moments.pp[images], moments.yp[images])

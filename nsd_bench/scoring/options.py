@@ -18,7 +18,7 @@ class Options:
     Parameters
     ----------
     n_draws
-        Bootstrap draws over images, and permutations of the null.
+        Bootstrap draws over images, and permutations of the null; 0 leaves out intervals and null.
     seed
         Of both.
     confidence

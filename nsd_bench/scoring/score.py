@@ -12,7 +12,7 @@ import numpy.typing as npt
 from nsd_bench import spec
 from nsd_bench.errors import PackageError, SubmissionError
 from nsd_bench.issues import has_errors
-from nsd_bench.scoring.check import aligned, check, is_partial, tiers_covered
+from nsd_bench.scoring.check import check, is_partial, positions, tiers_covered
 from nsd_bench.scoring.difficulty import Distances
 from nsd_bench.scoring.metrics import HEADLINE, METRICS
 from nsd_bench.scoring.moments import accumulate
@@ -20,6 +20,7 @@ from nsd_bench.scoring.options import Options
 from nsd_bench.scoring.pooled import Draws, pooled_json
 from nsd_bench.scoring.rois import rois_of
 from nsd_bench.scoring.tier import TierSums
+from nsd_bench.statistics import response_precision
 from nsd_bench.submission import Submission
 from nsd_bench.truth import Truth
 
@@ -27,7 +28,7 @@ __all__ = ["FORMAT", "SCORER_VERSION", "Options", "SubjectScores", "score", "sco
 
 FORMAT: Final = "nsd_bench.scores/1"
 SCORER_VERSION: Final = "2"
-_UNITS_AT_ONCE = 512
+_UNITS_AT_ONCE = 128
 
 
 @dataclass
@@ -131,12 +132,17 @@ def _score_tier(
     if distances is not None:
         distance = distances.of_images(truth.package, truth.trial_idx[rows], image)
     sums = TierSums(truth, rois, k.astype(np.float64), options, distance)
-    responses = truth.standardised()[rows]
-    _refuse_broken(truth, responses)
-    predictions = aligned(submission, truth, rows)
-    for start in range(0, len(truth.unit_ids), _UNITS_AT_ONCE):
+    _refuse_broken(truth, rows)
+    trial, unit = positions(submission, truth, rows)
+    in_order = np.array_equal(unit, np.arange(len(unit)))
+    precision = response_precision(truth.response_std)
+    for start in range(0, len(unit), _UNITS_AT_ONCE):
         columns = slice(start, start + _UNITS_AT_ONCE)
-        sums.add(accumulate(responses[:, columns], predictions[:, columns], image), columns)
+        predictions = submission.predictions[:, columns if in_order else unit[columns]]
+        moments = accumulate(
+            truth.responses[:, columns], predictions, image, rows=(rows, trial), scale=precision[columns]
+        )
+        sums.add(moments, columns)
     result.summary["tiers"][tier] = {
         "n_trials": len(rows),
         "n_images": len(images),
@@ -155,8 +161,11 @@ def _score_tier(
         result.units[f"{tier}/{name}"] = values.astype(np.float32)
 
 
-def _refuse_broken(truth: Truth, responses: npt.NDArray[np.float32]) -> None:
-    broken = np.flatnonzero(~np.isfinite(responses).all(axis=0))
+def _refuse_broken(truth: Truth, rows: npt.NDArray[np.int64]) -> None:
+    # A sum is finite only if all that is summed is; NaN and infinity need to be looked for only then.
+    if np.isfinite(truth.responses.sum(axis=0, dtype=np.float64)).all():
+        return
+    broken = np.flatnonzero(~np.isfinite(truth.responses[rows]).all(axis=0))
     if broken.size:
         raise PackageError(
             f"responses of {broken.size} of {len(truth.unit_ids)} units are NaN or infinite, "

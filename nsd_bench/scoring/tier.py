@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from nsd_bench.scoring.anchors import NullProducts, oracle_terms, permutations
+from nsd_bench.scoring.anchors import NullProducts, oracle_terms, permutations, z_scored_means
 from nsd_bench.scoring.bootstrap import generator, image_weights, interval
 from nsd_bench.scoring.difficulty import LEVELS, image_mean_terms, levels, slopes
 from nsd_bench.scoring.metrics import HEADLINE, METRICS, unit_values
@@ -55,6 +56,7 @@ class TierSums:
         self.counted = {name: np.zeros(len(rois), dtype=np.int64) for name in names}
         self.ceiling = np.zeros(len(rois))
         self.null = NullProducts(len(k), len(rois))
+        self.shares = np.zeros((len(k), len(rois)))
         self.per_unit = {name: np.empty(len(self.ncsnr)) for name in UNIT_COLUMNS}
 
     def add(self, moments: Moments, columns: slice) -> None:
@@ -67,16 +69,17 @@ class TierSums:
         if (moments.k > 1).any():
             self._add_terms("oracle", inside, *oracle_terms(groups, ncsnr))
         if self.levels is not None:
+            responses, predictions = z_scored_means(moments)
+            self.shares += (responses * predictions) @ (inside * np.isfinite(ncsnr)[:, None])
             for number, name in enumerate(LEVELS):
                 within = [group for group in groups if group.stratum == number]
                 self._add_terms(name, inside, *image_mean_terms(within, ncsnr))
-        # The training mean predicts the same for every image: its sums follow without predicting anything.
-        zero = np.zeros_like(moments.y)
-        constant = Moments(moments.k, moments.y, zero, moments.yy, zero, zero)
-        constant_values = unit_values(grouped(self.weights[:1], constant), ncsnr)
-        self._add_terms("train_mean", inside, *METRICS[HEADLINE].terms(constant_values))
+        # The training mean predicts the same for every image, and a constant's r is 0 by definition.
+        of_mean = replace(values, r=np.zeros_like(values.r[:1]), ceiling=values.ceiling[:1])
+        self._add_terms("train_mean", inside, *METRICS[HEADLINE].terms(of_mean))
         known = np.where(np.isnan(ncsnr), 0.0, 1.0)[:, None]
-        self.null.add(moments, inside * known)
+        if self.options.n_draws:
+            self.null.add(moments, inside * known)
         self.ceiling += np.nansum(values.ceiling[0][:, None] * inside, axis=0)
         found = (values.r, values.single_trial_r, values.feve, values.ceiling)
         for name, of_unit in zip(UNIT_COLUMNS, found, strict=True):
@@ -122,7 +125,7 @@ class TierSums:
     def _slope(self, number: int) -> Array | None:
         if self.distance is None or self._ratio(HEADLINE, number) is None:
             return None
-        share = self.null.of_images(number) / self.bottom[HEADLINE][0, number]
+        share = self.shares[:, number] / self.bottom[HEADLINE][0, number]
         return slopes(share, self.distance, self.weights)
 
     def rois_json(self) -> list[dict[str, Any]]:
@@ -158,7 +161,11 @@ class TierSums:
                 for name, metric in METRICS.items()
             },
             "anchors": {
-                "null": valued(self._null(number, null), confidence, no_ceiling),
+                "null": valued(
+                    self._null(number, null),
+                    confidence,
+                    no_ceiling if len(null) else "no draws were asked for",
+                ),
                 "train_mean": valued(self._first("train_mean", number), confidence, no_ceiling),
                 "oracle": valued(
                     self._ratio("oracle", number), confidence, empty or "no image has repeats, or no ceiling"
@@ -172,7 +179,7 @@ class TierSums:
         return found
 
     def _null(self, number: int, null: Array) -> Array | None:
-        if self._ratio(HEADLINE, number) is None:
+        if not len(null) or self._ratio(HEADLINE, number) is None:
             return None
         scores = null / self.bottom[HEADLINE][0, number]
         draws: Array = np.r_[scores.mean(), scores]

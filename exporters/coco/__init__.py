@@ -1,0 +1,1 @@
+"""COCO's annotations of NSD's images: moved into the crops that NSD showed, labelled, written."""

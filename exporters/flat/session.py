@@ -1,0 +1,142 @@
+"""One session: betas of its trials become z-scores, and these become PNGs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from exporters.flat.png import encode_png
+from exporters.nsd.betas import read_betas
+from exporters.nsd.surfaces import Surface
+from nsd_bench.errors import SourceError
+from nsd_bench.outputs import write_npz
+from nsd_bench.storage import read_npz
+from nsd_bench.surfaces.levels import UNKNOWN, quantise, upright
+from nsd_bench.surfaces.raster import Raster
+
+__all__ = ["Drawn", "draw_session", "session_zscores"]
+
+_COLUMNS_AT_ONCE: Final = 2048
+_TRIALS_AT_ONCE: Final = 64
+_ROUNDING: Final = 10 * np.finfo(np.float64).eps
+
+
+def session_zscores(betas: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Remove mean and standard deviation (ddof 0) over a session's trials from every unit.
+
+    As `sklearn.preprocessing.scale`, which the Algonauts 2023 challenge and NSD-Flat use: NaN counts for
+    nothing and stays, a unit that does not vary becomes 0.
+
+    Parameters
+    ----------
+    betas : float32 array of shape (n_trials, n_units)
+        In any unit of measure.
+
+    Returns
+    -------
+    zscores : float32 array of shape (n_trials, n_units)
+
+    Examples
+    --------
+    >>> session_zscores(np.array([[1, 7], [3, 7]], dtype=np.float32)).tolist()
+    [[-1.0, 0.0], [1.0, 0.0]]
+    """
+    zscores = np.empty_like(betas)
+    for start in range(0, betas.shape[1], _COLUMNS_AT_ONCE):
+        part = slice(start, start + _COLUMNS_AT_ONCE)
+        values = betas[:, part].astype(np.float64)
+        known = ~np.isnan(values)
+        n_known = np.maximum(known.sum(axis=0), 1)
+        mean = values.sum(axis=0, where=known) / n_known
+        values -= mean
+        std = np.sqrt(np.square(values).sum(axis=0, where=known) / n_known)
+        constant = std <= _ROUNDING * np.maximum(np.abs(mean), 1)
+        values /= np.where(constant, 1, std)
+        values[:, constant] *= 0
+        zscores[:, part] = values
+    return zscores
+
+
+def draw_session(
+    paths: tuple[Path, ...],
+    units: npt.NDArray[np.int64],
+    surface: Surface,
+    raster: Raster,
+    n_trials: int,
+    out: Path,
+) -> None:
+    """Draw all trials of a session, and keep the PNGs in one file that `Drawn.read` opens.
+
+    Parameters
+    ----------
+    paths
+        Betas of the left and the right hemisphere.
+    units
+        Vertices to draw, as `exporters.nsd.betas.read_betas` takes them.
+    raster
+        Of these vertices.
+    out
+        Appears whole.
+
+    Raises
+    ------
+    SourceError
+        If betas are infinite, or a file is damaged.
+    """
+    session = read_betas(paths, units, surface, n_trials)
+    betas = session.values
+    if np.isinf(betas).any():
+        raise SourceError(
+            f"{int(np.isinf(betas).sum())} betas are infinite",
+            place=" and ".join(map(str, paths)),
+            expected="finite betas, or NaN where there is no data",
+            fix="fetch the files again",
+        )
+    pngs, n_missing = [], 0
+    for levels, missing in _levels(session_zscores(betas), raster):
+        n_missing += missing
+        pngs += [encode_png(picture) for picture in levels]
+    ends = np.cumsum([len(png) for png in pngs])
+    stream = np.frombuffer(b"".join(pngs), dtype=np.uint8)
+    write_npz(out, {"png": stream, "ends": ends, "n_missing": n_missing, "sha256": session.sha256})
+
+
+def _levels(zscores: npt.NDArray[np.float32], raster: Raster) -> Iterator[tuple[npt.NDArray[np.uint8], int]]:
+    """Draw some trials at a time; say how many pixels are missing: a unit near them has no data."""
+    for start in range(0, len(zscores), _TRIALS_AT_ONCE):
+        inside = raster.pixels(zscores[start : start + _TRIALS_AT_ONCE])
+        levels = np.full((len(inside), *raster.grid.shape), UNKNOWN, dtype=np.uint8)
+        levels[:, raster.mask] = quantise(inside)
+        yield upright(levels), int(np.isnan(inside).sum())
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What `draw_session` made.
+
+    Parameters
+    ----------
+    pngs
+        One a trial.
+    n_missing
+        Pixels, over all trials, that have no data: a unit near them has none.
+    sha256
+        Digest of the betas.
+    """
+
+    pngs: list[bytes]
+    n_missing: int
+    sha256: str
+
+    @classmethod
+    def read(cls, path: Path) -> Drawn:
+        """Read the file that `draw_session` wrote."""
+        arrays = read_npz(path)
+        ends, stream = arrays["ends"].tolist(), arrays["png"].tobytes()
+        pngs = [stream[begin:end] for begin, end in zip([0, *ends[:-1]], ends, strict=True)]
+        return cls(pngs, int(arrays["n_missing"]), str(arrays["sha256"]))

@@ -1,0 +1,177 @@
+"""Build the index of imagery trials, from whichever layout the data lie in."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import pandas as pd
+
+from exporters.imagery.cached import cached_rows
+from exporters.imagery.folders import folder_rows, folder_subjects
+from exporters.imagery.layout import CacheLayout
+from exporters.imagery.release import release_rows, release_subjects
+from exporters.imagery.rows import missing_data
+from nsd_bench.errors import OptionError
+from nsd_bench.imagery.cache import full_index, subject_index
+from nsd_bench.imagery.index import write_index
+from nsd_bench.outputs import new_file, refuse_existing
+
+__all__ = ["LAYOUTS", "Built", "Roots", "build_index", "summary"]
+
+LAYOUTS: Final = ("release", "folders", "cache")
+
+
+@dataclass(frozen=True)
+class Roots:
+    """Where the data lie.
+
+    Parameters
+    ----------
+    cache
+        The cache root.
+    data
+        NSD's root, or a folder of subjects; the cache itself by default.
+    stimuli, metadata, betas
+        Other places than the cache layout's own.
+    beta_path
+        One file of betas, for a single subject of the release.
+    """
+
+    cache: Path
+    data: Path | None = None
+    stimuli: Path | None = None
+    metadata: Path | None = None
+    betas: Path | None = None
+    beta_path: Path | None = None
+
+    def cache_layout(self) -> CacheLayout:
+        """Return the cache layout with these roots."""
+        return CacheLayout(self.cache, None, self.betas, self.metadata, self.stimuli)
+
+
+@dataclass(frozen=True)
+class Built:
+    """An index: its rows, the layout that they come from, and the files that were written."""
+
+    table: pd.DataFrame
+    layout: str
+    paths: tuple[Path, ...]
+
+    def report(self) -> dict[str, Any]:
+        """Return what was built, JSON-able."""
+        table = self.table
+        return {
+            "layout": self.layout,
+            "subjects": sorted(table["subject"].unique().tolist()),
+            "rows": len(table),
+            "condition_counts": {str(k): int(n) for k, n in table["condition"].value_counts().items()},
+            "rows_with_nsd_id": int(table["nsd_id"].notna().sum()),
+            "rows_invalid": int((~table["is_valid"].astype(bool)).sum()),
+            "files": [path.as_posix() for path in self.paths],
+        }
+
+
+def build_index(
+    roots: Roots,
+    subjects: Sequence[int] | Literal["all"] = "all",
+    *,
+    layout: str = "auto",
+    output: Path | None = None,
+    report_path: Path | None = None,
+    force: bool = False,
+    dry_run: bool = False,
+) -> Built:
+    """Build the index of some subjects, and write it below the cache root.
+
+    Parameters
+    ----------
+    layout
+        One of `LAYOUTS`; "auto" takes the one that is there.
+    output
+        One file with all of these subjects, instead of one a subject and `full_index.parquet`.
+    report_path
+        JSON of what was built.
+    force
+        Whether to replace what is there.
+    dry_run
+        Write nothing.
+
+    Raises
+    ------
+    SourceError
+        If data are missing or contradict each other.
+    OptionError
+        If several layouts are there, or data lie outside the cache root.
+    OutputError
+        If an index is there already.
+    """
+    found = layout if layout != "auto" else _layout_of(roots)
+    rows_of, available = _reader(found, roots)
+    wanted = available if subjects == "all" else list(subjects)
+    if not wanted:
+        raise missing_data("any subject", roots.data or roots.cache, [])
+    paths = _paths(roots.cache, wanted, output, subjects == "all")
+    if not dry_run:
+        for path in (*paths, *([report_path] if report_path else [])):
+            refuse_existing(path, force=force)
+    parts = [rows_of(subject) for subject in wanted]
+    built = Built(pd.concat(parts, ignore_index=True), found, () if dry_run else tuple(paths))
+    if not dry_run:
+        for path, part in paths.items():
+            write_index(path, built.table if part is None else parts[part])
+        if report_path:
+            with new_file(report_path) as file:
+                file.write(json.dumps(built.report(), indent=1).encode() + b"\n")
+    return built
+
+
+def _paths(cache: Path, subjects: Sequence[int], output: Path | None, whole: bool) -> dict[Path, int | None]:
+    """Return file to the number of the part in it, None for all parts."""
+    if output is not None:
+        return {output: None}
+    paths: dict[Path, int | None] = {subject_index(cache, one): n for n, one in enumerate(subjects)}
+    return {**paths, full_index(cache): None} if whole else paths
+
+
+def _layout_of(roots: Roots) -> str:
+    data = roots.data or roots.cache
+    there = {
+        "release": (data / "nsddata/experiments/nsdimagery").is_dir() or bool(release_subjects(data)),
+        "folders": bool(folder_subjects(data)),
+        "cache": bool(roots.cache_layout().subjects()),
+    }
+    found = [name for name, is_there in there.items() if is_there]
+    if len(found) > 1:
+        raise OptionError(
+            f"the layouts {' and '.join(found)} are both there",
+            place=str(data),
+            expected="one of them",
+            fix="say which one with --layout",
+        )
+    if not found:
+        raise missing_data("any subject", data, [])
+    return found[0]
+
+
+def _reader(layout: str, roots: Roots) -> tuple[Callable[[int], pd.DataFrame], list[int]]:
+    data = roots.data or roots.cache
+    if layout == "release":
+        return lambda one: release_rows(data, roots.cache, one, roots.beta_path), release_subjects(data)
+    if layout == "folders":
+        return lambda one: folder_rows(data, roots.cache, one), folder_subjects(data)
+    cached = roots.cache_layout()
+    return lambda one: cached_rows(cached, one), cached.subjects()
+
+
+def summary(built: Built) -> list[str]:
+    """Say in a few lines what was built."""
+    report = built.report()
+    counts = ", ".join(f"{n} {name}" for name, n in report["condition_counts"].items())
+    return [
+        f"layout {report['layout']}: {report['rows']} trials of {', '.join(report['subjects'])}",
+        f"{counts}; {report['rows_with_nsd_id']} with an nsd_id, {report['rows_invalid']} not valid",
+    ]

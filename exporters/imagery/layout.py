@@ -1,0 +1,116 @@
+"""The cache layout: where a project of its own keeps NSD-Imagery; it is not NSD's."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from nsd_bench.imagery.cache import INDEX_FOLDER
+
+__all__ = ["CacheLayout", "init_layout", "subject_name", "subject_number"]
+
+_FOLDERS: Final = (
+    "nsd_imagery/betas",
+    "nsd_imagery/stimuli",
+    "nsd_imagery/metadata",
+    "nsd_hdf5",
+    "clip_embeddings/imagery_cache",
+    INDEX_FOLDER,
+    "indices/perception",
+)
+
+
+def subject_name(subject: int) -> str:
+    """Return how paths and indices call a subject.
+
+    >>> subject_name(3)
+    'subj03'
+    """
+    return f"subj{subject:02}"
+
+
+def subject_number(name: str) -> int:
+    """Return the subject that a name stands for.
+
+    >>> subject_number("subj03")
+    3
+    """
+    return int(name.removeprefix("subj"))
+
+
+@dataclass(frozen=True)
+class CacheLayout:
+    """Paths of the cache layout.
+
+    Parameters
+    ----------
+    root
+        The cache root.
+    data, betas_root, metadata_root, stimulus_root
+        Other places than `<root>/nsd_imagery` and its folders betas, metadata and stimuli.
+    """
+
+    root: Path
+    data: Path | None = None
+    betas_root: Path | None = None
+    metadata_root: Path | None = None
+    stimulus_root: Path | None = None
+
+    @property
+    def imagery(self) -> Path:
+        """Folder of everything that is NSD-Imagery's."""
+        return self.data or self.root / "nsd_imagery"
+
+    @property
+    def metadata(self) -> Path:
+        """Folder of manifests."""
+        return self.metadata_root or self.imagery / "metadata"
+
+    @property
+    def stimulus_table(self) -> Path:
+        """One row per stimulus."""
+        return (self.stimulus_root or self.imagery / "stimuli") / "imagery_stimuli_info.csv"
+
+    @property
+    def presented_ids(self) -> Path:
+        """The nsd_id of every image that was presented, one a line."""
+        return self.stimulus_table.with_name("presented_image_ids.txt")
+
+    @property
+    def sessions(self) -> Path:
+        """Which sessions every subject has."""
+        return self.metadata / "subject_sessions.json"
+
+    @property
+    def images(self) -> Path:
+        """NSD's 73,000 images."""
+        return self.root / "nsd_hdf5/nsd_stimuli.hdf5"
+
+    def manifest(self, subject: int) -> Path:
+        """One row per trial of a subject."""
+        return self.metadata / f"trial_manifest_{subject_name(subject)}.csv"
+
+    def betas(self, subject: int) -> dict[int, Path]:
+        """Return session to file, of the files that are there, under either of the two names in use."""
+        folder = (self.betas_root or self.imagery / "betas") / subject_name(subject)
+        found = {}
+        for path in sorted(folder.glob("*session*.nii.gz")):
+            match = re.fullmatch(r"(?:imagery_betas_)?session(\d+)\.nii\.gz", path.name)
+            if match:
+                found[int(match.group(1))] = path
+        return found
+
+    def subjects(self) -> list[int]:
+        """Return the subjects that there are manifests of."""
+        files = self.metadata.glob("trial_manifest_subj*.csv")
+        return sorted(subject_number(file.stem.removeprefix("trial_manifest_")) for file in files)
+
+
+def init_layout(root: Path) -> list[Path]:
+    """Make the folders of the cache layout; return those that were not there yet."""
+    made = [root / name for name in _FOLDERS if not (root / name).is_dir()]
+    for folder in made:
+        folder.mkdir(parents=True, exist_ok=True)
+    return made

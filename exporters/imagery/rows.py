@@ -1,0 +1,50 @@
+"""Rows of an index: what all layouts have in common."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from nsd_bench.errors import SourceError
+from nsd_bench.imagery.index import COLUMNS, EXTRA_COLUMNS
+from nsd_bench.imagery.reliability import repeat_index
+from nsd_bench.imagery.trial import trial_id
+from nsd_bench.imagery.volumes import n_volumes, read_volume_at
+
+__all__ = ["finished_rows", "missing_data", "valid_volumes"]
+
+
+def finished_rows(rows: pd.DataFrame, subject: int) -> pd.DataFrame:
+    """Give the trials of one subject their numbers, count repeats, and put the columns in order.
+
+    Parameters
+    ----------
+    rows
+        In the order of acquisition; `stimulus` says what was seen or imagined.
+    """
+    keys = ["subject", "condition", "stimulus", *(["epoch"] if "epoch" in rows else [])]
+    numbered = rows.assign(
+        trial_id=[trial_id(subject, row) for row in range(len(rows))], repeat_index=repeat_index(rows, keys)
+    )
+    return numbered[[name for name in (*COLUMNS, *EXTRA_COLUMNS) if name in numbered]]
+
+
+def valid_volumes(path: Path) -> list[bool]:
+    """Say of every volume of a file whether it can be used: all numbers, and not all the same one."""
+    valid = []
+    for index in range(n_volumes(path)):
+        volume = read_volume_at(path, index)
+        valid.append(bool(np.isfinite(volume).any() and np.nanmin(volume) < np.nanmax(volume)))
+    return valid
+
+
+def missing_data(what: str, place: Path, available: list[str]) -> SourceError:
+    """Say that a subject's nsd_imagery is not there, and whose is."""
+    return SourceError(
+        f"no nsd_imagery data of {what}",
+        place=str(place),
+        expected="one of the available subjects: " + (", ".join(available) or "none is there"),
+        fix="fetch the subject's NSD-Imagery, or correct --subject, --data-root or --cache-root",
+    )

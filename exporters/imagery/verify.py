@@ -1,0 +1,253 @@
+"""Check an imagery cache: every fault has a name, and all are listed at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import h5py
+import pandas as pd
+
+from exporters.imagery.cached import MANIFEST_COLUMNS, STIMULUS_COLUMNS, read_manifest
+from exporters.imagery.checksums import changed_files
+from exporters.imagery.layout import CacheLayout
+from exporters.imagery.rows import valid_volumes
+from exporters.nsd.design import read_stimulus_table
+from exporters.nsd.layout import N_IMAGES, Layout
+from nsd_bench.errors import NsdBenchError, SourceError
+from nsd_bench.imagery.cache import INDEX_FOLDER
+from nsd_bench.imagery.index import read_index, schema_problem
+from nsd_bench.imagery.volumes import volume_shape
+
+__all__ = ["FAULTS", "Fault", "report_json", "verify_cache"]
+
+FAULTS: Final = {
+    "missing_index": "there is no index",
+    "index_schema": "the 11 columns are not as they must be",
+    "absolute_path": "a path is absolute, and breaks when the cache moves",
+    "duplicate_trial_id": "a trial_id occurs twice over all subjects",
+    "duplicate_beta": "two trials have the same volume of the same file",
+    "missing_betas": "a file of betas that an index or subject_sessions.json names is not there",
+    "broken_betas": "a file of betas cannot be read",
+    "betas_not_4d": "a file of betas is not 4-D",
+    "betas_shape": "files of one subject have different grids",
+    "volume_count": "a file has another number of volumes than the index has rows of it",
+    "beta_index_range": "a beta_index is not a volume of its file",
+    "invalid_not_flagged": "a volume is constant or not a number, and its trial is called valid",
+    "missing_column": "a manifest or stimulus table lacks a column",
+    "nsd_id_range": "an nsd_id is outside 0 to 72999",
+    "nsd_id_without_image": "an nsd_id has no image in nsd_stimuli.hdf5",
+    "coco_id": "a coco_id is not that of the image in nsd_stim_info_merged.csv",
+    "checksum": "a file is not the one that checksums were made of",
+}
+"""Name to meaning of every fault that `verify_cache` finds."""
+
+Faults = Iterator["Fault"]
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing that is wrong.
+
+    Parameters
+    ----------
+    name
+        One of `FAULTS`.
+    place
+        File or trial.
+    problem
+        What is wrong, with the value.
+    """
+
+    name: str
+    place: str
+    problem: str
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.place}: {self.problem}"
+
+
+@dataclass(frozen=True)
+class _Cache:
+    """What the checks look at: paths, and all indices together, with the file each row comes from."""
+
+    layout: CacheLayout
+    table: pd.DataFrame
+    stim_info: Path
+
+    def beta_files(self) -> Iterator[tuple[str, Path, pd.DataFrame]]:
+        """Yield subject, file and rows of every file of betas that is there."""
+        for (subject, name), rows in self.table.groupby(["subject", "beta_path"], sort=True):
+            path = self.layout.root / str(name)
+            if path.is_file():
+                yield str(subject), path, rows
+
+
+def verify_cache(
+    cache_root: Path, *, stim_info: Path | None = None, nsd_stimuli: Path | None = None
+) -> list[Fault]:
+    """List everything that is wrong with the indices below a cache root, and with what they point to.
+
+    Parameters
+    ----------
+    stim_info, nsd_stimuli
+        nsd_stim_info_merged.csv and nsd_stimuli.hdf5, where they do not lie below the cache root, as in the
+        release or in the folder `nsd_hdf5`. What is not there cannot be compared with.
+
+    Returns
+    -------
+    faults
+        Empty if all is well.
+
+    Raises
+    ------
+    NsdBenchError
+        If pyarrow is not installed.
+    """
+    files = sorted(path for path in (cache_root / INDEX_FOLDER).glob("subj*.parquet"))
+    if not files:
+        return [Fault("missing_index", str(cache_root / INDEX_FOLDER), "holds no subjNN.parquet")]
+    broken = [
+        Fault("index_schema", str(path), problem) for path in files if (problem := schema_problem(path))
+    ]
+    if broken:
+        return broken
+    release = Layout(cache_root)
+    layout = CacheLayout(cache_root)
+    table = pd.concat([read_index(path) for path in files], ignore_index=True)
+    tables = (
+        cache_root / "nsd_hdf5/nsd_stim_info_merged.csv",
+        layout.metadata / "nsd_stim_info_merged.csv",
+        release.stimulus_table,
+    )
+    info = stim_info or _first(*tables)
+    cache = _Cache(layout, table, info)
+    stimuli = nsd_stimuli or _first(layout.images, release.stimuli)
+    faults = [fault for check in _CHECKS for fault in check(cache)]
+    return [*faults, *_check_images(cache, stimuli)]
+
+
+def _first(*paths: Path) -> Path:
+    """Return the first path that exists, else the first."""
+    return next((path for path in paths if path.is_file()), paths[0])
+
+
+def _check_table(cache: _Cache) -> Faults:
+    table = cache.table
+    for name in table.loc[
+        table["beta_path"].map(lambda path: Path(path).is_absolute()), "beta_path"
+    ].unique():
+        yield Fault("absolute_path", "index", name)
+    for number in table.loc[table["trial_id"].duplicated(), "trial_id"].unique():
+        yield Fault("duplicate_trial_id", f"trial {number}", "is listed more than once")
+    keys = ["beta_path", "beta_index"]
+    for path, index in table.loc[table.duplicated(keys), keys].drop_duplicates().itertuples(index=False):
+        yield Fault("duplicate_beta", str(path), f"volume {index} belongs to more than one trial")
+
+
+def _check_expected(cache: _Cache) -> Faults:
+    for name in cache.table["beta_path"].unique():
+        if not (cache.layout.root / name).is_file():
+            yield Fault("missing_betas", name, "the index names it, and it is not there")
+    if not cache.layout.sessions.is_file():
+        return
+    expected = pd.read_json(cache.layout.sessions, typ="series")
+    for subject, sessions in expected.items():
+        there = cache.layout.betas(int(str(subject).removeprefix("subj")))
+        for session in sorted(set(sessions) - set(there)):
+            yield Fault("missing_betas", f"{subject}, session {session}", "subject_sessions.json lists it")
+
+
+def _check_betas(cache: _Cache) -> Faults:
+    grids: dict[str, tuple[int, ...]] = {}
+    for subject, path, rows in cache.beta_files():
+        try:
+            shape = volume_shape(path)
+            valid = valid_volumes(path)
+        except NsdBenchError as error:
+            yield Fault("broken_betas", str(path), error.problem)
+            continue
+        if len(shape) != 4 and len(rows) > 1:
+            yield Fault("betas_not_4d", str(path), f"has shape {shape}")
+            continue
+        grid = grids.setdefault(subject, shape[:3])
+        if shape[:3] != grid:
+            yield Fault("betas_shape", str(path), f"is {shape[:3]}, other files of {subject} are {grid}")
+        if len(valid) != len(rows):
+            yield Fault("volume_count", str(path), f"has {len(valid)} volumes, the index {len(rows)} rows")
+        yield from _check_rows(path, rows, valid)
+
+
+def _check_rows(path: Path, rows: pd.DataFrame, valid: list[bool]) -> Faults:
+    for index, is_valid in rows[["beta_index", "is_valid"]].itertuples(index=False):
+        if not 0 <= index < len(valid):
+            yield Fault("beta_index_range", str(path), f"has {len(valid)} volumes, a trial is number {index}")
+        elif is_valid and not valid[index]:
+            yield Fault("invalid_not_flagged", str(path), f"volume {index} is constant or not a number")
+
+
+def _check_manifests(cache: _Cache) -> Faults:
+    tables: dict[Path, tuple[str, ...]] = {
+        cache.layout.manifest(subject): MANIFEST_COLUMNS for subject in cache.layout.subjects()
+    }
+    if tables:
+        tables[cache.layout.stimulus_table] = STIMULUS_COLUMNS
+    for path, required in tables.items():
+        try:
+            read_manifest(path, required)
+        except SourceError as error:
+            yield Fault("missing_column", str(path), error.problem)
+
+
+def _check_ids(cache: _Cache) -> Faults:
+    known = cache.table.dropna(subset=["nsd_id"]).drop_duplicates(["nsd_id", "coco_id"])
+    inside = known["nsd_id"].between(0, N_IMAGES - 1)
+    for number in known.loc[~inside, "nsd_id"]:
+        yield Fault("nsd_id_range", f"nsd_id {number}", f"is outside 0 to {N_IMAGES - 1}")
+    if not cache.stim_info.is_file():
+        return
+    coco_ids = read_stimulus_table(cache.stim_info)["coco_id"].to_numpy()
+    named = known[inside].dropna(subset=["coco_id"])
+    for number, coco_id in named[["nsd_id", "coco_id"]].itertuples(index=False):
+        if coco_ids[number] != coco_id:
+            problem = f"coco_id is {coco_id}, {cache.stim_info.name} has {coco_ids[number]}"
+            yield Fault("coco_id", f"nsd_id {number}", problem)
+
+
+def _check_checksums(cache: _Cache) -> Faults:
+    for name, problem in changed_files(cache.layout.root):
+        yield Fault("checksum", name, problem)
+
+
+def _check_images(cache: _Cache, stimuli: Path) -> Faults:
+    if not stimuli.is_file():
+        return
+    numbers = cache.table["nsd_id"].dropna().unique().tolist()
+    with h5py.File(stimuli) as file:
+        brick = file["imgBrick"]
+        for number in sorted(n for n in numbers if 0 <= n < N_IMAGES):
+            if number >= brick.shape[0] or not brick[number, brick.shape[1] // 2].any():
+                yield Fault("nsd_id_without_image", f"nsd_id {number}", f"{stimuli.name} has no such image")
+
+
+_CHECKS: Final[tuple[Callable[[_Cache], Faults], ...]] = (
+    _check_table,
+    _check_expected,
+    _check_betas,
+    _check_manifests,
+    _check_ids,
+    _check_checksums,
+)
+
+
+def report_json(cache_root: Path, faults: list[Fault]) -> dict[str, Any]:
+    """Return what `verify_cache` found, JSON-able."""
+    return {
+        "format": "nsd_bench.imagery_verification/1",
+        "cache_root": cache_root.name,
+        "checked": list(FAULTS),
+        "ok": not faults,
+        "faults": [asdict(fault) for fault in faults],
+    }

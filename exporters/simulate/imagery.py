@@ -1,0 +1,250 @@
+"""NSD-Imagery of simulated subjects, in the release's formats, with a stated gain of imagery."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from PIL import Image, ImageDraw
+
+from exporters.simulate.design import Design
+from exporters.simulate.extra import Picture, brain_of, write_session_betas
+from exporters.simulate.files import write_mat, write_text
+from exporters.simulate.photographs import photograph, picture_of
+from exporters.simulate.subject import Images, Plan
+
+__all__ = ["RUN_ORDER", "TARGETS", "TARGET_NSD_IDS", "Target", "write_imagery", "write_imagery_design"]
+
+
+class Target(NamedTuple):
+    """Something to see or to imagine: its set, the cue's letter, its file or concept."""
+
+    letter: str
+    cue: str
+    name: str
+
+
+TARGETS: Final = (
+    *(Target("A", cue, f"bar_{45 * k:05.1f}deg_450L_43W.png") for k, cue in enumerate("HRVL")),
+    *(Target("A", cue, f"crs_{45 * k:05.1f}deg_450L_43W.png") for k, cue in enumerate("PE")),
+    Target("B", "W", "shared0385_nsd28752.png"),
+    Target("B", "K", "shared0413_nsd30857.png"),
+    Target("B", "B", "shared0741_nsd53882.png"),
+    Target("B", "C", "shared0842_nsd61178.png"),
+    Target("B", "D", "shared0907_nsd65873.png"),
+    Target("B", "T", "shared0000_nsd00000.png"),
+    Target("C", "S", "stripes"),
+    Target("C", "Z", "zebra"),
+    Target("C", "M", "mammal"),
+    Target("C", "Y", "yellow"),
+    Target("C", "N", "banana"),
+    Target("C", "F", "fruit"),
+)
+"""The 18 targets: simple, complex, concepts. File names count nsd_ids from 1; the last of B is an artwork."""
+TARGET_NSD_IDS: Final = (28751, 30856, 53881, 61177, 65872)
+RUN_ORDER: Final = (
+    *("visA", "attA", "imgA_1", "visB", "attB", "imgB_1", "visC", "attC", "imgC_1"),
+    *("imgA_2", "imgB_2", "imgC_2"),
+)
+_FIRST_COLUMN: Final = {"vis": 0, "att": 6, "imgA": 18, "imgB": 24, "imgC": 30}
+_WIDTH: Final = 425
+_NO_PRESS: Final = 0.03
+
+
+def write_imagery(
+    root: Path,
+    answers: Path,
+    plans: Sequence[Plan],
+    design: Design,
+    images: Images,
+    seed: int,
+    gain: float,
+) -> None:
+    """Write NSD-Imagery for every subject, and the answers.
+
+    Parameters
+    ----------
+    answers
+        Folder for `subjNN.imagery.npz`: noiseless signals of the 18 targets, and the gain.
+    gain
+        How large the signal of an imagined target is, compared with the seen one; its noise is the same.
+    """
+    pictures, runs = write_imagery_design(root, [plan.subject for plan in plans], seed)
+    for plan in plans:
+        brain = brain_of(plan, design, images, pictures, seed)
+        signal = np.concatenate([_signal(table, run, gain, brain.signals) for run, table in runs.items()])
+        noise = np.random.default_rng([seed, 104, plan.subject, 1])
+        write_session_betas(root, brain, "nsdimagery", signal, noise)
+        brain.write_answer(answers / f"subj{plan.subject:02}.imagery.npz", gain=gain)
+
+
+def write_imagery_design(
+    root: Path, subjects: Sequence[int], seed: int
+) -> tuple[list[Picture], dict[str, pd.DataFrame]]:
+    """Write everything of NSD-Imagery but betas.
+
+    Returns
+    -------
+    pictures, runs
+        Of the 18 targets; and run to its trials in order: `number` of the target within its set, and the
+        letters of `condition` and `cue`.
+    """
+    pictures = [_picture(number, seed) for number in range(len(TARGETS))]
+    rng = np.random.default_rng([seed, 103])
+    runs = {run: _run(run[:3], [one for one in TARGETS if one.letter == run[3]], rng) for run in RUN_ORDER}
+    _write_experiment(root, pictures, runs)
+    for subject in subjects:
+        presses = np.random.default_rng([seed, 104, subject])
+        for number, (run, table) in enumerate(runs.items(), start=1):
+            behaviour = _with_presses(table, subject, number, run, presses)
+            text = behaviour.to_csv(sep="\t", index=False, na_rep="NaN")
+            write_text(root / f"nsddata/bdata/nsdimagery/nsdimagery_subj{subject:02}_{run}.tsv", text)
+    return pictures, runs
+
+
+def _picture(number: int, seed: int) -> Picture:
+    target = TARGETS[number]
+    if target.letter == "A":
+        return Picture(_drawn(target.name), "object")
+    photographs = [*TARGET_NSD_IDS, *range(80_000, 80_007)]  # numbers that no image of NSD has
+    nsd_id = photographs[number - 6]
+    return Picture(photograph(nsd_id, seed), picture_of(nsd_id, seed).group)
+
+
+def _drawn(name: str) -> npt.NDArray[np.uint8]:
+    """Draw a bar, or a cross of two, on grey."""
+    image = Image.new("RGB", (_WIDTH, _WIDTH), (127, 127, 127))
+    angle, draw = np.deg2rad(float(name[4:9])), ImageDraw.Draw(image)
+    middle, half = _WIDTH / 2, 0.4 * _WIDTH
+    for turn in (0, np.pi / 2) if name.startswith("crs") else (0,):
+        dx, dy = half * np.cos(angle + turn), half * np.sin(angle + turn)
+        draw.line((middle - dx, middle + dy, middle + dx, middle - dy), fill=(20, 20, 20), width=17)
+    return np.asarray(image)
+
+
+def _run(task: str, targets: Sequence[Target], rng: np.random.Generator) -> pd.DataFrame:
+    """Draw the trials of a run: target, letter on the screen, onset in s."""
+    number = rng.permutation(np.repeat(np.arange(6), 8))
+    shown = number.copy()
+    if task == "vis":  # half of the trials have the letter of another target
+        for one in range(6):
+            odd = rng.permutation(np.flatnonzero(number == one))[:4]
+            shown[odd] = rng.permutation(np.setdiff1d(np.arange(6), one))[:4]
+    apart, start = (8, 16) if task == "att" else (4, 12)
+    slot = np.arange(48)
+    if task != "att":
+        slot += slot // 8  # a pause after every eighth
+    return pd.DataFrame(
+        {
+            "number": number,
+            "condition": [targets[one].cue for one in number],
+            "cue": [targets[one].cue for one in shown],
+            "target": [targets[one].name for one in number],
+            "onset_s": start + apart * slot,
+        }
+    )
+
+
+def _write_experiment(root: Path, pictures: Sequence[Picture], runs: dict[str, pd.DataFrame]) -> None:
+    folder = root / "nsddata/experiments/nsdimagery"
+    for letter in "ABC":
+        pairs = np.empty((6, 3), dtype=object)
+        for row, target in enumerate([one for one in TARGETS if one.letter == letter]):
+            pairs[row] = [float(row + 1), target.name, target.cue]
+        write_mat(folder / f"{letter}_pair_list.mat", {"pair_list": pairs})
+    for target, picture in zip(TARGETS, pictures, strict=True):
+        if target.letter != "C":
+            _write_png(folder / f"rawtargetimages/set{target.letter}/{target.name}", picture.pixels)
+    matrices = np.empty((1, len(runs)), dtype=object)
+    for number, (run, table) in enumerate(runs.items()):
+        matrices[0, number] = _design_matrix(run, table)
+    write_mat(folder / "designmatrixGLMsingle.mat", {"stimulus": matrices})
+    frames = root / "nsddata_stimuli/stimuli/nsdimagery/allstim"
+    pixels = {target.name: one.pixels for target, one in zip(TARGETS, pictures, strict=True)}
+    for run, table in runs.items():
+        if run.startswith("vis"):
+            for target, cue in sorted(set(zip(table["target"], table["cue"], strict=True))):
+                _write_png(frames / _frame(target, cue), _with_letter(pixels[target], cue))
+
+
+def _design_matrix(run: str, table: pd.DataFrame) -> npt.NDArray[np.float64]:
+    """One row a second, a column for each target; in attention one for its cue, one for its detection."""
+    task = run[:3]
+    matrix = np.zeros((480 if task == "att" else 240, 36))
+    first, number = _FIRST_COLUMN[run[:4] if task == "img" else task], table["number"].to_numpy()
+    onset = table["onset_s"].to_numpy()
+    if task == "att":
+        matrix[onset, first + 2 * number] = 1
+        matrix[onset + 4, first + 2 * number + 1] = 1
+    else:
+        matrix[onset, first + number] = 1
+    return matrix
+
+
+def _frame(target: str, cue: str) -> str:
+    return f"{target.removesuffix('.png')}_cue{cue}.png"
+
+
+def _with_letter(pixels: npt.NDArray[np.uint8], cue: str) -> npt.NDArray[np.uint8]:
+    image = Image.fromarray(pixels).resize((106, 106))
+    ImageDraw.Draw(image).text((50, 46), cue, fill=(255, 0, 0))
+    return np.asarray(image)
+
+
+def _write_png(path: Path, pixels: npt.NDArray[np.uint8]) -> None:
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, "png")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(stream.getvalue())
+
+
+def _with_presses(
+    table: pd.DataFrame, subject: int, number: int, run: str, rng: np.random.Generator
+) -> pd.DataFrame:
+    """Return the 20 columns of a run's behaviour; times in s, RT in ms."""
+    n, is_vision = len(table), run.startswith("vis")
+    matches = (table["condition"] == table["cue"]).astype(int)
+    onset = table["onset_s"] - 0.002
+    correct, button = (rng.random(n) < 0.9).astype(float), rng.integers(1, 3, n).astype(float)
+    button[rng.random(n) < _NO_PRESS] = np.nan
+    return pd.DataFrame(
+        {
+            "SUBJECT": subject,
+            "SESSION": 1,
+            "RUN": number,
+            "TRIAL": np.arange(1, n + 1),
+            "CONDITION": table["condition"],
+            "CUE": table["cue"],
+            "FRAMEFILE": [_frame(t, c) for t, c in zip(table["target"], table["cue"], strict=True)],
+            "IMAGEFILE": table["target"],
+            "GROUNDTRUTH": matches if is_vision else 1,
+            "ISCORRECT": correct,
+            "CHANGEMIND": 0.0,
+            "TOTAL1": (button == 1).astype(float),
+            "TOTAL2": (button == 2).astype(float),
+            "BUTTON": button,
+            "TRIALONSET": onset,
+            "TRIALEND": onset + 4,
+            "IMAGEONSET": onset + 0.5,
+            "IMAGESERIESENDS": onset + 3.5,
+            "FINALDECISIONTIME": onset + 3.6,
+            "RT": rng.normal(900, 200, n).round(3),
+        }
+    )
+
+
+def _signal(
+    table: pd.DataFrame, run: str, gain: float, signals: npt.NDArray[np.float32]
+) -> npt.NDArray[np.float32]:
+    """Return the signal of a run's betas; in attention only the detection has any."""
+    of_set = signals[6 * "ABC".index(run[3]) :][:6][table["number"].to_numpy()]
+    if run.startswith("att"):
+        both = np.zeros((2 * len(of_set), of_set.shape[1]), dtype=np.float32)
+        both[1::2] = of_set
+        return both
+    return np.asarray(of_set * (gain if run.startswith("img") else 1), dtype=np.float32)

@@ -1,0 +1,113 @@
+"""`nsd-bench export-flat`: brain activity as pictures, with photographs, captions and objects."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+
+from nsd_bench.cli.options import check_exporters, numbers
+
+__all__ = ["command"]
+
+
+def _rect(ctx: click.Context, param: click.Parameter, value: str) -> tuple[float, float, float, float]:
+    """Read "left,right,bottom,top" in mm."""
+    try:
+        left, right, bottom, top = (float(edge) for edge in value.split(","))
+    except ValueError:
+        raise click.BadParameter(f"{value!r} is not like -100,100,-120,95", ctx, param) from None
+    return left, right, bottom, top
+
+
+@click.command("export-flat")
+@click.option("--nsd-root", type=click.Path(path_type=Path), required=True, help="Folder with nsddata/.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for the data set.")
+@click.option("--name", default="nsd-flat", show_default=True, help="NAME-arrow and NAME-png are made.")
+@click.option(
+    "--surface",
+    required=True,
+    help="Flat map: folder of a pycortex subject, LEFT.gii,RIGHT.gii, or fsaverage5, which is coarse.",
+)
+@click.option("--subjects", callback=numbers, default="all", show_default=True, help="As in 1,2 or 1-8.")
+@click.option("--sessions", callback=numbers, help="As in 1-3; all by default.")
+@click.option("--betas", default="betas_fithrf_GLMdenoise_RR", show_default=True, help="NSD's preparation.")
+@click.option("--tiers", default="nsd-flat", show_default=True, help="Tier file; every tier is a split.")
+@click.option(
+    "--roi",
+    default="nsdgeneral",
+    show_default=True,
+    help="Atlas, folder with the Algonauts 2023 masks, LEFT,RIGHT masks with {subject} in them, or all.",
+)
+@click.option("--outlines", multiple=True, default=("streams",), show_default=True, help="Atlas to outline.")
+@click.option("--pixel-mm", default=1.0, show_default=True, help="Side of a pixel.")
+@click.option("--rect", callback=_rect, default="-100,100,-120,95", show_default=True, help="In mm.")
+@click.option("--fwhm", default=1.0, show_default=True, help="Width of the kernel in pixels.")
+@click.option("--image-size", default=425, type=click.IntRange(min=1), show_default=True, help="In pixels.")
+@click.option(
+    "--coco",
+    type=click.Path(path_type=Path),
+    help="Folder with COCO's annotations; without it there are neither captions nor objects.",
+)
+@click.option("--form", type=click.Choice(["arrow", "png", "both"]), default="both", show_default=True)
+@click.option("--legacy", is_flag=True, help="Keep what the original NSD-Flat got wrong.")
+@click.option("--workers", type=click.IntRange(min=1), help="Processes; the bytes do not depend on it.")
+@click.option("--quiet", is_flag=True, help="Draw no progress bars.")
+def command(
+    nsd_root: Path,
+    out: Path,
+    name: str,
+    surface: str,
+    subjects: tuple[int, ...],
+    sessions: tuple[int, ...] | None,
+    betas: str,
+    tiers: str,
+    roi: str,
+    outlines: tuple[str, ...],
+    pixel_mm: float,
+    rect: tuple[float, float, float, float],
+    fwhm: float,
+    image_size: int,
+    coco: Path | None,
+    form: str,
+    legacy: bool,
+    workers: int | None,
+    quiet: bool,
+) -> None:
+    """Make the flat-map data set (NSD-Flat), as Hugging Face's Arrow and as PNG with Parquet."""
+    check_exporters()
+    from exporters.flat.dataset import export_flat
+    from exporters.flat.options import FORMS, FlatOptions
+    from exporters.pool import Pool
+
+    options = FlatOptions(
+        subjects=subjects,
+        surface=surface,
+        sessions=sessions,
+        version=betas,
+        tiers=tiers,
+        roi=roi,
+        outlines=outlines,
+        pixel_mm=pixel_mm,
+        rect_mm=rect,
+        fwhm=fwhm,
+        image_size=image_size,
+        coco=coco,
+        legacy=legacy,
+    )
+    made = export_flat(
+        options,
+        nsd_root,
+        out,
+        name=name,
+        forms=FORMS if form == "both" else (form,),
+        pool=Pool(workers or os.cpu_count()),
+        progress=not quiet,
+    )
+    for one in made:
+        records = ", ".join(f"{n} {split}" for split, n in one.n_records.items())
+        click.echo(f"{one.path}: {records}")
+    if coco is None:
+        click.echo("without captions and objects; --coco gives them")
+    click.echo(f"Next: nsd-bench view-flat {made[0].path} --out flat.html")

@@ -1,0 +1,45 @@
+"""`nsd-bench reveal`: the truth, shown at a season's end, is the one that was promised at its start."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+__all__ = ["command"]
+
+_PATH = click.Path(exists=True, path_type=Path)
+
+
+@click.command("reveal")
+@click.argument("truth", type=_PATH)
+@click.argument("package", type=_PATH)
+def command(truth: Path, package: Path) -> None:
+    """Check that TRUTH is what the manifest of PACKAGE committed to; exit 1 if not.
+
+    PACKAGE is the package as it was given away when the season began.
+    """
+    from nsd_bench.errors import PackageError
+    from nsd_bench.package import Package
+    from nsd_bench.truth import Truth
+
+    shown, promised = Truth.read(truth), Package(package).manifest.get("commitments", {})
+    if not promised:
+        raise PackageError(
+            "its manifest commits to no truth",
+            place=str(package),
+            expected="a package that withholds responses",
+            fix="give the package that was published, not an open one",
+        )
+    found = shown.commitments()
+    for tier, digest in promised.items():
+        n_trials = int((shown.tier == tier).sum())
+        if found.get(tier) == digest:
+            click.echo(f"{tier}: the {n_trials} responses are those that {package.name} committed to")
+        elif not n_trials:
+            click.echo(f"{tier}: not shown")
+        else:
+            click.echo(f"{tier}: not the truth that {package.name} committed to", err=True)
+    shown_tiers = {tier for tier in promised if tier in shown.tier}
+    sys.exit(0 if shown_tiers and all(found.get(tier) == promised[tier] for tier in shown_tiers) else 1)

@@ -1,0 +1,1 @@
+"""Codabench: a complete competition bundle, whose scoring program is this very scorer."""

@@ -1,0 +1,186 @@
+"""The index of imagery trials: a Parquet file with 11 fixed columns, and others behind them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, Final
+
+import pandas as pd
+
+from nsd_bench.errors import NsdBenchError, PackageError
+from nsd_bench.imagery.trial import ImageryTrial
+from nsd_bench.outputs import new_file
+
+__all__ = [
+    "COLUMNS",
+    "EXTRA_COLUMNS",
+    "IndexNotFoundError",
+    "index_schema",
+    "read_index",
+    "schema_problem",
+    "trials_of",
+    "write_index",
+]
+
+COLUMNS: Final = {
+    "trial_id": "int64",
+    "subject": "string",
+    "session": "int32",
+    "trial_in_session": "int32",
+    "condition": "string",
+    "nsd_id": "int32",
+    "coco_id": "int32",
+    "beta_path": "string",
+    "beta_index": "int32",
+    "repeat_index": "int32",
+    "is_valid": "bool",
+}
+"""The 11 columns of every index, in this order; `nsd_id` and `coco_id` may be null."""
+EXTRA_COLUMNS: Final = {
+    "run_number": "int32",
+    "roi_mask_path": "string",
+    "caption": "string",
+    "snr_estimate": "float64",
+    "stimulus": "string",
+    "stimulus_type": "string",
+    "stimulus_number": "int32",
+    "epoch": "string",
+    "cue": "string",
+    "vividness": "float64",
+    "confidence": "float64",
+    "target_image": "string",
+    "source_trial_id": "string",
+}
+"""Columns that may follow; all may be null. `stimulus` says what was seen or imagined, NSD image or not."""
+_NULLABLE: Final = ("nsd_id", "coco_id", *EXTRA_COLUMNS)
+
+
+class IndexNotFoundError(NsdBenchError, FileNotFoundError):
+    """There is no index where one was asked for."""
+
+
+def _pyarrow() -> Any:
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ModuleNotFoundError as error:
+        raise NsdBenchError(
+            "pyarrow is not installed",
+            place="imagery index",
+            expected="the extra that reads and writes Parquet",
+            fix="pip install 'nsd-bench[imagery]'",
+        ) from error
+    return pyarrow
+
+
+def index_schema(extra: tuple[str, ...] = ()) -> Any:
+    """Return the Arrow schema of an index: the 11 columns, then those of `extra`.
+
+    Raises
+    ------
+    NsdBenchError
+        If pyarrow is not installed.
+    """
+    pa = _pyarrow()
+    types = {"string": pa.string(), "int64": pa.int64(), "int32": pa.int32(), "bool": pa.bool_()}
+    types["float64"] = pa.float64()
+    wanted = {**COLUMNS, **{name: EXTRA_COLUMNS[name] for name in extra}}
+    return pa.schema([pa.field(name, types[kind], name in _NULLABLE) for name, kind in wanted.items()])
+
+
+def write_index(path: Path, table: pd.DataFrame) -> None:
+    """Write an index; it appears whole or not at all, and the same table gives the same bytes.
+
+    Parameters
+    ----------
+    table
+        Has the columns of `COLUMNS`, and any of `EXTRA_COLUMNS`; others are not written.
+
+    Raises
+    ------
+    NsdBenchError
+        If pyarrow is not installed.
+    PackageError
+        If a column is missing, or holds an absolute path.
+    """
+    pa = _pyarrow()
+    missing = [name for name in COLUMNS if name not in table]
+    if missing:
+        raise _not_an_index(path, f"lacks the columns {', '.join(missing)}")
+    absolute = [name for name in table["beta_path"].unique() if Path(str(name)).is_absolute()]
+    if absolute:
+        raise _not_an_index(path, f"holds the absolute path {absolute[0]}")
+    schema = index_schema(tuple(name for name in EXTRA_COLUMNS if name in table))
+    columns = [
+        pa.array([None if pd.isna(value) else value for value in table[field.name].tolist()], field.type)
+        for field in schema
+    ]
+    with new_file(path) as file:
+        pa.parquet.write_table(pa.Table.from_arrays(columns, schema=schema), file)
+
+
+def schema_problem(path: Path) -> str | None:
+    """Say what is wrong with the columns of an index, None if nothing is."""
+    pa = _pyarrow()
+    try:
+        found = pa.parquet.read_schema(path)
+    except (OSError, pa.ArrowInvalid) as error:
+        return f"cannot be read ({error})"
+    expected = index_schema()
+    for number, field in enumerate(expected):
+        if number >= len(found) or found.names[number] != field.name:
+            return f"column {number} is not {field.name!r}"
+        if found.types[number] != field.type:
+            return f"column {field.name!r} is {found.types[number]}, not {field.type}"
+    return None
+
+
+def read_index(path: str | os.PathLike[str]) -> pd.DataFrame:
+    """Read an index; integers that may be null are pandas' Int32.
+
+    Raises
+    ------
+    IndexNotFoundError
+        If there is none; it is a FileNotFoundError, too.
+    PackageError
+        If it lacks one of the 11 columns, or has it in another type.
+    NsdBenchError
+        If pyarrow is not installed.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise IndexNotFoundError(
+            "there is no imagery index",
+            place=str(path),
+            expected="a Parquet file with a row a trial",
+            fix="make it with 'nsd-bench imagery index'",
+        )
+    problem = schema_problem(path)
+    if problem:
+        raise _not_an_index(path, problem)
+    table = _pyarrow().parquet.read_table(path)
+    kinds = {"int32": "Int32", "string": "object", "float64": "float64"}
+    columns = {}
+    for name in table.column_names:
+        values = table.column(name).to_pylist()
+        kind = {**COLUMNS, **EXTRA_COLUMNS}.get(name)
+        dtype = kinds[kind] if kind is not None and name in _NULLABLE else (kind or None)
+        columns[name] = pd.Series(values, dtype="object" if dtype == "string" else dtype)
+    return pd.DataFrame(columns)
+
+
+def trials_of(table: pd.DataFrame) -> list[ImageryTrial]:
+    """Return the rows of an index as trials."""
+    known = table[[name for name in ImageryTrial.__dataclass_fields__ if name in table]]
+    rows = known.astype(object).where(known.notna(), None).to_dict("records")
+    return [ImageryTrial.from_dict({str(name): value for name, value in row.items()}) for row in rows]
+
+
+def _not_an_index(path: Path, problem: str) -> PackageError:
+    return PackageError(
+        problem,
+        place=str(path),
+        expected="the columns " + ", ".join(COLUMNS) + ", paths relative to the cache root",
+        fix="make the index again with 'nsd-bench imagery index --force'",
+    )

@@ -1,0 +1,103 @@
+"""Compare seeing with imagining: joined by image, over common subjects and shared stimuli."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import pandas as pd
+
+from nsd_bench.errors import OptionError
+
+__all__ = ["Shared", "common_subjects", "pair_conditions", "shared_stimuli"]
+
+_KEYS = ["subject", "nsd_id"]
+
+
+def pair_conditions(perception: pd.DataFrame, imagery: pd.DataFrame) -> pd.DataFrame:
+    """Pair every perception trial with every imagery trial of the same subject and image.
+
+    The join is on `nsd_id`: a `trial_id` numbers the trials of one index, and where two indices share
+    numbers these have nothing to do with each other. Trials of what is not one of NSD's images are left out.
+
+    Parameters
+    ----------
+    perception, imagery
+        Indices; not modified.
+
+    Returns
+    -------
+    pairs
+        `subject` and `nsd_id`, and all other columns twice, with "_perception" and "_imagery" behind them.
+
+    Warns
+    -----
+    UserWarning
+        If the two have trial_ids in common.
+    """
+    common = set(perception["trial_id"]) & set(imagery["trial_id"])
+    if common:
+        warnings.warn(
+            f"{len(common)} trial_ids occur in both indices ({min(common)} first); they are different "
+            "trials, and the join is on nsd_id",
+            UserWarning,
+            stacklevel=2,
+        )
+    known = [table.dropna(subset=["nsd_id"]) for table in (perception, imagery)]
+    return known[0].merge(known[1], on=_KEYS, how="inner", suffixes=("_perception", "_imagery"))
+
+
+def common_subjects(*tables: pd.DataFrame) -> list[str]:
+    """Return the subjects that all indices have, ascending.
+
+    Raises
+    ------
+    OptionError
+        If there is none.
+    """
+    each = [set(table["subject"]) for table in tables]
+    common = sorted(set.intersection(*each))
+    if not common:
+        raise OptionError(
+            "no subject is in all indices",
+            place=f"{len(tables)} indices",
+            expected="a subject in common; they hold " + "; ".join(_listed(sorted(one)) for one in each),
+            fix="make the indices of the same subjects",
+        )
+    return common
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names) or "none"
+
+
+class Shared(NamedTuple):
+    """Trials of images that were both seen and imagined, and how many images that leaves out."""
+
+    perception: pd.DataFrame
+    imagery: pd.DataFrame
+    n_shared: int
+    n_perception_only: int
+    n_imagery_only: int
+
+
+def shared_stimuli(perception: pd.DataFrame, imagery: pd.DataFrame) -> Shared:
+    """Keep the trials of images that occur in both indices.
+
+    Examples
+    --------
+    >>> seen, imagined = pd.DataFrame({"nsd_id": [1, 2, 2]}), pd.DataFrame({"nsd_id": [2, None]})
+    >>> shared = shared_stimuli(seen, imagined)
+    >>> len(shared.perception), len(shared.imagery), shared.n_shared, shared.n_perception_only
+    (2, 1, 1, 1)
+    """
+    seen, imagined = (set(table["nsd_id"].dropna()) for table in (perception, imagery))
+    both = seen & imagined
+    return Shared(
+        perception[perception["nsd_id"].isin(both)],
+        imagery[imagery["nsd_id"].isin(both)],
+        len(both),
+        len(seen - both),
+        len(imagined - both),
+    )

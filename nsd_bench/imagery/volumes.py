@@ -1,0 +1,114 @@
+"""One volume out of a file of betas: NIfTI, HDF5 as NSD has it, or .npy."""
+
+from __future__ import annotations
+
+import os
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from nsd_bench.errors import PackageError
+
+__all__ = ["n_volumes", "read_volume_at", "volume_shape"]
+
+_PER_PERCENT = 300
+
+
+def read_volume_at(path: Path, index: int) -> npt.NDArray[np.float32]:
+    """Read one volume; the others are not loaded.
+
+    A compressed file is decompressed up to that volume, and on from there if the next one asked for comes
+    later: go through a file in ascending order.
+
+    Parameters
+    ----------
+    path
+        `.nii`, `.nii.gz`, `.hdf5` or `.npy`; the last may be 4-D, (X, Y, Z, n_trials), or hold one volume.
+    index
+        From 0.
+
+    Returns
+    -------
+    volume : float32 array of shape (X, Y, Z)
+        In percent signal change where the file holds NSD's int16; else as in the file.
+
+    Raises
+    ------
+    PackageError
+        If the file is missing or broken, or has no such volume.
+    """
+    n = n_volumes(path)
+    if not 0 <= index < n:
+        raise _broken(path, f"has {n} volumes, not number {index}")
+    data = _opened(path)
+    try:
+        if path.suffix == ".hdf5":
+            values = np.asarray(data[index]).T
+        else:
+            values = np.asarray(data[..., index] if len(data.shape) == 4 else data)
+    except (OSError, EOFError, ValueError) as error:
+        raise _broken(path, f"cannot be read whole ({error})") from error
+    scale = _PER_PERCENT if values.dtype == np.int16 else 1
+    return np.asarray(values / np.float32(scale), dtype=np.float32)
+
+
+def volume_shape(path: Path) -> tuple[int, ...]:
+    """Return the shape of a file's betas, (X, Y, Z, n_trials) or (X, Y, Z).
+
+    Raises
+    ------
+    PackageError
+        If the file is missing or broken.
+    """
+    data = _opened(path)
+    shape = tuple(int(n) for n in data.shape)
+    return shape[::-1] if path.suffix == ".hdf5" else shape
+
+
+def n_volumes(path: Path) -> int:
+    """Return how many volumes a file holds."""
+    shape = volume_shape(path)
+    return shape[3] if len(shape) == 4 else 1
+
+
+@lru_cache(maxsize=4)
+def _open(path: Path, modified_ns: int, n_bytes: int, process: int) -> Any:
+    """Keep a few files open: trials of a session lie in one file.
+
+    A file that changed is opened anew, and so is one in a process that was forked: both would otherwise
+    share its position.
+    """
+    if path.suffix == ".npy":
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    if path.suffix == ".hdf5":
+        import h5py
+
+        return h5py.File(path)["betas"]
+    import nibabel as nib
+
+    try:
+        return nib.Nifti1Image.from_filename(path, keep_file_open=True).dataobj
+    except nib.filebasedimages.ImageFileError as error:
+        raise ValueError(str(error)) from error
+
+
+def _opened(path: Path) -> Any:
+    try:
+        status = path.stat()
+        return _open(path, status.st_mtime_ns, status.st_size, os.getpid())
+    except FileNotFoundError as error:
+        raise _broken(path, "there is no such file") from error
+    except (OSError, EOFError, KeyError, ValueError) as error:
+        raise _broken(path, f"cannot be read ({error})") from error
+
+
+def _broken(path: Path, problem: str) -> PackageError:
+    return PackageError(
+        problem,
+        place=str(path),
+        expected="a file of betas that the index names, below the cache root",
+        fix="run 'nsd-bench imagery verify', and fetch the file again",
+    )

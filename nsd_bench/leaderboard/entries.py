@@ -1,0 +1,175 @@
+"""Entries of a leaderboard: what a score file and its cards tell."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final
+
+from nsd_bench import spec
+from nsd_bench.leaderboard.cards import Cards, gpu_hours
+
+__all__ = ["IN_DISTRIBUTION", "BoardKey", "Entry", "Score", "atlas_order", "tier_order"]
+
+IN_DISTRIBUTION: Final = "in distribution"
+"""Regime of the tiers of NSD itself; scores.json may hold others under "regimes", each like "pooled"."""
+_FIRST_ATLASES: Final = ("all", "prf-visualrois", "streams")
+
+BoardKey = tuple[str, str]
+"""Regime and tier."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """A number of a leaderboard, or why there is none.
+
+    Parameters
+    ----------
+    value
+        None where there is no score, which is never shown as 0.
+    interval
+        None where there is none, or where it is not published.
+    reason
+        Why there is no value.
+    """
+
+    value: float | None
+    interval: tuple[float, float] | None = None
+    reason: str | None = None
+
+    @classmethod
+    def read(cls, found: Mapping[str, Any] | None, absent: str) -> Score:
+        """Take one out of scores.json; `absent` is the reason if it is not there.
+
+        >>> Score.read({"value": 0.5, "interval": [0.4, 0.6], "reason": None}, "not scored").interval
+        (0.4, 0.6)
+        >>> Score.read(None, "not scored")
+        Score(value=None, interval=None, reason='not scored')
+        """
+        if found is None:
+            return cls(None, None, absent)
+        ends = found.get("interval")
+        return cls(found["value"], None if ends is None else (ends[0], ends[1]), found.get("reason"))
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What was submitted, as its score file and its cards tell.
+
+    Parameters
+    ----------
+    path
+        Its scores.json.
+    name
+        Of its page; letters, digits and hyphens, unlike all others.
+    scores
+        Content of scores.json.
+    cards
+        What its submissions say of themselves.
+    """
+
+    path: Path
+    name: str
+    scores: Mapping[str, Any]
+    cards: Cards
+
+    @cached_property
+    def title(self) -> str:
+        """What it is called: `title` or `model` of the cards, or else the name of its file."""
+        return self.cards.text("title", "model") or self.path.stem
+
+    @cached_property
+    def team(self) -> str:
+        """Who submitted it: `team` or `authors` of the cards; empty if they do not say."""
+        return self.cards.text("team", "authors")
+
+    @cached_property
+    def context(self) -> str:
+        """What the model was shown beside the image: `context` of the cards; empty if they do not say."""
+        return self.cards.text("context")
+
+    @cached_property
+    def gpu_hours(self) -> float | None:
+        """What it cost, over subjects; None if the cards do not say."""
+        return self.cards.total(gpu_hours)
+
+    @cached_property
+    def parameters(self) -> float | None:
+        """How many parameters it has, over subjects; None if the cards do not say."""
+        return self.cards.total(lambda card: card.get("parameters"))
+
+    @cached_property
+    def packages(self) -> dict[int, tuple[str, str]]:
+        """Subject to the name and manifest digest of the package that was predicted."""
+        return {one["subject"]: (one["package"], one["manifest_sha256"]) for one in self.scores["subjects"]}
+
+    @property
+    def leaves_out_units(self) -> bool:
+        """Whether a submission says that it predicts some of the units only."""
+        return any(one.get("partial", False) for one in self.scores["subjects"])
+
+    @cached_property
+    def submissions(self) -> tuple[str, ...]:
+        """Digests of the submitted files, sorted."""
+        return tuple(sorted(one["submission_sha256"] for one in self.scores["subjects"]))
+
+    @cached_property
+    def digest(self) -> str:
+        """Digest of all of `submissions`; what a ledger records."""
+        return hashlib.sha256("\n".join(self.submissions).encode()).hexdigest()
+
+    @cached_property
+    def regimes(self) -> dict[str, Mapping[str, Any]]:
+        """Regime to tier to regions, pooled over subjects."""
+        return {IN_DISTRIBUTION: self.scores["pooled"], **self.scores.get("regimes", {})}
+
+    @property
+    def headline(self) -> str:
+        """Name of the metric that ranks."""
+        return str(self.scores["headline"])
+
+    def boards(self) -> list[BoardKey]:
+        """Return every regime and tier that it was scored on."""
+        return list(self._rois)
+
+    @cached_property
+    def _rois(self) -> dict[BoardKey, dict[tuple[str, str], Mapping[str, Any]]]:
+        return {
+            (regime, tier): {
+                (row["atlas"], row["roi"]): row
+                for row in sorted(found["rois"], key=lambda row: atlas_order(row["atlas"]))
+            }
+            for regime, tiers in self.regimes.items()
+            for tier, found in tiers.items()
+        }
+
+    def rois(self, board: BoardKey) -> dict[tuple[str, str], Mapping[str, Any]]:
+        """Return (atlas, roi) to its row, pooled over subjects: all units, early visual areas, the others."""
+        return self._rois.get(board, {})
+
+    def n_subjects(self, board: BoardKey) -> int:
+        """Return how many subjects were scored."""
+        regime, tier = board
+        return int(self.regimes[regime][tier]["n_subjects"]) if board in self._rois else 0
+
+    def score(self, board: BoardKey, roi: tuple[str, str] = ("all", "all"), metric: str = "") -> Score:
+        """Return a score pooled over subjects, of all units and the headline if nothing else is asked for."""
+        if board not in self._rois:
+            return Score(None, None, f"not scored on {board[1]}")
+        row = self.rois(board).get(roi, {"scores": {}})
+        return Score.read(row["scores"].get(metric or self.headline), "no subject has a score here")
+
+
+def atlas_order(atlas: str) -> int:
+    """Order atlases: all units, then those that everybody asks for, then the others as they are."""
+    return _FIRST_ATLASES.index(atlas) if atlas in _FIRST_ATLASES else len(_FIRST_ATLASES)
+
+
+def tier_order(board: BoardKey) -> tuple[int, str, int]:
+    """Order boards: NSD's own tiers first, and of those the last tier, which is scored once, first."""
+    regime, tier = board
+    known = spec.TIERS.index(tier) if tier in spec.TIERS else -1
+    return int(regime != IN_DISTRIBUTION), regime, -known

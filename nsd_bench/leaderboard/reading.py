@@ -1,0 +1,118 @@
+"""Read score files, cards and comparisons."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+from nsd_bench.errors import SubmissionError
+from nsd_bench.leaderboard.alike import refuse_mixed, refuse_twice
+from nsd_bench.leaderboard.cards import Cards
+from nsd_bench.leaderboard.entries import Entry
+
+__all__ = ["CARD_SUFFIX", "COMPARISON_FORMAT", "SCORES_FORMAT", "read_comparison", "read_entries"]
+
+SCORES_FORMAT: Final = "nsd_bench.scores/1"
+COMPARISON_FORMAT: Final = "nsd_bench.comparison/1"
+CARD_SUFFIX: Final = ".card.json"
+_MOST_SLUG = 40
+
+
+def read_entries(paths: Iterable[Path]) -> list[Entry]:
+    """Read score files, each with NAME.card.json beside it where there is one, in the given order.
+
+    Parameters
+    ----------
+    paths
+        Cards among them are left out, so that *.json may stand for them all: each is read with its scores.
+
+    Raises
+    ------
+    SubmissionError
+        If there is none, one is no score file or given twice, or they may not be ranked together: scored
+        against other truths, by other versions of a metric, or with intervals of another confidence.
+    """
+    entries = [_read_entry(path) for path in paths if not path.name.endswith(CARD_SUFFIX)]
+    if not entries:
+        raise SubmissionError(
+            "there is no score file",
+            place="leaderboard",
+            expected="files that 'nsd-bench score' wrote",
+            fix="score a submission first",
+        )
+    refuse_twice(entries)
+    refuse_mixed(entries)
+    return [replace(entry, name=name) for entry, name in zip(entries, _names(entries), strict=True)]
+
+
+def read_comparison(path: Path) -> dict[str, Any]:
+    """Read what `nsd-bench compare --out` wrote.
+
+    Raises
+    ------
+    SubmissionError
+        If it is no comparison.
+    """
+    return _read_json(path, COMPARISON_FORMAT, "comparison", "nsd-bench compare --out")
+
+
+def _read_entry(path: Path) -> Entry:
+    scores = _read_json(path, SCORES_FORMAT, "score file", "nsd-bench score")
+    if not scores["subjects"]:
+        raise SubmissionError(
+            "no subject was scored",
+            place=str(path),
+            expected="scores of one subject at least",
+            fix="score again",
+        )
+    cards = {one["subject"]: one["card"] for one in scores["subjects"]}
+    return Entry(path, "", scores, Cards(cards, _card_beside(path)))
+
+
+def _read_json(path: Path, format_: str, what: str, command: str) -> dict[str, Any]:
+    try:
+        content: dict[str, Any] = json.loads(path.read_bytes())
+        if content["format"] != format_:
+            raise KeyError(content["format"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise SubmissionError(
+            f"not a {what} ({type(error).__name__}: {error})",
+            place=str(path),
+            expected=f"JSON of format {format_!r}, as {command!r} wrote it",
+            fix="check the path, or run that again",
+        ) from error
+    return content
+
+
+def _card_beside(path: Path) -> dict[str, Any]:
+    beside = path.with_name(path.stem + CARD_SUFFIX)
+    if not beside.exists():
+        return {}
+    try:
+        card = json.loads(beside.read_bytes())
+        if not isinstance(card, dict):
+            problem = f"it is a {type(card).__name__}"
+            raise TypeError(problem)
+    except (ValueError, TypeError) as error:
+        raise SubmissionError(
+            f"not a card ({error})",
+            place=str(beside),
+            expected="a JSON object",
+            fix="correct it, or remove it: submissions carry cards of their own",
+        ) from error
+    return card
+
+
+def _names(entries: Sequence[Entry]) -> list[str]:
+    """Name pages after titles, and after digests, too, where titles are the same."""
+    slugs = [re.sub(r"[^a-z0-9]+", "-", entry.title.lower()).strip("-")[:_MOST_SLUG] for entry in entries]
+    counts = Counter(slugs)
+    return [
+        slug if slug and counts[slug] == 1 else f"{slug or 'submission'}-{entry.digest[:8]}"
+        for slug, entry in zip(slugs, entries, strict=True)
+    ]

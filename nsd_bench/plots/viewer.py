@@ -1,0 +1,169 @@
+"""A page to leaf through a flat-map data set: photograph, activity, regions, captions and objects."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from collections.abc import Sequence
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Final
+
+import jinja2
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from nsd_bench.errors import OptionError
+from nsd_bench.flat import Record, load, read_manifest
+from nsd_bench.surfaces.flatmap import FlatMap
+from nsd_bench.surfaces.grid import Grid
+from nsd_bench.surfaces.levels import LIMIT, upright
+from nsd_bench.surfaces.outlines import outlines
+
+__all__ = ["viewer_page"]
+
+_COLOURS: Final = "RdBu_r"
+_OUTSIDE: Final = 255  # palette index; the highest level shares 254 with its neighbour
+_IMAGE_SIDE: Final = 425  # COCO's boxes are in pixels of NSD's own images
+_LEAST_OUTLINE: Final = 9  # corners; shorter ones are specks of a pixel or two
+
+
+def viewer_page(path: Path, split: str | None = None, *, n_records: int = 24, seed: int = 0) -> str:
+    """Make the page.
+
+    Parameters
+    ----------
+    path
+        Folder of the data set, in either form.
+    split
+        A tier; the first one by default.
+    n_records
+        How many to show: a random sample, or all where there are fewer.
+    seed
+        Another one draws another sample.
+
+    Returns
+    -------
+    html
+        One file, no other needed; the same arguments give the same bytes. It shows NSD's photographs, and may
+        not be passed on.
+
+    Raises
+    ------
+    OptionError
+        If no record is asked for.
+    PackageError
+        If it is not a data set, or has no such split.
+    """
+    if n_records < 1:
+        raise OptionError(
+            f"n_records = {n_records} is not possible",
+            place="viewer_page",
+            expected="1 or more",
+            fix="give a larger number",
+        )
+    manifest = read_manifest(path)
+    split = split or next(iter(manifest["n_records"]))
+    records = load(path, split)
+    rng = np.random.Generator(np.random.Philox(key=seed))
+    chosen = np.sort(rng.permutation(len(records))[:n_records]).tolist()
+    sample = [records[index] for index in chosen]
+    subjects = sorted({record["subject_id"] + 1 for record in sample})
+    maps = {subject: FlatMap.read(path, subject) for subject in subjects}
+    content = {
+        "records": [_shown(record, maps[record["subject_id"] + 1].mask) for record in sample],
+        "regions": {f"subj{subject:02}": _regions(maps[subject], manifest) for subject in subjects},
+        "side": _IMAGE_SIDE,
+    }
+    return _template().render(
+        name=manifest["name"],
+        split=split,
+        n_shown=len(sample),
+        n_records=len(records),
+        limit=LIMIT,
+        gradient=", ".join("rgb({}, {}, {})".format(*colour) for colour in _palette()[:_OUTSIDE:2].tolist()),
+        size=maps[subjects[0]].mask.shape[::-1],
+        terms=manifest["terms"],
+        citation=manifest["citation"],
+        content=json.dumps(content, separators=(",", ":")).replace("</", "<\\/"),
+    )
+
+
+@cache
+def _template() -> jinja2.Template:
+    text = files("nsd_bench.plots").joinpath("viewer.html").read_text(encoding="utf-8")
+    return jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(text)
+
+
+@cache
+def _palette() -> npt.NDArray[np.uint8]:
+    """Return a colour for each grey level, shape (256, 3)."""
+    from matplotlib import colormaps
+
+    colours: npt.NDArray[np.uint8] = colormaps[_COLOURS](np.arange(256), bytes=True)[:, :3]
+    return colours
+
+
+def _shown(record: Record, mask: npt.NDArray[np.bool_]) -> dict[str, Any]:
+    objects = record.get("objects") or {}
+    boxes = zip(objects.get("category", ()), objects.get("bbox", ()), strict=True)
+    return {
+        "subject": record["subject"],
+        "session": record["session_id"] + 1,
+        "trial": record["trial_id"],
+        "nsd_id": record["nsd_id"],
+        "coco": f"{record['coco_split']} {record['coco_id']}",
+        "flags": [name for name in ("shared1000", "BOLD5000", "flagged") if record.get(name)],
+        "image": _data_uri(record["image"]),
+        "activity": _data_uri(_coloured(np.asarray(record["activity"]), mask), transparency=_OUTSIDE),
+        "captions": [caption.strip() for caption in record.get("captions") or ()],
+        "objects": [{"category": category, "bbox": box} for category, box in boxes],
+    }
+
+
+def _coloured(levels: npt.NDArray[np.uint8], mask: npt.NDArray[np.bool_]) -> Image.Image:
+    picture = Image.fromarray(np.where(mask, np.minimum(levels, _OUTSIDE - 1), _OUTSIDE).astype(np.uint8))
+    picture.putpalette(_palette().tobytes())
+    return picture
+
+
+def _data_uri(picture: Image.Image, **options: Any) -> str:
+    stream = io.BytesIO()
+    picture.save(stream, "PNG", **options)
+    return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode()
+
+
+def _regions(flat: FlatMap, manifest: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return name, SVG path and places of the name for every region of every atlas."""
+    regions = []
+    for atlas, labels in flat.rois.items():
+        for label, name in manifest["roi_names"].get(atlas, {}).items():
+            inside = upright(labels == int(label))
+            loops = [loop for loop in outlines(inside) if len(loop) >= _LEAST_OUTLINE]
+            if loops:
+                places = _places(loops, flat.raster.grid)
+                regions.append({"atlas": atlas, "name": name, "path": _svg_path(loops), "places": places})
+    return regions
+
+
+def _places(loops: list[npt.NDArray[np.float64]], grid: Grid) -> list[list[float]]:
+    """Return where to write a region's name: once a hemisphere, in the middle of its longest border."""
+    places, middle = [], -grid.left / grid.pixel_mm
+    for left in (True, False):
+        side = [loop for loop in loops if (loop[:, 0].mean() < middle) == left]
+        if side:
+            longest = max(side, key=len)
+            places.append(((longest.min(axis=0) + longest.max(axis=0)) / 2).round(1).tolist())
+    return places
+
+
+def _svg_path(loops: Sequence[npt.NDArray[np.float64]]) -> str:
+    """Write loops as an SVG path.
+
+    >>> _svg_path([np.array([[0.0, 0.5], [1.0, 0.5], [0.0, 0.5]])])
+    'M0.0 0.5L1.0 0.5Z'
+    """
+    return "".join("M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in loop[:-1]) + "Z" for loop in loops)

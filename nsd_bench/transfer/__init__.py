@@ -1,0 +1,15 @@
+"""Transfer: how well what was learned from seeing holds for imagining, and in other regimes."""
+
+from nsd_bench.transfer.decoder import evaluate_decoder
+from nsd_bench.transfer.encoder import evaluate_encoder
+from nsd_bench.transfer.regimes import gather_regimes
+from nsd_bench.transfer.results import Evaluation, TransferOptions, write_evaluation
+
+__all__ = [
+    "Evaluation",
+    "TransferOptions",
+    "evaluate_decoder",
+    "evaluate_encoder",
+    "gather_regimes",
+    "write_evaluation",
+]

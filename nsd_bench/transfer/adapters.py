@@ -1,0 +1,119 @@
+"""Adapters: small maps that carry a frozen decoder's features from seeing over to imagining."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from nsd_bench.transfer.metrics import normalised
+
+__all__ = ["Adapter", "Fit", "LinearAdapter", "adapted_out_of_sample", "fit_linear"]
+
+Array = npt.NDArray[np.float64]
+
+
+class Adapter(Protocol):
+    """Anything that maps features, knowing each trial's condition."""
+
+    def transform(self, features: npt.NDArray[np.floating], condition: Sequence[str]) -> Array:
+        """Return features of length 1, shape (n_trials, n_features); does not modify its arguments."""
+
+
+Fit = Callable[[npt.NDArray[np.floating], npt.NDArray[np.floating], Sequence[str]], Adapter]
+
+
+@dataclass(frozen=True)
+class LinearAdapter:
+    """A linear map, and a vector to add for each condition.
+
+    Parameters
+    ----------
+    weight : float64 array of shape (n_features, n_features)
+    offsets
+        Condition to a float64 array of shape (n_features,).
+    """
+
+    weight: Array
+    offsets: Mapping[str, Array]
+
+    @classmethod
+    def identity(cls, n_features: int) -> LinearAdapter:
+        """Return the adapter that changes nothing but the length of features.
+
+        >>> LinearAdapter.identity(2).transform(np.array([[0.0, 3.0]]), ["imagery"]).tolist()
+        [[0.0, 1.0]]
+        """
+        return cls(np.eye(n_features), {})
+
+    def transform(self, features: npt.NDArray[np.floating], condition: Sequence[str]) -> Array:
+        """Return adapted features of length 1; a condition that was not fitted adds nothing."""
+        nothing = np.zeros(len(self.weight))
+        added = np.array([self.offsets.get(name, nothing) for name in condition])
+        return normalised(normalised(features) @ self.weight + added)
+
+
+def fit_linear(
+    features: npt.NDArray[np.floating],
+    targets: npt.NDArray[np.floating],
+    condition: Sequence[str],
+    *,
+    penalty: float = 1.0,
+) -> LinearAdapter:
+    """Fit a linear adapter by ridge regression that shrinks towards the identity.
+
+    Minimises the squared error of features of length 1, plus `penalty` times the squared distance of the map
+    from the identity and of the offsets from 0: the larger it is, the less is changed.
+
+    Parameters
+    ----------
+    features, targets : arrays of shape (n_trials, n_features)
+        Not modified.
+    condition
+        Of each trial.
+    """
+    x, y = normalised(features), normalised(targets)
+    names, code = np.unique(np.asarray(condition), return_inverse=True)
+    inputs = np.concatenate([x, np.eye(len(names))[code]], axis=1)
+    start = np.concatenate([np.eye(x.shape[1]), np.zeros((len(names), x.shape[1]))])
+    left = inputs.T @ inputs + penalty * np.eye(inputs.shape[1])
+    # Solved for the difference from the identity, which is exactly 0 where nothing is left to explain.
+    found = start + np.linalg.solve(left, inputs.T @ (y - inputs @ start))
+    offsets = {str(name): row for name, row in zip(names, found[x.shape[1] :], strict=True)}
+    return LinearAdapter(found[: x.shape[1]], offsets)
+
+
+def adapted_out_of_sample(
+    features: npt.NDArray[np.floating],
+    targets: npt.NDArray[np.floating],
+    table: pd.DataFrame,
+    fit: Fit,
+) -> Array:
+    """Adapt every trial by an adapter that was fitted on all other stimuli.
+
+    Parameters
+    ----------
+    features, targets : arrays of shape (n_trials, n_features)
+        Rows of targets with NaN are of no use for fitting.
+    table
+        Columns `condition` and `stimulus`; row i belongs to row i of `features`.
+    fit
+        Such as `fit_linear`.
+
+    Returns
+    -------
+    adapted : float64 array of shape (n_trials, n_features)
+    """
+    condition, stimulus = table["condition"].to_numpy(), table["stimulus"].to_numpy()
+    usable = np.isfinite(targets).all(axis=1)
+    adapted = np.empty(features.shape)
+    for name in pd.unique(table["stimulus"]):
+        inside = stimulus == name
+        others = usable & ~inside
+        adapter = fit(features[others], targets[others], condition[others].tolist())
+        adapted[inside] = adapter.transform(features[inside], condition[inside].tolist())
+    return adapted

@@ -1,0 +1,181 @@
+"""Companion packages: what another session's tiers are scored against, and predictions of them."""
+
+from __future__ import annotations
+
+from typing import Any, Final, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from nsd_bench import spec
+from nsd_bench.errors import PackageError, SubmissionError, choices
+from nsd_bench.package import Package
+from nsd_bench.submission import Submission
+from nsd_bench.transfer.encoder import evaluate_encoder
+from nsd_bench.transfer.results import Evaluation, TransferOptions
+from nsd_bench.truth import Truth
+
+__all__ = ["evaluate_companion", "imagery_trials", "predict_companion", "rows_of_tier", "tier_truth"]
+
+_CONDITIONS: Final = {"vision": "perception", "imagery": "imagery"}
+_IMAGES_AT_ONCE: Final = 256
+
+
+class Predictor(Protocol):
+    """A fitted model, such as those of `nsd_bench.baselines`."""
+
+    unit_ids: npt.NDArray[np.int64]
+    card: dict[str, Any]
+
+    def predict(self, images: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+        """Return responses over their training standard deviation, shape (n, n_units)."""
+
+
+def rows_of_tier(package: Package, tier: str) -> npt.NDArray[np.int64]:
+    """Return the rows of a tier of a companion.
+
+    Raises
+    ------
+    PackageError
+        If it has no such tier.
+    """
+    rows = np.flatnonzero(package.tiers == tier)
+    if not rows.size:
+        raise PackageError(
+            f"there is no tier {tier!r}",
+            place=str(package.path),
+            expected=choices(tier, sorted(set(package.tiers.tolist()))),
+            fix="give a companion with that tier; 'nsd-bench transfer export' makes them",
+        )
+    return rows
+
+
+def tier_truth(package: Package, tier: str) -> Truth:
+    """Return what a tier of a companion is scored against, called `test` for the scorer.
+
+    Raises
+    ------
+    PackageError
+        If it has no such tier.
+    """
+    rows, units = rows_of_tier(package, tier), package.units
+    trials = package.trials.iloc[rows]
+    return Truth(
+        package=package.name,
+        subject=package.subject,
+        manifest_sha256=package.manifest_sha256,
+        trial_idx=trials["trial_idx"].to_numpy(),
+        frame_image_id=trials["frame_image_id"].to_numpy(np.int64),
+        tier=np.full(len(rows), "test"),
+        responses=package.responses(rows),
+        unit_ids=units["unit_ids"].to_numpy(np.int64),
+        ncsnr=units["ncsnr"].to_numpy(np.float32),
+        response_mean=package.statistic("responses", "mean"),
+        response_std=package.statistic("responses", "std"),
+        rois={atlas: units[spec.roi_column(atlas)].to_numpy(np.int16) for atlas in package.roi_names},
+        roi_names=package.roi_names,
+    )
+
+
+def predict_companion(model: Predictor, package: Package) -> Submission:
+    """Predict every trial of a companion from its image; each distinct image is predicted once.
+
+    Raises
+    ------
+    SubmissionError
+        If the model was trained on other units.
+    """
+    if not np.array_equal(model.unit_ids, package.units["unit_ids"]):
+        raise SubmissionError(
+            f"the model has {len(model.unit_ids)} units, the package {package.n_units} or others",
+            place=str(package.path),
+            expected="the units of the package that the model was trained on",
+            fix="give the companion of that package",
+        )
+    image = package.trials["frame_image_id"].to_numpy()
+    _, first, code = np.unique(image, return_index=True, return_inverse=True)
+    blocks = [first[start : start + _IMAGES_AT_ONCE] for start in range(0, len(first), _IMAGES_AT_ONCE)]
+    predicted = np.concatenate([model.predict(package.images(rows)) for rows in blocks])
+    card = {**model.card, "package": package.name, "manifest_sha256": package.manifest_sha256}
+    return Submission(
+        trial_idx=package.trials["trial_idx"].to_numpy(),
+        unit_ids=package.units["unit_ids"].to_numpy(np.int64),
+        predictions=predicted[code].astype(np.float32),
+        card=card,
+    )
+
+
+def evaluate_companion(
+    package: Package, submission: Submission, options: TransferOptions | None = None
+) -> Evaluation:
+    """Evaluate an encoder's predictions of the vision and imagery tiers, see `evaluate_encoder`.
+
+    Raises
+    ------
+    SubmissionError
+        If trials or units are missing.
+    PackageError
+        If the companion has neither tier.
+    """
+    rows, table, stimuli = imagery_trials(package)
+    predictions = _aligned(submission, table["trial_id"], package.units["unit_ids"], package.name)
+    per_stimulus = pd.DataFrame(predictions).groupby(table["stimulus"].to_numpy()).mean()
+    found = evaluate_encoder(
+        package.standardised_responses(rows),
+        per_stimulus.loc[stimuli["stimulus"]].to_numpy(),
+        table,
+        stimuli,
+        options,
+        model=str(submission.card.get("model", "encoder")),
+    )
+    more = {"package": package.name, "subject": package.subject}
+    return Evaluation({**found.metrics, **more}, found.per_trial)
+
+
+def imagery_trials(
+    package: Package,
+) -> tuple[npt.NDArray[np.int64], pd.DataFrame, pd.DataFrame]:
+    """List the trials of the vision and imagery tiers, and what was shown or cued in them.
+
+    Returns
+    -------
+    rows, table, stimuli
+        Rows of the package; `trial_id`, `condition` and `stimulus` of each; `stimulus` and `stimulus_type`
+        of each distinct one.
+
+    Raises
+    ------
+    PackageError
+        If the companion has neither tier.
+    """
+    rows = np.flatnonzero(np.isin(package.tiers, list(_CONDITIONS)))
+    if not rows.size:
+        rows_of_tier(package, "imagery")
+    trials = package.trials.iloc[rows].reset_index(drop=True)
+    table = pd.DataFrame(
+        {
+            "trial_id": trials["trial_idx"],
+            "condition": trials["tiers"].map(_CONDITIONS),
+            "stimulus": trials["frame_image_id"],
+        }
+    )
+    distinct = trials.drop_duplicates("frame_image_id").sort_values("frame_image_id", ignore_index=True)
+    names = {"frame_image_id": "stimulus", "frame_image_class": "stimulus_type"}
+    return rows, table, distinct[list(names)].rename(columns=names)
+
+
+def _aligned(
+    submission: Submission, trial_idx: pd.Series[int], unit_ids: pd.Series[int], name: str
+) -> npt.NDArray[np.float64]:
+    rows = pd.Index(submission.trial_idx).get_indexer(pd.Index(trial_idx))
+    columns = pd.Index(submission.unit_ids).get_indexer(pd.Index(unit_ids))
+    if (rows < 0).any() or (columns < 0).any():
+        raise SubmissionError(
+            f"{(rows < 0).sum()} of {len(rows)} trials and {(columns < 0).sum()} of {len(columns)} units "
+            "are missing",
+            place=f"submission for {name!r}",
+            expected="every trial and unit of the companion",
+            fix="predict it with 'nsd-bench transfer predict'",
+        )
+    return np.asarray(submission.predictions[rows][:, columns], dtype=np.float64)

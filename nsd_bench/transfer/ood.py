@@ -1,0 +1,117 @@
+"""Out of distribution: artificial images, scored by class beside the score on photographs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from nsd_bench.imagery.reliability import pooled_ncsnr
+from nsd_bench.package import Package
+from nsd_bench.scoring.metrics import HEADLINE
+from nsd_bench.scoring.score import Options, SubjectScores, score
+from nsd_bench.submission import Submission
+from nsd_bench.transfer.companions import rows_of_tier, tier_truth
+from nsd_bench.transfer.results import valued
+from nsd_bench.truth import Truth
+
+__all__ = ["FORMAT", "evaluate_ood"]
+
+FORMAT: Final = "nsd_bench.ood/1"
+_ALL: Final = ("test", "all", "all", HEADLINE)
+_NOTHING: Final = {"value": None, "interval": None}
+
+
+def evaluate_ood(
+    submission: Submission,
+    companion: Package,
+    in_distribution: SubjectScores | None = None,
+    options: Options | None = None,
+) -> dict[str, Any]:
+    """Score the tier `ood`, all of it and class by class.
+
+    The noise ceiling of a class is estimated on the class alone, since its signal may be a small part of the
+    signal over all classes; a class of few images has a wide interval.
+
+    Parameters
+    ----------
+    in_distribution
+        Scores of the same model on the package itself, tier `test`, for the drop: ood minus that. Its
+        interval takes the draws of both as independent.
+
+    Returns
+    -------
+    result
+        JSON-able: the headline for `ood`, `in_distribution`, `drop` and each of `classes`.
+
+    Raises
+    ------
+    SubmissionError, PackageError
+        As `nsd_bench.scoring.score.score`, or if there is no such tier.
+    """
+    options = options or Options()
+    truth = tier_truth(companion, "ood")
+    classes = companion.trials["frame_image_class"].to_numpy()[rows_of_tier(companion, "ood")]
+    whole = score(submission, truth, options, tiers=("test",))
+    ood = whole.draws.get(_ALL)
+    known = None if in_distribution is None else in_distribution.draws.get(_ALL)
+    by_class = {
+        str(name): _class_score(submission, truth, classes == name, options)
+        for name in dict.fromkeys(classes.tolist())
+    }
+    images = truth.frame_image_id
+    return {
+        "format": FORMAT,
+        "metric": HEADLINE,
+        "subject": truth.subject,
+        "package": truth.package,
+        "model": submission.card.get("model"),
+        "n_trials": len(images),
+        "repeats": _repeat_pattern(images),
+        "noise_ceiling": "ncsnr from repeats of this session, noise pooled over degrees of freedom",
+        "ood": _valued(ood, options),
+        "in_distribution": _valued(known, options, "no score of tier 'test' was given"),
+        "drop": _drop(ood, known, options),
+        "classes": by_class,
+        "warnings": whole.summary["warnings"],
+    }
+
+
+def _repeat_pattern(images: npt.NDArray[np.int64]) -> dict[str, int]:
+    """Return how many images have how many trials: 236 have 2, 32 have 4, 8 have 8 and 8 have 10."""
+    repeats = np.unique(images, return_counts=True)[1]
+    return {str(k): int(n) for k, n in zip(*np.unique(repeats, return_counts=True), strict=True)}
+
+
+def _class_score(
+    submission: Submission, truth: Truth, chosen: npt.NDArray[np.bool_], options: Options
+) -> dict[str, Any]:
+    rows = np.flatnonzero(chosen)
+    per_trial = ("trial_idx", "frame_image_id", "tier", "responses")
+    part = replace(truth, **{name: getattr(truth, name)[rows] for name in per_trial})
+    part = replace(part, ncsnr=pooled_ncsnr(part.responses, part.frame_image_id).astype(np.float32))
+    predicted = np.isin(submission.trial_idx, part.trial_idx)
+    given = replace(
+        submission,
+        trial_idx=submission.trial_idx[predicted],
+        predictions=submission.predictions[predicted],
+    )
+    draws = score(given, part, options, tiers=("test",)).draws.get(_ALL)
+    n_images = len(np.unique(part.frame_image_id))
+    return {"n_trials": len(rows), "n_images": n_images, **_valued(draws, options)}
+
+
+def _valued(
+    draws: npt.NDArray[np.float64] | None, options: Options, reason: str = "no unit has a noise ceiling"
+) -> dict[str, Any]:
+    return {**_NOTHING, "reason": reason} if draws is None else valued(draws, options.confidence)
+
+
+def _drop(
+    ood: npt.NDArray[np.float64] | None, known: npt.NDArray[np.float64] | None, options: Options
+) -> dict[str, Any]:
+    if ood is None or known is None:
+        return {**_NOTHING, "reason": "one of the two scores is missing"}
+    return valued(ood - known, options.confidence)

@@ -1,0 +1,183 @@
+"""All regimes of one model side by side: a regime that was not scored is missing, and never 0."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from nsd_bench.errors import SubmissionError
+
+__all__ = ["FORMAT", "IN_DISTRIBUTION", "REGIMES", "gather_regimes", "read_scores", "regime_table"]
+
+FORMAT: Final = "nsd_bench.regimes/1"
+IN_DISTRIBUTION: Final = ("validation", "test", "final_test")
+REGIMES: Final = {
+    "in_distribution": "photographs like those of training, in the tiers of the package",
+    "ood": "NSD-synthetic: artificial images",
+    "imagery": "imagined targets, predicted from the cued image",
+    "held_out_subject": "a subject that the model was not trained on",
+}
+"""Name to meaning; columns of a table in this order, never averaged."""
+
+
+def gather_regimes(
+    found: Mapping[str, Sequence[Mapping[str, Any]]], *, model: str = "", atlas: str = "all", roi: str = "all"
+) -> dict[str, Any]:
+    """Put the scores of all regimes into one JSON-able object.
+
+    Parameters
+    ----------
+    found
+        Regime to finished results: scores.json of `nsd-bench score`, metrics.json of `nsd-bench transfer`;
+        of several subjects, one result each.
+    model
+        What it is called.
+    atlas, roi
+        Region whose score is taken from scores.json.
+
+    Returns
+    -------
+    regimes
+        For every regime of `REGIMES` a list of `columns`: `name`, `metric`, `value`, `interval`,
+        `n_subjects`; or `available: false` with a `reason`.
+
+    Raises
+    ------
+    SubmissionError
+        If a regime is unknown, or a result is of neither kind.
+    """
+    unknown = sorted(set(found) - set(REGIMES))
+    if unknown:
+        raise _refused(f"there is no regime {unknown[0]!r}", "regimes", "one of " + ", ".join(REGIMES))
+    regimes = {name: _regime(name, found.get(name, ()), atlas, roi) for name in REGIMES}
+    return {"format": FORMAT, "model": model, "region": {"atlas": atlas, "roi": roi}, "regimes": regimes}
+
+
+def _regime(name: str, results: Sequence[Mapping[str, Any]], atlas: str, roi: str) -> dict[str, Any]:
+    columns: list[dict[str, Any]] = []
+    for result in results:
+        kind = str(result.get("format", ""))
+        if kind.startswith("nsd_bench.scores/"):
+            columns += _of_scores(result, atlas, roi)
+        elif kind.startswith("nsd_bench.transfer/"):
+            columns += _of_transfer(result)
+        elif kind.startswith("nsd_bench.ood/"):
+            columns += _of_ood(result)
+        else:
+            raise _refused(
+                f"a result of format {kind!r}",
+                f"regime {name}",
+                "scores.json of 'nsd-bench score' or metrics.json of 'nsd-bench transfer'",
+            )
+    if not results:
+        return {"available": False, "reason": "not scored", "columns": []}
+    pooled = _over_subjects(columns)
+    return {"available": any(one["value"] is not None for one in pooled), "columns": pooled}
+
+
+def _over_subjects(columns: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Average columns of the same name with equal weight: results of several subjects of one regime.
+
+    Intervals of independent means are put together by Zou and Donner's (2008) rule: each end lies the root
+    of the summed squares of the single distances away. They hold for these subjects.
+    """
+    pooled = []
+    for key in dict.fromkeys((one["name"], one["metric"]) for one in columns):
+        same = [one for one in columns if (one["name"], one["metric"]) == key]
+        known = [one for one in same if one["value"] is not None]
+        if len(known) < 2:
+            pooled.append((known or same)[0])
+            continue
+        value = sum(one["value"] for one in known) / len(known)
+        ends = None
+        if all(one["interval"] for one in known):
+            far = [math.hypot(*(one["interval"][end] - one["value"] for one in known)) for end in (0, 1)]
+            ends = [value - far[0] / len(known), value + far[1] / len(known)]
+        n_subjects = sum(one["n_subjects"] for one in known)
+        pooled.append({**known[0], "value": value, "interval": ends, "n_subjects": n_subjects})
+    return pooled
+
+
+def _of_scores(scores: Mapping[str, Any], atlas: str, roi: str) -> list[dict[str, Any]]:
+    metric, columns = str(scores["headline"]), []
+    for tier, pooled in scores["pooled"].items():
+        row = next((one for one in pooled["rois"] if (one["atlas"], one["roi"]) == (atlas, roi)), None)
+        score = row["scores"].get(metric) if row else None
+        n_subjects = row["n_subjects"] if row else 0
+        columns.append(_column(tier, metric, score or _missing(f"no score of {atlas}/{roi}"), n_subjects))
+    return columns
+
+
+def _of_transfer(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
+    headline = str(metrics["headline"])
+    columns = [
+        _column(name, headline, found[headline] if found["available"] else _missing(found["reason"]), 1)
+        for name, found in metrics["conditions"].items()
+    ]
+    transfer = metrics["transfer"]
+    return columns + [
+        _column(name, name, transfer[name] if transfer["available"] else _missing(transfer["reason"]), 1)
+        for name in ("gap", "ratio")
+    ]
+
+
+def _of_ood(result: Mapping[str, Any]) -> list[dict[str, Any]]:
+    metric = str(result["metric"])
+    columns = [_column("ood", metric, result["ood"], 1), _column("drop", "drop", result["drop"], 1)]
+    return columns + [_column(f"ood: {name}", metric, one, 1) for name, one in result["classes"].items()]
+
+
+def _missing(reason: str) -> dict[str, Any]:
+    return {"value": None, "interval": None, "reason": reason}
+
+
+def _column(name: str, metric: str, score: Mapping[str, Any], n_subjects: int) -> dict[str, Any]:
+    column = {"name": name, "metric": metric, "value": score["value"], "interval": score["interval"]}
+    if score["value"] is None:
+        column["reason"] = score.get("reason") or "no value"
+    return {**column, "n_subjects": n_subjects}
+
+
+def read_scores(path: Path) -> dict[str, Any]:
+    """Read a result.
+
+    Raises
+    ------
+    SubmissionError
+        If it is not a JSON object.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(content, dict):
+            problem = f"holds a {type(content).__name__}"
+            raise ValueError(problem)
+    except (OSError, ValueError) as error:
+        raise _refused(f"cannot be read ({error})", str(path), "a JSON object of scores") from error
+    return content
+
+
+def regime_table(regimes: Mapping[str, Any]) -> list[str]:
+    """Return the lines of a table, a column of scores each; "missing" where there is none."""
+    lines = [f"{'regime':<18} {'score':<24} {'value':>8}  interval"]
+    for name, found in regimes["regimes"].items():
+        if not found["columns"]:
+            lines.append(f"{name:<18} {'':<24} {'missing':>8}  {found['reason']}")
+        for column in found["columns"]:
+            lines.append(f"{name:<18} {column['name']:<24} {_value(column)}")
+    return lines
+
+
+def _value(column: Mapping[str, Any]) -> str:
+    if column["value"] is None:
+        return f"{'missing':>8}  {column['reason']}"
+    ends = column["interval"]
+    return f"{column['value']:>8.3f}  " + (f"[{ends[0]:.3f}, {ends[1]:.3f}]" if ends else "")
+
+
+def _refused(problem: str, place: str, expected: str) -> SubmissionError:
+    return SubmissionError(
+        problem, place=place, expected=expected, fix="give a finished result of that regime"
+    )

@@ -1,0 +1,101 @@
+"""Regimes stand side by side; one that was not scored is missing, and not 0."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from nsd_bench.errors import SubmissionError
+from nsd_bench.transfer.regimes import REGIMES, gather_regimes, read_scores, regime_table
+
+SCORE = {"value": 0.5, "interval": [0.4, 0.6], "reason": None}
+ZERO = {"value": 0.0, "interval": [-0.1, 0.1]}
+
+
+def scores(value: dict) -> dict:
+    row = {"atlas": "all", "roi": "all", "n_subjects": 2, "scores": {"signed_ratio": value}}
+    return {
+        "format": "nsd_bench.scores/1",
+        "headline": "signed_ratio",
+        "pooled": {"test": {"n_subjects": 2, "rois": [row]}},
+    }
+
+
+TRANSFER = {
+    "format": "nsd_bench.transfer/1",
+    "headline": "correlation",
+    "conditions": {
+        "perception": {"available": True, "correlation": SCORE},
+        "imagery": {"available": True, "correlation": ZERO},
+    },
+    "transfer": {"available": True, "gap": ZERO, "ratio": {"value": None, "interval": None, "reason": "0"}},
+}
+
+
+def test_every_regime_is_there_and_missing_is_not_0():
+    found = gather_regimes({"in_distribution": [scores(SCORE)], "imagery": [TRANSFER]}, model="mine")
+    assert list(found["regimes"]) == list(REGIMES)
+    assert found["regimes"]["ood"] == {"available": False, "reason": "not scored", "columns": []}
+    imagery = {column["name"]: column for column in found["regimes"]["imagery"]["columns"]}
+    assert imagery["imagery"]["value"] == 0 and "reason" not in imagery["imagery"]
+    assert imagery["ratio"]["value"] is None and imagery["ratio"]["reason"] == "0"
+    assert found["regimes"]["in_distribution"]["columns"] == [
+        {"name": "test", "metric": "signed_ratio", "value": 0.5, "interval": [0.4, 0.6], "n_subjects": 2}
+    ]
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
+
+
+def test_nothing_is_averaged():
+    def keys(value):
+        if isinstance(value, dict):
+            yield from value
+            for one in value.values():
+                yield from keys(one)
+
+    found = gather_regimes({"in_distribution": [scores(SCORE)], "imagery": [TRANSFER]})
+    assert not {"mean", "average", "total"} & set(keys(found))
+
+
+def test_subjects_have_equal_weight():
+    other = {**TRANSFER, "conditions": {"imagery": {"available": True, "correlation": SCORE}}}
+    missing = {**TRANSFER, "conditions": {"imagery": {"available": False, "reason": "no trial"}}}
+    columns = gather_regimes({"imagery": [TRANSFER, other, missing]})["regimes"]["imagery"]["columns"]
+    by_name = {column["name"]: column for column in columns}
+    assert by_name["imagery"]["value"] == pytest.approx(0.25) and by_name["imagery"]["n_subjects"] == 2
+    # Half the root of 0.1^2 + 0.1^2 to either side.
+    assert by_name["imagery"]["interval"] == pytest.approx([0.25 - 0.0707107, 0.25 + 0.0707107])
+    assert by_name["perception"]["n_subjects"] == 1 and by_name["perception"]["value"] == 0.5
+    assert by_name["ratio"]["value"] is None
+
+
+def test_regions_without_score_are_missing():
+    found = gather_regimes({"held_out_subject": [scores(SCORE)]}, atlas="streams", roi="ventral")
+    held_out = found["regimes"]["held_out_subject"]
+    assert not held_out["available"]
+    assert held_out["columns"][0]["reason"] == "no score of streams/ventral"
+
+
+def test_unavailable_conditions_keep_their_reason():
+    nothing = {"available": False, "reason": "no imagery trial"}
+    half = {**TRANSFER, "conditions": {"imagery": nothing}, "transfer": nothing}
+    columns = gather_regimes({"imagery": [half]})["regimes"]["imagery"]["columns"]
+    assert [column["reason"] for column in columns] == ["no imagery trial"] * 3
+
+
+def test_table_says_missing():
+    lines = regime_table(gather_regimes({"imagery": [TRANSFER]}))
+    assert any(line.startswith("ood") and "missing  not scored" in line for line in lines)
+    assert any("imagery                  " in line and "0.000  [-0.100, 0.100]" in line for line in lines)
+
+
+def test_other_results_are_refused(tmp_path):
+    with pytest.raises(SubmissionError, match="there is no regime 'odd'"):
+        gather_regimes({"odd": []})
+    with pytest.raises(SubmissionError, match="a result of format 'x'"):
+        gather_regimes({"ood": [{"format": "x"}]})
+    (tmp_path / "list.json").write_text("[]")
+    with pytest.raises(SubmissionError, match="holds a list"):
+        read_scores(tmp_path / "list.json")
+    with pytest.raises(SubmissionError, match="cannot be read"):
+        read_scores(tmp_path / "none.json")
