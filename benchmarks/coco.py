@@ -1,6 +1,6 @@
 """How fast COCO's annotations are read, moved into NSD's crops and written, at COCO's own size.
 
-Makes instances and captions of train and val 2017 with as many images and objects as COCO's (470 MB of
+Makes instances and captions of train and val 2017 with as many images and objects as COCO's (450 MB of
 objects in train), reads them with nsd_bench and, train's objects alone, with pycocotools, and does what
 `nsd-bench coco` does with them. Every measurement is a process of its own; medians of --repeats, in seconds
 of the processor, as everything but Parquet runs on one core. Needs 1.5 GB of disk and 3 GB of memory.

@@ -83,12 +83,18 @@ def package_manifest(
 
 
 @cache
-def source_digest() -> str:
-    """Return the digest of the code that decides a package's bytes."""
+def source_digest(*more: str) -> str:
+    """Return the digest of the code that decides an export's bytes.
+
+    Parameters
+    ----------
+    more
+        Modules of nsd_bench that decide besides those that write packages, such as "surfaces/raster".
+    """
     exporters = (_PROJECT / "exporters").rglob("*.py")
     files = [file for file in exporters if file.parent.name != "simulate"]
     files += (_PROJECT / "tiers").glob("*.py")
-    files += (_PROJECT / f"nsd_bench/{name}.py" for name in _WRITTEN_WITH)
+    files += (_PROJECT / f"nsd_bench/{name}.py" for name in (*_WRITTEN_WITH, *more))
     digest = hashlib.sha256()
     for file in sorted(files):
         digest.update(f"{file.relative_to(_PROJECT).as_posix()} {sha256_file(file)}\n".encode())

@@ -96,7 +96,11 @@ def test_equal_distances_have_no_slope():
     found = score(
         fading(truth, signal, np.full(60, 0.5)), truth, FEW, distances=distances_of(truth, np.full(60, 0.5))
     )
-    assert row(found)["difficulty"]["slope"]["value"] is None
+    assert row(found)["difficulty"]["slope"] == {
+        "value": None,
+        "interval": None,
+        "reason": "all images are equally far",
+    }
 
 
 def test_subjects_are_pooled_and_shown():

@@ -160,6 +160,23 @@ def test_numbers_are_those_of_the_scores(folder):
     assert "28 trials of 14 images, 5 units" in text
 
 
+def test_the_ladder_of_difficulty_is_told_by_an_audit(folder):
+    package = next((folder / "packages").iterdir())
+    CliRunner().invoke(cli, ["tiers", "audit", str(package), "--out", str(folder / "audit.json")])
+    assert "By distance to the nearest training image" not in report(folder)
+    arguments = ["submissions", "packages", "--out", "scores.json", "--draws", "50", "--force"]
+    run(folder, "score", *arguments, "--audit", "audit.json")
+    text = " ".join(" ".join(Page(report(folder, "--force")).words).split())
+    ladder = scored(folder)[0]["subjects"][0]["tiers"]["test"]["rois"][0]["difficulty"]
+    assert "By distance to the nearest training image (colours of 16 x 16 pixels), all units: near" in text
+    shown = [one for one in ladder.values() if one["interval"] is not None]
+    assert shown
+    for one in shown:
+        low, high = (f"{end:.2f}".replace("-", "\u2212") for end in one["interval"])
+        assert one["interval"][0] <= one["value"] <= one["interval"][1]
+        assert f"[{low}, {high}]" in text
+
+
 def test_provenance_is_told_and_cards_are_no_markup(folder, package, evidence):
     page = report(folder)
     assert "&lt;b&gt;mine&lt;/b&gt;" in page

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 from test_scoring import make_truth, noisy
 
 from nsd_bench.cli import cli
-from nsd_bench.errors import OutputError, SubmissionError
+from nsd_bench.errors import OptionError, OutputError, SubmissionError
 from nsd_bench.scoring import Options, score, scores_json
+from nsd_bench.scoring.legacy import legacy_scores, legacy_trials
+from nsd_bench.scoring.pattern_metrics import PATTERN_METRICS
+from nsd_bench.scoring.patterns import Patterns, image_means
 from nsd_bench.scoring.table import table
 
 
@@ -69,3 +74,37 @@ def test_columns_of_the_table_stay_apart():
     assert everything.split()[4].startswith("-0.6")
     assert everything.split()[5].startswith("[-0.")
     assert max(map(len, lines)) == 100
+
+
+def test_other_benchmarks_and_patterns_are_scored_when_asked(tmp_path):
+    truth, signal = make_truth()
+    submission = noisy(truth, signal, 0.6)
+    truth.write(tmp_path / "tiny-subj02.truth.npz")
+    submission.write(tmp_path / "tiny-subj02.submission.npz")
+    paths = [str(tmp_path / f"tiny-subj02.{kind}.npz") for kind in ("submission", "truth")]
+    options = ["--out", str(tmp_path / "s.json"), "--draws", "20", "--patterns", "--legacy", "algonauts2023"]
+    done = CliRunner().invoke(cli, ["score", *paths, *options], catch_exceptions=False)
+    scores = json.loads((tmp_path / "s.json").read_text())
+    (expected,) = legacy_scores([legacy_trials(submission, truth, "test")], ["algonauts2023"]).values()
+    assert scores["legacy"] == {"test": {"algonauts2023": json.loads(json.dumps(expected))}}
+    assert f"test, algonauts2023: {expected['value']:.4g} (" in done.output
+    found = scores["subjects"][0]["tiers"]["test"]["rois"][0]["scores"]
+    means = [
+        image_means(values, truth.frame_image_id) for values in (submission.predictions, truth.responses)
+    ]
+    patterns = Patterns(*means)
+    for name, metric in PATTERN_METRICS.items():
+        assert found[name]["value"] == pytest.approx(metric.draws(patterns, np.ones((1, 60)))[0])
+        assert scores["metrics"][name]["version"] == metric.version
+    r = [np.corrcoef(a, b)[0, 1] for a, b in zip(means[0].T, means[1].T, strict=True)]
+    assert found["median_r"]["value"] == pytest.approx(np.median(r), rel=1e-5)
+    assert found["median_r2"]["value"] == pytest.approx(np.median(np.square(r)), rel=1e-5)
+
+
+def test_an_unknown_legacy_score_is_named_before_anything_is_read(tmp_path):
+    done = CliRunner().invoke(
+        cli, ["score", "no", "no", "--out", str(tmp_path / "s"), "--legacy", "algonauts"]
+    )
+    assert isinstance(done.exception, OptionError)
+    assert str(done.exception).startswith("legacy: there is no legacy score 'algonauts'.")
+    assert "(did you mean 'algonauts2023'?)" in str(done.exception)

@@ -17,7 +17,8 @@ from nsd_bench.errors import OptionError, PackageError, SubmissionError
 from nsd_bench.scoring import METRICS, Options, check, score, scores_json
 from nsd_bench.scoring.anchors import NullProducts, permutations
 from nsd_bench.scoring.bootstrap import generator, image_weights, interval
-from nsd_bench.scoring.metrics import noise_ceiling
+from nsd_bench.scoring.medians import MEDIANS
+from nsd_bench.scoring.metrics import correlation, noise_ceiling
 from nsd_bench.scoring.moments import accumulate, grouped, leave_one_out, over_images, over_trials
 from nsd_bench.submission import Submission
 from nsd_bench.truth import Truth
@@ -604,7 +605,7 @@ def test_score_command(tmp_path):
     assert max(len(line) for line in lines[:-1]) <= 100
     scores = json.loads((tmp_path / "scores.json").read_text())
     assert scores["format"] == "nsd_bench.scores/1"
-    assert scores["metrics"].keys() == METRICS.keys()
+    assert scores["metrics"].keys() == METRICS.keys() | MEDIANS.keys()
     assert scores["headline"] == "signed_ratio"
     assert np.load(tmp_path / "scores.units.npz")["subj02/test/r"].shape == (30,)
     before = (tmp_path / "scores.json").read_bytes()
@@ -672,3 +673,12 @@ def test_no_draws_leave_values_as_they_are():
         }
     assert none["anchors"]["null"] == {"value": None, "interval": None, "reason": "no draws were asked for"}
     assert none["anchors"]["oracle"]["value"] == pytest.approx(few["anchors"]["oracle"]["value"])
+
+
+def test_a_draw_of_one_image_has_no_correlation():
+    """Its variance is rounding, which once made scores of 30."""
+    truth, signal = make_truth(n_images=3)
+    weights = np.array([[1, 1, 1], [3, 0, 0], [0, 3, 0], [0, 0, 3.0]])
+    groups = grouped(weights, accumulate(truth.responses, signal[truth.frame_image_id], truth.frame_image_id))
+    assert (correlation(over_images(groups))[0] != 0).all()
+    assert (correlation(over_images(groups))[1:] == 0).all()

@@ -25,6 +25,7 @@ __all__ = ["write_manifest", "write_shared"]
 
 IMAGES: Final = "coco_categories.jsonl"
 _READ_ONLY: Final = 0o444
+_WRITTEN_WITH: Final = ("decoding/files", "decoding/volumes")
 
 
 def write_shared(
@@ -109,7 +110,7 @@ def write_manifest(
         "max_trials": max_trials,
         "options": asdict(options),
         "resampled": json.loads((coarse / SETTINGS).read_text()),
-        "exporter": {"version": version("nsd-bench"), "source_sha256": source_digest()},
+        "exporter": {"version": version("nsd-bench"), "source_sha256": source_digest(*_WRITTEN_WITH)},
         "sources": digests.listed(),
         "files": {path.relative_to(folder).as_posix(): sha256_file(path) for path in digested},
         "terms": TERMS_URL,

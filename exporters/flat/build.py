@@ -27,8 +27,13 @@ from nsd_bench.outputs import write_npz
 from nsd_bench.surfaces.flatmap import map_file
 from nsd_bench.surfaces.levels import LIMIT
 
-__all__ = ["Build", "drawn_file", "photographs_folder"]
+__all__ = ["DRAWN_WITH", "Build", "drawn_file", "photographs_folder"]
 
+DRAWN_WITH: Final = (
+    "flat",
+    *(f"surfaces/{name}" for name in ("files", "flatmap", "geometry", "grid", "levels", "raster")),
+)
+"""What decides a flat map's bytes besides the exporters."""
 _FITTED: Final = "z-scores: on all trials of each session, whichever split they are in, as NSD-Flat has it"
 
 
@@ -111,7 +116,7 @@ class Build:
             "subjects": {f"subj{source.subject:02}": _described(source) for source in self.sources},
             "pixels_without_data": n_missing,
             "roi_names": self._roi_names(),
-            "exporter": {"version": version("nsd-bench"), "source_sha256": source_digest()},
+            "exporter": {"version": version("nsd-bench"), "source_sha256": source_digest(*DRAWN_WITH)},
             "sources": experiment.digests.listed(),
             "terms": TERMS_URL,
             "citation": CITATION,

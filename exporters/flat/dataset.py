@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
-from exporters.flat.build import Build, drawn_file, photographs_folder
+from exporters.flat.build import DRAWN_WITH, Build, drawn_file, photographs_folder
 from exporters.flat.options import FORMS, FlatOptions
 from exporters.flat.photographs import write_photographs
 from exporters.flat.records import Annotations
@@ -175,7 +175,13 @@ def _identity(options: FlatOptions, experiment: Experiment, sources: list[FlatSo
     """Digest everything that decides what is drawn: what was drawn for another export is of no use."""
     betas = [path for source in sources for paths in source.betas.values() for path in paths]
     large = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in (*betas, stimuli)]
-    parts = (repr(options), experiment.tier_file.text, source_digest(), experiment.digests.listed(), large)
+    parts = (
+        repr(options),
+        experiment.tier_file.text,
+        source_digest(*DRAWN_WITH),
+        experiment.digests.listed(),
+        large,
+    )
     return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 

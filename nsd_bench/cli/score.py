@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from nsd_bench.cli.options import Truths, submissions_below
 from nsd_bench.spec import TIERS
+
+if TYPE_CHECKING:
+    from nsd_bench.scoring.score import SubjectScores
 
 __all__ = ["command"]
 
@@ -32,6 +37,12 @@ __all__ = ["command"]
     multiple=True,
     help="audit.json of a package: also score its test images near to, and far from, training images.",
 )
+@click.option("--patterns", is_flag=True, help="Also identification, retrieval and RSA.")
+@click.option(
+    "--legacy",
+    multiple=True,
+    help="Also this score of another benchmark, such as algonauts2023; 'all' for every one.",
+)
 @click.option("--device", help="Draw the bootstrap on this device of torch, for example cuda.")
 @click.option("--force", is_flag=True, help="Replace --out.")
 def command(
@@ -42,6 +53,8 @@ def command(
     draws: int,
     seed: int,
     audits: tuple[Path, ...],
+    patterns: bool,
+    legacy: tuple[str, ...],
     device: str | None,
     force: bool,
 ) -> None:
@@ -50,23 +63,22 @@ def command(
     TRUTH is a truth file, or an open package, which needs none. SUBMISSION may be a .csv of Sensorium's kit,
     with the truth of its package.
     """
-    from nsd_bench.outputs import new_file, refuse_existing, write_npz
+    from nsd_bench.outputs import refuse_existing
     from nsd_bench.scoring.difficulty import read_distances
+    from nsd_bench.scoring.legacy import known_legacy, legacy_json
     from nsd_bench.scoring.score import Options, score, scores_json
-    from nsd_bench.scoring.table import table
     from nsd_bench.storage import sha256_file
 
-    units_path = out.with_name(f"{out.stem}.units.npz")
-    for path in (out, units_path):
+    for path in (out, _units_path(out)):
         refuse_existing(path, force=force)
-    truths = Truths(truth)
-    options = Options(n_draws=draws, seed=seed)
+    names = known_legacy(legacy)
+    options = Options(n_draws=draws, seed=seed, patterns=patterns)
     if device is not None:
         from nsd_bench.loaders.products import product_on
 
         options = replace(options, product=product_on(device))
-    distances = {found.package: found for found in map(read_distances, audits)}
-    subjects = []
+    truths, distances = Truths(truth), {found.package: found for found in map(read_distances, audits)}
+    subjects, pairs = [], []
     for path, given in submissions_below(submission):
         match = truths.of(given, path)
         if path.suffix == ".csv":  # has no room for a card; that it fits is seen by its ids
@@ -80,8 +92,25 @@ def command(
             distances=distances.get(match.package),
         )
         subjects.append(scored)
+        if names:
+            pairs.append((given, match))
     subjects.sort(key=lambda one: (one.summary["subject"], one.summary["package"]))
     scores = scores_json(subjects, options)
+    if names:
+        found = dict.fromkeys(tier for one in subjects for tier in one.summary["tiers"])
+        scores["legacy"] = legacy_json(pairs, found, names)
+    _write(out, scores, subjects)
+    _show(scores)
+    click.echo(f"{out}")
+
+
+def _units_path(out: Path) -> Path:
+    return out.with_name(f"{out.stem}.units.npz")
+
+
+def _write(out: Path, scores: dict[str, Any], subjects: Sequence[SubjectScores]) -> None:
+    from nsd_bench.outputs import new_file, write_npz
+
     units = {
         f"subj{one.summary['subject']:02}/{name}": values
         for one in subjects
@@ -90,9 +119,17 @@ def command(
     with new_file(out) as file:
         file.write(json.dumps(scores, indent=1, allow_nan=False).encode() + b"\n")
         file.flush()
-        write_npz(units_path, units)  # inside: if the disk fills up at either, neither file is left
+        write_npz(_units_path(out), units)  # inside: if the disk fills up at either, neither file is left
+
+
+def _show(scores: dict[str, Any]) -> None:
+    from nsd_bench.scoring.table import table
+
     click.echo(table(scores))
-    for one in subjects:
-        for warning in one.summary["warnings"]:
+    for tier, others in scores.get("legacy", {}).items():
+        for name, one in others.items():
+            value = "no number" if one["value"] is None else f"{one['value']:.4g} ({one['units']})"
+            click.echo(f"{tier}, {name}: {value}")
+    for subject in scores["subjects"]:
+        for warning in subject["warnings"]:
             click.echo(warning, err=True)
-    click.echo(f"{out}")

@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 
 from nsd_bench.scoring.bootstrap import interval
-from nsd_bench.scoring.metrics import METRICS
+from nsd_bench.scoring.described import DESCRIBED
 from nsd_bench.scoring.moments import Array
 from nsd_bench.scoring.options import Options
 from nsd_bench.scoring.pooled import Draws, mean_over_subjects
@@ -89,7 +89,7 @@ def _tiers(differences: Draws, options: Options) -> dict[str, Any]:
             tiers.setdefault(tier, []).append(rows[tier, atlas, roi])
         value = float(draws[0])
         rows[tier, atlas, roi]["differences"][metric] = {
-            "version": METRICS[metric].version,
+            "version": DESCRIBED[metric].version,
             "value": value,
             "interval": interval(value, draws[1:], options.confidence),
             "p": _two_sided(value, draws[1:]),

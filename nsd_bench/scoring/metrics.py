@@ -26,6 +26,7 @@ __all__ = [
 ]
 
 _EPSILON: Final = 1e-8
+_ROUNDING: Final = 1e-13
 FEV_THRESHOLD: Final = 0.15
 """Units whose fraction of explainable variance is below this are left out of `feve`."""
 HEADLINE: Final = "signed_ratio"
@@ -69,12 +70,15 @@ def noise_ceiling(ncsnr: npt.NDArray[np.floating], mean_inverse_k: Array | float
 def correlation(sums: Sums) -> Array:
     """Return Pearson's r with population standard deviations + 1e-8, so that a constant gives 0.
 
-    Sensorium 2022 (sensorium/utility/measure_helpers.py; neuralpredictors' corr).
+    Sensorium 2022 (sensorium/utility/measure_helpers.py; neuralpredictors' corr). What varies by no more than
+    rounding does, counts as constant: else a draw of one image alone would have any r.
     """
     y, p = sums.y / sums.n, sums.p / sums.n
-    std_y = np.sqrt(np.maximum(sums.yy / sums.n - y * y, 0)) + _EPSILON
-    std_p = np.sqrt(np.maximum(sums.pp / sums.n - p * p, 0)) + _EPSILON
-    r: Array = (sums.yp / sums.n - y * p) / (std_y * std_p)
+    square_y, square_p = sums.yy / sums.n, sums.pp / sums.n
+    variance_y, variance_p = square_y - y * y, square_p - p * p
+    varies = (variance_y > _ROUNDING * square_y) & (variance_p > _ROUNDING * square_p)
+    std_y, std_p = (np.sqrt(np.maximum(v, 0)) + _EPSILON for v in (variance_y, variance_p))
+    r: Array = np.where(varies, (sums.yp / sums.n - y * p) / (std_y * std_p), 0.0)
     return r
 
 

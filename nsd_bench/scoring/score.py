@@ -12,11 +12,13 @@ import numpy.typing as npt
 from nsd_bench import spec
 from nsd_bench.errors import PackageError, SubmissionError
 from nsd_bench.issues import has_errors
-from nsd_bench.scoring.check import check, is_partial, positions, tiers_covered
+from nsd_bench.scoring.check import aligned, check, is_partial, positions, tiers_covered
+from nsd_bench.scoring.described import descriptions
 from nsd_bench.scoring.difficulty import Distances
-from nsd_bench.scoring.metrics import HEADLINE, METRICS
+from nsd_bench.scoring.metrics import HEADLINE
 from nsd_bench.scoring.moments import accumulate
 from nsd_bench.scoring.options import Options
+from nsd_bench.scoring.patterns import Patterns, image_means
 from nsd_bench.scoring.pooled import Draws, pooled_json
 from nsd_bench.scoring.rois import rois_of
 from nsd_bench.scoring.tier import TierSums
@@ -143,6 +145,7 @@ def _score_tier(
             truth.responses[:, columns], predictions, image, rows=(rows, trial), scale=precision[columns]
         )
         sums.add(moments, columns)
+    sums.finish(_patterns(submission, truth, rows, image) if options.patterns else None)
     result.summary["tiers"][tier] = {
         "n_trials": len(rows),
         "n_images": len(images),
@@ -159,6 +162,13 @@ def _score_tier(
     result.units |= {f"{tier}/unit_ids": truth.unit_ids, f"{tier}/ncsnr": truth.ncsnr}
     for name, values in sums.per_unit.items():
         result.units[f"{tier}/{name}"] = values.astype(np.float32)
+
+
+def _patterns(
+    submission: Submission, truth: Truth, rows: npt.NDArray[np.int64], image: npt.NDArray[np.int64]
+) -> Patterns:
+    observed = truth.responses[rows] * response_precision(truth.response_std)
+    return Patterns(image_means(aligned(submission, truth, rows), image), image_means(observed, image))
 
 
 def _refuse_broken(truth: Truth, rows: npt.NDArray[np.int64]) -> None:
@@ -194,10 +204,7 @@ def scores_json(subjects: Sequence[SubjectScores], options: Options) -> dict[str
             "confidence": options.confidence,
             "intervals": "percentiles of bootstrap draws over images, their mean moved to the value",
         },
-        "metrics": {
-            name: {"version": metric.version, "source": metric.source, "description": metric.description}
-            for name, metric in METRICS.items()
-        },
+        "metrics": descriptions(options.patterns),
         "headline": HEADLINE,
         "subjects": [subject.summary for subject in subjects],
         "pooled": pooled_json(

@@ -10,10 +10,14 @@ import numpy as np
 
 from nsd_bench.scoring.anchors import NullProducts, oracle_terms, permutations, z_scored_means
 from nsd_bench.scoring.bootstrap import generator, image_weights, interval
+from nsd_bench.scoring.described import DESCRIBED
 from nsd_bench.scoring.difficulty import LEVELS, image_mean_terms, levels, slopes
+from nsd_bench.scoring.medians import MEDIANS
 from nsd_bench.scoring.metrics import HEADLINE, METRICS, unit_values
 from nsd_bench.scoring.moments import Array, Moments, grouped
 from nsd_bench.scoring.options import Options
+from nsd_bench.scoring.pattern_metrics import PATTERN_METRICS
+from nsd_bench.scoring.patterns import Patterns
 from nsd_bench.scoring.rois import Roi
 from nsd_bench.truth import Truth
 
@@ -58,6 +62,8 @@ class TierSums:
         self.null = NullProducts(len(k), len(rois))
         self.shares = np.zeros((len(k), len(rois)))
         self.per_unit = {name: np.empty(len(self.ncsnr)) for name in UNIT_COLUMNS}
+        self.r = np.empty((len(self.weights), len(self.ncsnr)))
+        self.other: dict[tuple[str, str, str], Array] = {}
 
     def add(self, moments: Moments, columns: slice) -> None:
         """Add a block of units."""
@@ -80,6 +86,7 @@ class TierSums:
         known = np.where(np.isnan(ncsnr), 0.0, 1.0)[:, None]
         if self.options.n_draws:
             self.null.add(moments, inside * known)
+        self.r[:, columns] = values.r
         self.ceiling += np.nansum(values.ceiling[0][:, None] * inside, axis=0)
         found = (values.r, values.single_trial_r, values.feve, values.ceiling)
         for name, of_unit in zip(UNIT_COLUMNS, found, strict=True):
@@ -101,9 +108,28 @@ class TierSums:
             ratio: Array = self.top[name][:, roi] / self.bottom[name][:, roi]
         return ratio
 
+    def finish(self, patterns: Patterns | None) -> None:
+        """Compute what needs all units of a region at once: medians, and metrics of patterns.
+
+        Parameters
+        ----------
+        patterns
+            Image means of all units; None leaves metrics of patterns out.
+        """
+        for roi in self.rois:
+            if not roi.n_units or not roi.is_complete:
+                continue
+            found = {name: median.over_units(self.r[:, roi.inside]) for name, median in MEDIANS.items()}
+            if patterns is not None:
+                within = Patterns(patterns.predicted[:, roi.inside], patterns.observed[:, roi.inside])
+                found |= {name: one.draws(within, self.weights) for name, one in PATTERN_METRICS.items()}
+            for name, draws in found.items():
+                if np.isfinite(draws[0]):
+                    self.other[roi.atlas, roi.name, name] = draws
+
     def draws(self) -> dict[tuple[str, str, str], Array]:
         """Return (atlas, roi, metric) to the value and its draws, where there is a value."""
-        return self._draws_of(METRICS)
+        return self._draws_of(METRICS) | self.other
 
     def difficulty_draws(self) -> dict[tuple[str, str, str], Array]:
         """Return (atlas, roi, level or "slope") to the value and its draws, where there is a value."""
@@ -157,8 +183,9 @@ class TierSums:
             "n_units_predicted": int(roi.inside.sum()),
             "noise_ceiling": float(self.ceiling[number] / n_known) if n_known else None,
             "scores": {
-                name: valued(self._ratio(name, number), confidence, empty or metric.empty)
-                for name, metric in METRICS.items()
+                name: valued(self._draws_of_metric(name, number), confidence, empty or metric.empty)
+                for name, metric in DESCRIBED.items()
+                if self.options.patterns or name not in PATTERN_METRICS
             },
             "anchors": {
                 "null": valued(
@@ -173,10 +200,19 @@ class TierSums:
             },
         }
         if self.distance is not None:
+            slope = self._slope(number)
             found["difficulty"] = {
                 name: valued(self._ratio(name, number), confidence, no_ceiling) for name in LEVELS
-            } | {"slope": valued(self._slope(number), confidence, no_ceiling)}
+            } | {
+                "slope": valued(
+                    slope, confidence, no_ceiling if slope is None else "all images are equally far"
+                )
+            }
         return found
+
+    def _draws_of_metric(self, name: str, number: int) -> Array | None:
+        roi = self.rois[number]
+        return self._ratio(name, number) if name in METRICS else self.other.get((roi.atlas, roi.name, name))
 
     def _null(self, number: int, null: Array) -> Array | None:
         if not len(null) or self._ratio(HEADLINE, number) is None:

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from nsd_bench.scoring.legacy.registry import LEGACY, LegacyScore, legacy_scores, legacy_trials
+from nsd_bench.scoring.legacy.registry import (
+    LEGACY,
+    LegacyScore,
+    known_legacy,
+    legacy_json,
+    legacy_scores,
+    legacy_trials,
+)
 from nsd_bench.scoring.legacy.trials import Trials
 
-__all__ = ["LEGACY", "LegacyScore", "Trials", "legacy_scores", "legacy_trials"]
+__all__ = ["LEGACY", "LegacyScore", "Trials", "known_legacy", "legacy_json", "legacy_scores", "legacy_trials"]

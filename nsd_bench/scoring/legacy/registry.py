@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 
 from nsd_bench.errors import OptionError, choices
-from nsd_bench.scoring.check import aligned
+from nsd_bench.scoring.check import aligned, tiers_covered
 from nsd_bench.scoring.legacy.brainscore import brainscore, brainscore_rsa, laion_fmri
 from nsd_bench.scoring.legacy.clipped import algonauts2023, berg, nsd_synthetic
 from nsd_bench.scoring.legacy.deepnsd import deepnsd_srpr, deepnsd_wrsa
@@ -18,7 +18,7 @@ from nsd_bench.scoring.legacy.trials import Trials
 from nsd_bench.submission import Submission
 from nsd_bench.truth import Truth
 
-__all__ = ["LEGACY", "LegacyScore", "legacy_scores", "legacy_trials"]
+__all__ = ["LEGACY", "LegacyScore", "known_legacy", "legacy_json", "legacy_scores", "legacy_trials"]
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,31 @@ def legacy_trials(submission: Submission, truth: Truth, tier: str) -> Trials:
     )
 
 
+def legacy_json(
+    scored: Sequence[tuple[Submission, Truth]], tiers: Iterable[str], names: Iterable[str] | None = None
+) -> dict[str, Any]:
+    """Score what was submitted, tier by tier, over all units that were predicted.
+
+    Parameters
+    ----------
+    scored
+        Submission and truth of every subject.
+    tiers
+        Those that were scored; subjects without trials of a tier are left out there.
+    names
+        Of the scores. None: all.
+    """
+    found = {}
+    for tier in tiers:
+        subjects = [
+            legacy_trials(submission, truth.of_units(np.isin(truth.unit_ids, submission.unit_ids)), tier)
+            for submission, truth in scored
+            if tier in tiers_covered(submission, truth)
+        ]
+        found[tier] = legacy_scores(subjects, names)
+    return found
+
+
 def legacy_scores(subjects: Sequence[Trials], names: Iterable[str] | None = None) -> dict[str, Any]:
     """Score all subjects in the units of other benchmarks.
 
@@ -91,16 +116,28 @@ def legacy_scores(subjects: Sequence[Trials], names: Iterable[str] | None = None
     >>> legacy_scores([trials], ["sensorium_feve"])["sensorium_feve"]["units"]
     'fraction of explainable variance'
     """
-    chosen = list(LEGACY) if names is None else list(names)
+    chosen = known_legacy(["all"] if names is None else names)
+    return {name: _scored(LEGACY[name], subjects) for name in chosen}
+
+
+def known_legacy(names: Iterable[str]) -> list[str]:
+    """Return names of legacy scores, "all" standing for all of them.
+
+    Raises
+    ------
+    OptionError
+        If a name is unknown.
+    """
+    chosen = list(names)
     for name in chosen:
-        if name not in LEGACY:
+        if name not in LEGACY and name != "all":
             raise OptionError(
                 f"there is no legacy score {name!r}",
                 place="legacy",
                 expected=choices(name, LEGACY),
                 fix="correct the name",
             )
-    return {name: _scored(LEGACY[name], subjects) for name in chosen}
+    return list(LEGACY) if "all" in chosen else chosen
 
 
 def _scored(score: LegacyScore, subjects: Sequence[Trials]) -> dict[str, Any]:

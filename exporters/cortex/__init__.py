@@ -1,0 +1,1 @@
+"""Subjects for pycortex, made and checked without FreeSurfer, FSL, Inkscape or pycortex itself."""

@@ -1,0 +1,135 @@
+"""Make a pycortex subject from a FreeSurfer folder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import nibabel as nib
+import numpy as np
+import numpy.typing as npt
+
+from exporters.cortex.flatten import flat_surface
+from exporters.cortex.freesurfer import FreeSurfer
+from exporters.cortex.orientation import oriented
+from exporters.cortex.patches import read_patch
+from exporters.cortex.store import FOLDERS, Subject
+from exporters.nsd.surfaces import HEMISPHERES
+from nsd_bench.errors import SourceError
+from nsd_bench.outputs import new_folder, write_npz
+from nsd_bench.surfaces.meshes import write_mesh
+
+__all__ = ["BuildOptions", "build_subject"]
+
+_INFO: Final = {"curvature": "curv", "sulcaldepth": "sulc", "thickness": "thickness"}
+_VOLUMES: Final = {"raw": "T1", "aseg": "aseg", "raw_wm": "wm"}
+
+
+@dataclass(frozen=True)
+class BuildOptions:
+    """Names of what to take from the FreeSurfer folder.
+
+    Parameters
+    ----------
+    white
+        Inner surface: "smoothwm" as pycortex takes it, or "white".
+    patch
+        lh.PATCH.flat.patch.3d and its right counterpart are the flat maps.
+    axes
+        One of `exporters.cortex.orientation.AXES`.
+    """
+
+    white: str = "smoothwm"
+    patch: str = "full"
+    axes: str = "auto"
+
+
+def build_subject(freesurfer: Path, subject: Subject, options: BuildOptions | None = None) -> Path:
+    """Write a subject that pycortex opens: surfaces, flat maps, curvature and anatomy.
+
+    It does what ``cortex.freesurfer.import_subj`` and ``import_flat`` do, without FreeSurfer's programs and
+    without a question whether to go on.
+
+    Parameters
+    ----------
+    freesurfer
+        The subject's folder, with surf/ and mri/T1.mgz.
+    subject
+        Where to write.
+    options
+        Names of the surfaces and patches; the defaults of `BuildOptions` if None.
+
+    Returns
+    -------
+    path
+        The new folder.
+
+    Raises
+    ------
+    SourceError
+        If a file is missing or damaged, or it is not clear how the flat map lies.
+    OutputError
+        If there is such a subject already, or the store cannot be written to.
+    """
+    options, source = options or BuildOptions(), FreeSurfer(freesurfer)
+    to_scanner = source.to_scanner()
+    with new_folder(subject.path) as folder:
+        made = Subject.at(folder)
+        for name in FOLDERS:
+            (folder / name).mkdir()
+        sizes = [_hemisphere(source, made, side, to_scanner, options) for side in HEMISPHERES]
+        for kind, name in _INFO.items():
+            _info(source, made, kind, name, sizes)
+        for kind, name in _VOLUMES.items():
+            if kind == "raw" or (freesurfer / "mri" / f"{name}.mgz").is_file():
+                _volume(source, folder / f"anatomicals/{kind}.nii.gz", name)
+    return subject.path
+
+
+def _hemisphere(
+    source: FreeSurfer,
+    subject: Subject,
+    side: str,
+    to_scanner: npt.NDArray[np.float64],
+    options: BuildOptions,
+) -> int:
+    """Write the four surfaces of one hemisphere; return its number of vertices."""
+    white, triangles = source.surface(side, options.white)
+    for kind, name in {"wm": options.white, "pia": "pial", "inflated": "inflated"}.items():
+        points = source.surface(side, name)[0]
+        if points.shape != white.shape:
+            raise SourceError(
+                f"has {len(points)} vertices",
+                place=str(source.find(side, name)),
+                expected=f"{len(white)}, as {source.find(side, options.white)} has",
+                fix="check that all surfaces are of the same subject",
+            )
+        write_mesh(subject.surface(kind, side), _moved(points, to_scanner), triangles)
+    path = source.find(side, f"{options.patch}.flat.patch.3d")
+    patch = read_patch(path, len(white))
+    anatomy = _moved(white, to_scanner)[patch.vertices]
+    flat = oriented(patch.points, anatomy, side, axes=options.axes, place=str(path))
+    write_mesh(
+        subject.surface("flat", side),
+        *flat_surface(patch.vertices, flat, triangles, len(white), str(path)),
+    )
+    return len(white)
+
+
+def _moved(points: npt.NDArray[np.float64], matrix: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    return points @ matrix[:3, :3].T + matrix[:3, 3]
+
+
+def _info(source: FreeSurfer, subject: Subject, kind: str, name: str, sizes: list[int]) -> None:
+    """Write one value a vertex with pycortex's sign; only curvature must be there."""
+    if kind != "curvature" and not all(source.has(side, name) for side in HEMISPHERES):
+        return
+    pairs = zip(HEMISPHERES, sizes, strict=True)
+    left, right = (-source.values(side, name, size) for side, size in pairs)
+    write_npz(subject.info(kind), {"left": left, "right": right})
+
+
+def _volume(source: FreeSurfer, path: Path, name: str) -> None:
+    image = source.volume(name)
+    nib.save(nib.Nifti1Image(np.asanyarray(image.dataobj), image.affine), path)

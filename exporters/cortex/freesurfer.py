@@ -1,0 +1,112 @@
+"""Read the folder of a FreeSurfer subject with nibabel, FreeSurfer itself not being needed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import numpy.typing as npt
+from nibabel.freesurfer.io import read_geometry, read_morph_data
+
+from exporters.nsd.volumes import broken_file
+from nsd_bench.errors import SourceError, choices
+
+__all__ = ["FreeSurfer"]
+
+Mesh = tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]
+
+
+@dataclass(frozen=True)
+class FreeSurfer:
+    """The folder of a subject, with surf/ and mri/.
+
+    Parameters
+    ----------
+    path
+        The folder, such as nsddata/freesurfer/subj01.
+    """
+
+    path: Path
+
+    def surface(self, hemisphere: str, name: str) -> Mesh:
+        """Read a surface: coordinates in mm as FreeSurfer has them, and triangles.
+
+        Raises
+        ------
+        SourceError
+            If there is none of that name, or it is damaged.
+        """
+        path = self.find(hemisphere, name)
+        try:
+            points, triangles = read_geometry(path)
+        except (OSError, EOFError, ValueError) as error:
+            raise broken_file(path, error) from error
+        return points.astype(np.float64), triangles.astype(np.int64)
+
+    def values(self, hemisphere: str, name: str, n_vertices: int) -> npt.NDArray[np.float64]:
+        """Read one value a vertex, such as "curv", shape (n_vertices,).
+
+        Raises
+        ------
+        SourceError
+            If there is none of that name, it is damaged, or of another surface.
+        """
+        path = self.find(hemisphere, name)
+        try:
+            values = np.asarray(read_morph_data(path), dtype=np.float64)
+        except (OSError, EOFError, ValueError) as error:
+            raise broken_file(path, error) from error
+        if values.shape != (n_vertices,):
+            raise SourceError(
+                f"has {len(values)} values",
+                place=str(path),
+                expected=f"{n_vertices}, one a vertex",
+                fix="check that all files are of the same subject",
+            )
+        return values
+
+    def has(self, hemisphere: str, name: str) -> bool:
+        """Whether there is a file of that name in surf/."""
+        return (self.path / "surf" / f"{hemisphere}.{name}").is_file()
+
+    def find(self, hemisphere: str, name: str) -> Path:
+        """Return the path of a file in surf/.
+
+        Raises
+        ------
+        SourceError
+            If there is none; names those that there are.
+        """
+        path = self.path / "surf" / f"{hemisphere}.{name}"
+        if path.is_file():
+            return path
+        known = sorted(file.name.partition(".")[2] for file in path.parent.glob(f"{hemisphere}.*"))
+        raise SourceError(
+            f"no file {path}",
+            place=str(self.path),
+            expected=choices(name, known) if known else "a FreeSurfer subject with surf/ and mri/",
+            fix="give the folder of the subject itself, or another name (--white, --patch)",
+        )
+
+    def volume(self, name: str) -> Any:
+        """Open a volume of mri/, such as "T1".
+
+        Raises
+        ------
+        SourceError
+            If it is missing or damaged.
+        """
+        path = self.path / "mri" / f"{name}.mgz"
+        try:
+            return nib.MGHImage.from_filename(path)
+        except (nib.filebasedimages.ImageFileError, OSError, EOFError, ValueError) as error:
+            raise broken_file(path, error) from error
+
+    def to_scanner(self, volume: str = "T1") -> npt.NDArray[np.float64]:
+        """Return the matrix from FreeSurfer's surface coordinates to those of the scanner, shape (4, 4)."""
+        header = self.volume(volume)
+        to_surface = header.header.get_vox2ras_tkr()
+        return np.asarray(header.affine @ np.linalg.inv(to_surface), dtype=np.float64)

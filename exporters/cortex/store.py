@@ -1,0 +1,163 @@
+"""Where pycortex looks for the files of a subject, and how to open such a folder with pycortex."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Final
+
+from nsd_bench.errors import NsdBenchError, OptionError
+from nsd_bench.outputs import new_file
+
+__all__ = ["FOLDERS", "SURFACES", "Subject", "open_store"]
+
+SURFACES: Final = ("flat", "inflated", "pia", "wm")
+"""Surfaces that every subject has, of both hemispheres."""
+FOLDERS: Final = ("anatomicals", "cache", "surface-info", "surfaces", "transforms", "views")
+
+
+@dataclass(frozen=True)
+class Subject:
+    """Paths of one subject's files.
+
+    Parameters
+    ----------
+    store
+        Folder that holds the subjects: pycortex's "filestore".
+    name
+        Of the subject: letters, digits, "_" and "-".
+
+    Raises
+    ------
+    OptionError
+        If the name could not be a folder's.
+
+    Examples
+    --------
+    >>> Subject(Path("db"), "subj01").surface("flat", "lh").as_posix()
+    'db/subj01/surfaces/flat_lh.gii'
+    """
+
+    store: Path
+    name: str
+
+    def __post_init__(self) -> None:
+        _check_name(self.name, self.store)
+
+    @classmethod
+    def at(cls, path: str | os.PathLike[str]) -> Subject:
+        """Take a subject by its own folder."""
+        folder = Path(path)
+        return cls(folder.parent, folder.name)
+
+    @property
+    def path(self) -> Path:
+        """The subject's folder."""
+        return self.store / self.name
+
+    def surface(self, kind: str, hemisphere: str) -> Path:
+        """One of `SURFACES` of one hemisphere, GIFTI."""
+        return self.path / f"surfaces/{kind}_{hemisphere}.gii"
+
+    def info(self, kind: str) -> Path:
+        """One value a vertex: "curvature", "sulcaldepth", "thickness"; signs opposite to FreeSurfer's."""
+        return self.path / f"surface-info/{kind}.npz"
+
+    @property
+    def anatomy(self) -> Path:
+        """The anatomical volume that the surfaces were made from."""
+        return self.path / "anatomicals/raw.nii.gz"
+
+    @property
+    def drawing(self) -> Path:
+        """Outlines of regions."""
+        return self.path / "overlays.svg"
+
+    def transform(self, name: str) -> Path:
+        """Folder of a transform from the surfaces to a functional grid.
+
+        Raises
+        ------
+        OptionError
+            If the name could not be a folder's.
+        """
+        _check_name(name, self.path / "transforms")
+        return self.path / "transforms" / name
+
+    @property
+    def transforms(self) -> list[str]:
+        """Names of the transforms that there are."""
+        return sorted(child.name for child in self.path.glob("transforms/*") if child.is_dir())
+
+
+def _check_name(name: str, place: Path) -> None:
+    if not re.fullmatch(r"[A-Za-z0-9_][\w-]*", name, re.ASCII):
+        raise OptionError(
+            f"{name!r} cannot be the name of a subject or a transform",
+            place=str(place),
+            expected="letters, digits, '_' and '-'",
+            fix="give a name such as subj01",
+        )
+
+
+def open_store(store: str | os.PathLike[str], settings: str | os.PathLike[str]) -> Any:
+    """Import pycortex so that it reads and writes `store` and nothing else.
+
+    pycortex takes the place of its data from a file that it reads when it is imported; without one it uses
+    a folder that was fixed when it was built, be it another environment's.
+
+    Parameters
+    ----------
+    store
+        Folder that holds the subjects.
+    settings
+        Folder in which pycortex keeps its settings; nothing is written to the home folder.
+
+    Returns
+    -------
+    cortex
+        The module.
+
+    Raises
+    ------
+    NsdBenchError
+        If pycortex is not installed, or was imported before with another store.
+    """
+    place, home = Path(store).resolve(), Path(settings).resolve()
+    loaded = sys.modules.get("cortex")
+    if loaded is None:
+        loaded = _import(place, home)
+    used = Path(loaded.database.default_filestore).resolve()
+    if used != place:
+        raise NsdBenchError(
+            f"pycortex was imported before and uses {used}",
+            place=str(place),
+            expected="one store in each process",
+            fix="start a new process, and call open_store before anything imports cortex",
+        )
+    return loaded
+
+
+def _import(store: Path, settings: Path) -> Any:
+    with new_file(settings / "pycortex/options.cfg") as file:
+        file.write(f"[basic]\nfilestore = {store}\n".encode())
+    before = os.environ.get("XDG_CONFIG_HOME")
+    os.environ["XDG_CONFIG_HOME"] = str(settings)
+    try:
+        return import_module("cortex")
+    except ModuleNotFoundError as error:
+        raise NsdBenchError(
+            "pycortex is not installed",
+            place=str(store),
+            expected="the extra that brings pycortex",
+            fix="pip install 'nsd-bench[pycortex]', or draw with 'nsd-bench flatmap', which needs none",
+        ) from error
+    finally:
+        if before is None:
+            del os.environ["XDG_CONFIG_HOME"]
+        else:
+            os.environ["XDG_CONFIG_HOME"] = before

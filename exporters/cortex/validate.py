@@ -1,0 +1,148 @@
+"""List what is wrong with a pycortex subject before pycortex trips over it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from exporters.cortex.orientation import uprightness
+from exporters.cortex.store import SURFACES, Subject
+from exporters.nsd.surfaces import HEMISPHERES
+from exporters.nsd.volumes import load_nifti
+from nsd_bench.errors import NsdBenchError
+from nsd_bench.issues import Issue
+from nsd_bench.storage import read_npz
+from nsd_bench.surfaces.meshes import read_mesh
+
+__all__ = ["validate_subject"]
+
+_LEAST_UPRIGHT = 0.5
+_AGREE = 1e-4
+Mesh = tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]
+_REBUILD = "Build the subject again with 'nsd-bench cortex build'"
+
+
+def validate_subject(subject: Subject, shape: tuple[int, ...] | None = None) -> list[Issue]:
+    """Check every file of a subject.
+
+    Parameters
+    ----------
+    subject
+        Which.
+    shape
+        X, Y, Z of the volumes that are to be drawn; None checks no transform against them.
+
+    Returns
+    -------
+    issues
+        Sorted; empty if all is well.
+    """
+    if not subject.path.is_dir():
+        fix = "Check --store and the name; 'nsd-bench cortex build' and 'import' make subjects"
+        return [Issue("error", str(subject.path), "there is no such subject", fix)]
+    issues = [issue for side in HEMISPHERES for issue in _hemisphere(subject, side)]
+    issues += _anatomy(subject)
+    for name in subject.transforms:
+        issues += _transform(subject.transform(name), shape)
+    if not subject.transforms:
+        fix = "Add one with 'nsd-bench cortex transform'"
+        issues.append(
+            Issue("warning", str(subject.path / "transforms"), "no volume can be drawn: no transform", fix)
+        )
+    return sorted(issues)
+
+
+def _hemisphere(subject: Subject, side: str) -> Iterator[Issue]:
+    meshes: dict[str, Mesh] = {}
+    for kind in SURFACES:
+        path = subject.surface(kind, side)
+        try:
+            meshes[kind] = read_mesh(path)
+        except NsdBenchError as error:
+            yield _from_error(error)
+    sizes = {kind: len(points) for kind, (points, _) in meshes.items()}
+    if len(set(sizes.values())) > 1:
+        shown = ", ".join(f"{kind} {size}" for kind, size in sizes.items())
+        yield Issue("error", f"{subject.path}, {side}", f"vertices differ: {shown}", _REBUILD)
+    elif sizes:
+        yield from _info(subject, side, next(iter(sizes.values())))
+        if {"flat", "wm"} <= meshes.keys():
+            yield from _flat(meshes["flat"], meshes["wm"], subject.surface("flat", side), side)
+
+
+def _from_error(error: NsdBenchError) -> Issue:
+    return Issue("error", error.place, error.problem, _REBUILD)
+
+
+def _info(subject: Subject, side: str, n_vertices: int) -> Iterator[Issue]:
+    path = subject.info("curvature")
+    if not path.is_file():
+        fix = "pycortex computes it when it is first drawn, which takes a while"
+        yield Issue("warning", str(path), "there is no curvature", fix)
+        return
+    try:
+        size = read_npz(path)["left" if side == "lh" else "right"].size
+    except (ValueError, KeyError) as error:
+        yield Issue("error", str(path), f"cannot be read ({error})", "Remove the file")
+        return
+    if size != n_vertices:
+        yield Issue("error", str(path), f"{side} has {size} values for {n_vertices} vertices", _REBUILD)
+
+
+def _flat(flat: Mesh, white: Mesh, path: Path, side: str) -> Iterator[Issue]:
+    points, triangles = flat
+    used = np.zeros(len(points), dtype=bool)
+    used[triangles] = True
+    if np.any(points[:, 2]):
+        fix = "Set the third coordinate to 0"
+        yield Issue("error", str(path), f"is not flat: z reaches {np.abs(points[:, 2]).max():.3g} mm", fix)
+    stray = int(points[~used].any(axis=1).sum())
+    if stray:
+        fix = "Set them to 0: they shift the map to one side"
+        yield Issue("warning", str(path), f"{stray} vertices that no triangle uses are not at 0", fix)
+    across, along = uprightness(points[used], white[0][used], side)
+    if min(across, along) < _LEAST_UPRIGHT:
+        problem = (
+            f"is turned or mirrored: x follows the front with {across:.2f}, y the top with {along:.2f}, "
+            f"not {_LEAST_UPRIGHT} and more"
+        )
+        fix = "Build it again with the other --axes ('pycortex' or 'raw'); 'auto' finds out"
+        yield Issue("error", str(path), problem, fix)
+
+
+def _anatomy(subject: Subject) -> Iterator[Issue]:
+    try:
+        load_nifti(subject.anatomy)
+    except NsdBenchError as error:
+        yield _from_error(error)
+
+
+def _transform(path: Path, shape: tuple[int, ...] | None) -> Iterator[Issue]:
+    file = path / "matrices.xfm"
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        coord, magnet = (_matrix(content, key) for key in ("coord", "magnet"))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        fix = "Make it again with 'nsd-bench cortex transform --delete-masks'"
+        yield Issue("error", str(file), f"holds no transform ({type(error).__name__}: {error})", fix)
+        return
+    try:
+        image = load_nifti(path / "reference.nii.gz")
+    except NsdBenchError as error:
+        yield _from_error(error)
+        return
+    if not np.allclose(np.linalg.inv(image.affine) @ magnet, coord, atol=_AGREE):
+        fix = "Make it again with 'nsd-bench cortex transform --delete-masks'"
+        yield Issue("error", str(file), "'coord' and 'magnet' contradict each other", fix)
+    if shape is not None and tuple(image.shape) != shape:
+        fix = "Draw data of the reference's grid, or add a transform for this one"
+        yield Issue("error", str(path), f"is for volumes {tuple(image.shape)}, the data has {shape}", fix)
+
+
+def _matrix(content: Any, key: str) -> npt.NDArray[np.float64]:
+    return np.asarray(content[key], dtype=np.float64).reshape(4, 4)

@@ -1,0 +1,147 @@
+"""Draw maps of packages on one cortex: what the command, the report and the leaderboard call."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from nsd_bench.package import Package
+from nsd_bench.plots.flatmaps.figure import draw_labels, draw_values, folds
+from nsd_bench.plots.flatmaps.maps import UnitMap
+from nsd_bench.plots.flatmaps.outlines import Region, regions_on
+from nsd_bench.plots.flatmaps.scale import Scale, shared_scale
+from nsd_bench.spec import roi_column
+from nsd_bench.surfaces.canvas import Canvas
+from nsd_bench.surfaces.placing import Placement
+
+__all__ = ["Easel", "flatmap_image", "outline_atlas"]
+
+_FIRST_ATLASES = ("prf-visualrois", "streams")
+
+
+@dataclass(frozen=True)
+class Easel:
+    """One package's place on a flat map.
+
+    Parameters
+    ----------
+    canvas
+        The pixels.
+    curvature : float array of shape (n_vertices,)
+        Of the surface; NaN draws plain grey.
+    package
+        Whose units are drawn.
+    placement
+        Which unit each vertex shows.
+    atlas
+        Whose regions are outlined; "" outlines none.
+
+    Raises
+    ------
+    PackageError
+        If the placement is of another grid than the package's units.
+    """
+
+    canvas: Canvas
+    curvature: npt.NDArray[np.floating]
+    package: Package
+    placement: Placement
+    atlas: str = ""
+    regions: list[Region] = field(init=False)
+
+    def __post_init__(self) -> None:
+        units = self.package.units
+        ids = units["unit_ids"].to_numpy()
+        self.placement.check(ids, units[["x_mm", "y_mm", "z_mm"]].to_numpy())
+        object.__setattr__(self, "regions", self._regions(self.atlas) if self.atlas else [])
+
+    def draw(self, shown: UnitMap, scale: Scale, title: str = "", *, kind: str = "png") -> bytes:
+        """Draw a map.
+
+        Parameters
+        ----------
+        shown
+            Numbers, or labels, of units.
+        scale
+            Numbers to colours; labels do not need it.
+        title
+            Text above the picture; the package's name by default. A placement that is approximate is said to be.
+        kind
+            "png", "svg" or "pdf".
+
+        Returns
+        -------
+        file
+            The same arguments give the same bytes.
+        """
+        title = (title or self.package.name) + (", approximate places" if self.placement.is_approximate else "")
+        background = folds(self.curvature)
+        if shown.label_names is None:
+            return draw_values(
+                self.canvas,
+                self.placement.on_vertices(shown.unit_ids, shown.values),
+                scale,
+                title=title,
+                label=shown.label,
+                background=background,
+                regions=self.regions,
+                kind=kind,
+            )
+        labels = self.placement.labels_on_vertices(shown.unit_ids, shown.values)
+        return draw_labels(
+            self.canvas,
+            labels,
+            title=title,
+            background=background,
+            regions=regions_on(self.canvas, labels, shown.label_names),
+            kind=kind,
+        )
+
+    def _regions(self, atlas: str) -> list[Region]:
+        units = self.package.units
+        labels = self.placement.labels_on_vertices(
+            units["unit_ids"].to_numpy(), units[roi_column(atlas)].to_numpy(np.int64)
+        )
+        return regions_on(self.canvas, labels, self.package.roi_names[atlas])
+
+
+def outline_atlas(package: Package) -> str:
+    """Return the atlas to outline by default: early visual areas if the package has them; "" for none."""
+    atlases = [*(atlas for atlas in _FIRST_ATLASES if atlas in package.roi_names), *package.roi_names]
+    return atlases[0] if atlases else ""
+
+
+def flatmap_image(
+    easel: Easel,
+    values: npt.NDArray[np.floating],
+    title: str,
+    *,
+    label: str = "",
+    scale: Scale | None = None,
+    kind: str = "png",
+) -> bytes:
+    """Draw one number for every unit of a package, in the order of its units.
+
+    Parameters
+    ----------
+    easel
+        The package on its cortex.
+    values : float array of shape (n_units,)
+        NaN shows the folds below.
+    title, label
+        Text above the picture and at the colour bar.
+    scale
+        `None` chooses one for this map alone; give the same to maps that are to be compared.
+    kind
+        "png", "svg" or "pdf".
+
+    Returns
+    -------
+    file
+        The same arguments give the same bytes.
+    """
+    ids = easel.package.units["unit_ids"].to_numpy()
+    shown = UnitMap("values", label, ids, np.asarray(values, dtype=np.float64))
+    return easel.draw(shown, scale or shared_scale([shown.values]), title, kind=kind)

@@ -1,0 +1,190 @@
+"""The figure of a flat map: folds below, data above them, regions on top, colour bar and title."""
+
+from __future__ import annotations
+
+import html
+import io
+from collections.abc import Sequence
+from typing import Any, Final
+
+import matplotlib as mpl
+import numpy as np
+import numpy.typing as npt
+from matplotlib.colors import ListedColormap
+from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
+
+from nsd_bench.errors import OptionError, choices
+from nsd_bench.plots.figures import _STYLE, INK, SOFT, _svg
+from nsd_bench.plots.flatmaps.outlines import Region
+from nsd_bench.plots.flatmaps.scale import Scale
+from nsd_bench.surfaces.canvas import Canvas
+
+__all__ = ["FORMATS", "draw_labels", "draw_values", "folds"]
+
+FORMATS: Final = ("png", "svg", "pdf")
+_WIDTH_IN = 10.0
+_STRIP_IN = 0.62  # above the picture for the title, and below it for the colour bar
+_SULCUS, _GYRUS, _UNKNOWN = 0.375, 0.625, 0.5  # greys, as in pycortex
+_NO_DATE: Final[dict[str, dict[str, None]]] = {
+    "png": {"Software": None},
+    "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
+}
+
+
+def folds(curvature: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
+    """Turn curvature into greys: sulci dark, gyri light, in the middle where it is unknown.
+
+    >>> folds(np.array([0.2, -0.2, np.nan])).tolist()
+    [0.375, 0.625, 0.5]
+    """
+    greys = np.where(curvature > 0, _SULCUS, _GYRUS)
+    return np.where(np.isnan(curvature), _UNKNOWN, greys)
+
+
+def draw_values(
+    canvas: Canvas,
+    values: npt.NDArray[np.floating],
+    scale: Scale,
+    *,
+    title: str,
+    label: str,
+    background: npt.NDArray[np.floating],
+    regions: Sequence[Region] = (),
+    kind: str = "png",
+) -> bytes:
+    """Draw what vertices hold.
+
+    Parameters
+    ----------
+    canvas
+        The pixels.
+    values : float array of shape (n_vertices,)
+        NaN shows the background.
+    scale
+        Numbers to colours.
+    title, label
+        Text above the picture, and at the colour bar.
+    background : float array of shape (n_vertices,)
+        Greys from 0 to 1, see `folds`.
+    regions
+        To be outlined and named.
+    kind
+        One of `FORMATS`.
+
+    Returns
+    -------
+    file
+        Bytes of a PNG, SVG or PDF; the same arguments give the same bytes.
+
+    Raises
+    ------
+    OptionError
+        If there is not one value for every vertex, or no such format.
+    """
+    with mpl.rc_context(_STYLE):
+        figure, axes = _begin(canvas, background, title, kind)
+        image = axes.imshow(
+            canvas.picture(values),
+            extent=canvas.extent,
+            cmap=scale.colours,
+            vmin=scale.low,
+            vmax=scale.high,
+            interpolation="nearest",
+        )
+        _add_bar(figure, image, label)
+        _add_regions(axes, regions)
+        return _finish(figure, canvas, title, kind)
+
+
+def draw_labels(
+    canvas: Canvas,
+    labels: npt.NDArray[np.integer],
+    *,
+    title: str,
+    background: npt.NDArray[np.floating],
+    regions: Sequence[Region],
+    kind: str = "png",
+) -> bytes:
+    """Fill regions with a colour each; parameters are those of `draw_values`, 0 and less show the background."""
+    with mpl.rc_context(_STYLE):
+        figure, axes = _begin(canvas, background, title, kind)
+        known = np.unique(labels[labels > 0])
+        code = np.where(labels > 0, np.searchsorted(known, labels), np.nan).astype(np.float64)
+        hues = np.arange(max(len(known), 1)) * 0.618034 % 1  # neighbours in number are far apart in hue
+        colours = ListedColormap(mpl.colormaps["hsv"](hues) * (0.85, 0.85, 0.85, 1))
+        axes.imshow(
+            canvas.picture(code),
+            extent=canvas.extent,
+            cmap=colours,
+            vmin=-0.5,
+            vmax=max(len(known), 1) - 0.5,
+            interpolation="nearest",
+        )
+        _add_regions(axes, regions)
+        return _finish(figure, canvas, title, kind)
+
+
+def _begin(
+    canvas: Canvas, background: npt.NDArray[np.floating], title: str, kind: str
+) -> tuple[Figure, Any]:
+    if kind not in FORMATS:
+        raise OptionError(
+            f"format {kind!r} is not known",
+            place="flat map",
+            expected=choices(kind, FORMATS),
+            fix="give one of these",
+        )
+    height, width = canvas.mask.shape
+    picture_in = _WIDTH_IN * height / width
+    whole_in = picture_in + 2 * _STRIP_IN
+    figure = Figure(figsize=(_WIDTH_IN, whole_in))
+    axes = figure.add_axes((0, _STRIP_IN / whole_in, 1, picture_in / whole_in))
+    axes.set_axis_off()
+    axes.imshow(
+        canvas.picture(background.astype(np.float64)),
+        extent=canvas.extent,
+        cmap="gray",
+        vmin=0,
+        vmax=1,
+        interpolation="nearest",
+    )
+    middle = 1 - _STRIP_IN / whole_in / 2
+    figure.text(0.5, middle, title, ha="center", va="center", fontsize=15, color=INK)
+    for x, side in ((0.02, "L"), (0.98, "R")):
+        figure.text(x, middle, side, ha="center", va="center", fontsize=15, color=SOFT)
+    return figure, axes
+
+
+def _add_bar(figure: Figure, image: Any, label: str) -> None:
+    strip = _STRIP_IN / figure.get_figheight()
+    axes = figure.add_axes((0.35, strip * 0.72, 0.3, strip * 0.2))
+    bar = figure.colorbar(image, cax=axes, orientation="horizontal", extend="neither")
+    bar.outline.set_visible(False)  # type: ignore[operator]
+    bar.ax.tick_params(labelsize=9, length=2, pad=1)
+    bar.set_label(label, fontsize=10, labelpad=1)
+
+
+def _add_regions(axes: Any, regions: Sequence[Region]) -> None:
+    limits = axes.axis()
+    for region in regions:
+        for loop in region.loops:
+            axes.plot(*loop.T, color="black", linewidth=2.2, solid_joinstyle="round")
+            axes.plot(*loop.T, color="white", linewidth=1.0, solid_joinstyle="round")
+    for region in regions:  # names above all outlines
+        for x, y in region.places:
+            halo = withStroke(linewidth=2.2, foreground="black")
+            axes.text(
+                x, y, region.name, color="white", fontsize=9, ha="center", va="center", path_effects=[halo]
+            )
+    axes.axis(limits)
+
+
+def _finish(figure: Figure, canvas: Canvas, title: str, kind: str) -> bytes:
+    dpi = canvas.mask.shape[1] / _WIDTH_IN  # one pixel of the picture is one of the file
+    figure.set_dpi(dpi)
+    if kind == "svg":
+        return _svg(figure, html.escape(title)).encode()
+    stream = io.BytesIO()
+    figure.savefig(stream, format=kind, dpi=dpi, metadata=_NO_DATE[kind])  # type: ignore[arg-type]
+    return stream.getvalue()

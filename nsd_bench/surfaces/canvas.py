@@ -1,0 +1,159 @@
+"""Pictures as pycortex draws them: every pixel inside the outline shows the nearest vertex."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageDraw
+from scipy.spatial import cKDTree
+
+from nsd_bench.errors import OptionError
+from nsd_bench.surfaces.geometry import FlatGeometry
+
+__all__ = ["HEIGHT", "Canvas", "boundary_loops", "make_canvas", "nudged"]
+
+HEIGHT: Final = 1024
+"""Rows of a picture, as in pycortex."""
+_LEAST_HEIGHT = 16
+
+
+@dataclass(frozen=True)
+class Canvas:
+    """Which vertex every pixel of a picture shows.
+
+    Parameters
+    ----------
+    mask : bool array of shape (height, width)
+        Pixels that show cortex, upper row first.
+    vertex : int64 array of shape (n_inside,)
+        The vertex of each of them, row after row from above.
+    extent
+        Left, right, bottom and top of the picture in mm; the hemispheres meet at 0.
+    points : float32 array of shape (n_vertices, 2)
+        Where the vertices lie, in mm.
+    """
+
+    mask: npt.NDArray[np.bool_]
+    vertex: npt.NDArray[np.int64]
+    extent: tuple[float, float, float, float]
+    points: npt.NDArray[np.float32]
+
+    def picture(self, values: npt.NDArray[Any], *, fill: Any = np.nan) -> npt.NDArray[Any]:
+        """Draw one value a vertex, shape (height, width), upper row first; `fill` lies outside.
+
+        Raises
+        ------
+        OptionError
+            If there is not one value for every vertex.
+        """
+        if values.shape != (len(self.points),):
+            raise OptionError(
+                f"values have shape {values.shape}",
+                place="flat map",
+                expected=f"({len(self.points)},): one value for every vertex, the right ones after the left",
+                fix="put the values of the units on the vertices first",
+            )
+        picture = np.full(self.mask.shape, fill, dtype=np.result_type(values.dtype, type(fill)))
+        picture[self.mask] = values[self.vertex]
+        return picture
+
+
+def make_canvas(flat: FlatGeometry, height: int = HEIGHT) -> Canvas:
+    """Lay pixels over a flat map.
+
+    Follows pycortex 1.4 to the pixel (`cortex.quickflat.utils`, `_make_flatmask` and `_make_vertex_cache`):
+    hemispheres side by side without a gap, pixel centres from edge to edge.
+
+    Parameters
+    ----------
+    flat
+        The flat map.
+    height
+        Number of rows.
+
+    Raises
+    ------
+    OptionError
+        If `height` is below 16.
+    """
+    if height < _LEAST_HEIGHT:
+        raise OptionError(
+            f"height = {height} is not possible",
+            place="flat map",
+            expected=f"{_LEAST_HEIGHT} pixels or more",
+            fix="give a larger height; 1024 is pycortex's",
+        )
+    points = nudged(flat)
+    used = points[flat.on_map]
+    low, high = used.min(axis=0), used.max(axis=0)
+    scale = height / (high - low)[1]
+    outline = Image.new("L", (int(scale * (high - low)[0]), height))
+    draw = ImageDraw.Draw(outline)
+    for loop in _hemisphere_outlines(flat):
+        draw.polygon(((points[loop] - low) * scale).ravel().tolist(), fill=255)
+    mask = np.asarray(outline) > 0
+    columns, rows = (np.linspace(low[axis], high[axis], mask.shape[1 - axis]) for axis in (0, 1))
+    row, column = np.nonzero(mask[::-1])
+    _, nearest = cKDTree(used).query(np.column_stack([columns[column], rows[::-1][row]]))
+    vertex = np.flatnonzero(flat.on_map)[nearest]
+    extent = float(low[0]), float(high[0]), float(low[1]), float(high[1])
+    return Canvas(mask[::-1], vertex, extent, points)
+
+
+def nudged(flat: FlatGeometry) -> npt.NDArray[np.float32]:
+    """Return the points of a flat map with its hemispheres moved until both touch x = 0."""
+    points = flat.points.copy()
+    left = np.arange(len(points)) < flat.n_vertices[0]
+    points[left, 0] -= points[left & flat.on_map, 0].max()
+    points[~left, 0] -= points[~left & flat.on_map, 0].min()
+    return points.astype(np.float32)  # pycortex computes in the precision of the files
+
+
+def _hemisphere_outlines(flat: FlatGeometry) -> list[list[int]]:
+    """Find the longest boundary of each hemisphere; shorter ones are holes, and what cutting left over."""
+    is_left = flat.triangles[:, 0] < flat.n_vertices[0]
+    sides = (flat.triangles[is_left], flat.triangles[~is_left])
+    return [max(boundary_loops(triangles), key=len) for triangles in sides if len(triangles)]
+
+
+def boundary_loops(triangles: npt.NDArray[np.integer]) -> list[list[int]]:
+    """Walk along the edges that belong to one triangle only.
+
+    Parameters
+    ----------
+    triangles : integer array of shape (n_triangles, 3)
+        Vertices of each.
+
+    Returns
+    -------
+    loops
+        Vertices along each boundary, the first one again at the end.
+
+    Examples
+    --------
+    >>> boundary_loops(np.array([[0, 1, 2], [2, 1, 3]]))
+    [[0, 1, 3, 2, 0]]
+    """
+    edges = np.sort(
+        np.concatenate([triangles[:, [0, 1]], triangles[:, [1, 2]], triangles[:, [2, 0]]]), axis=1
+    )
+    edges, counts = np.unique(edges, axis=0, return_counts=True)
+    neighbours: dict[int, list[int]] = {}
+    for a, b in edges[counts == 1].tolist():
+        neighbours.setdefault(a, []).append(b)
+        neighbours.setdefault(b, []).append(a)
+    loops = []
+    while neighbours:
+        loop = [next(iter(neighbours))]
+        while len(loop) == 1 or loop[-1] != loop[0]:
+            here, there = loop[-1], neighbours[loop[-1]][0]
+            for vertex, other in ((here, there), (there, here)):
+                neighbours[vertex].remove(other)
+                if not neighbours[vertex]:
+                    del neighbours[vertex]
+            loop.append(there)
+        loops.append(loop)
+    return loops

@@ -1,0 +1,167 @@
+"""Find the unit of every vertex of a flat map without a subject's own transforms."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+from scipy.spatial import cKDTree
+
+from nsd_bench.errors import PackageError, SourceError
+from nsd_bench.surfaces.geometry import FlatGeometry
+from nsd_bench.surfaces.placing import NOWHERE, Placement
+
+__all__ = ["fsaverage_placement", "fsaverage_vertices", "nearest_placement"]
+
+_ICOSAHEDRA: Final = tuple(10 * 4**level + 2 for level in range(8))
+
+
+def fsaverage_vertices(flat: FlatGeometry, n_vertices: int) -> list[npt.NDArray[np.int64]]:
+    """Return the vertex of an fsaverage with `n_vertices` a hemisphere for each of a flat map's.
+
+    The coarser icosahedra are nested in the finer ones: where the map is the coarser one, its vertices are the
+    first; where it is the finer one, each of its vertices gets the nearest that there is.
+
+    Returns
+    -------
+    vertices
+        One int64 array of shape (n_vertices,) a hemisphere.
+
+    Raises
+    ------
+    SourceError
+        If the flat map is not of an fsaverage.
+    """
+    if flat.n_vertices[0] != flat.n_vertices[1] or flat.n_vertices[0] not in _ICOSAHEDRA:
+        raise SourceError(
+            f"has {flat.n_vertices[0]} and {flat.n_vertices[1]} vertices",
+            place=f"flat map {flat.source}",
+            expected="an fsaverage, with 10242, 40962 or 163842 vertices on each side",
+            fix="give fsaverage5, the folder of pycortex's fsaverage, or units of this very surface",
+        )
+    n_map = flat.n_vertices[0]
+    if n_vertices >= n_map:
+        return [np.arange(n_map)] * 2
+    halves = (flat.points[:n_map], flat.points[n_map:])
+    on_map = (flat.on_map[:n_map], flat.on_map[n_map:])
+    return [_nearest_of_first(half, known, n_vertices) for half, known in zip(halves, on_map, strict=True)]
+
+
+def _nearest_of_first(
+    points: npt.NDArray[np.float64], on_map: npt.NDArray[np.bool_], n_first: int
+) -> npt.NDArray[np.int64]:
+    candidates = np.flatnonzero(on_map[:n_first])
+    return np.asarray(candidates[cKDTree(points[candidates]).query(points)[1]], dtype=np.int64)
+
+
+def fsaverage_placement(
+    flat: FlatGeometry, unit_ids: npt.NDArray[np.int64], hemispheres: npt.NDArray[np.str_]
+) -> Placement:
+    """Place units that are vertices of fsaverage, of whichever resolution.
+
+    Parameters
+    ----------
+    flat
+        A flat map of fsaverage.
+    unit_ids : int64 array of shape (n_units,)
+        The right hemisphere's after all of the left.
+    hemispheres : str array of shape (n_units,)
+        "lh" or "rh".
+
+    Raises
+    ------
+    PackageError
+        If the ids fit no fsaverage.
+    SourceError
+        If the flat map is not of an fsaverage.
+    """
+    last_left = unit_ids[hemispheres == "lh"].max(initial=-1)
+    right = unit_ids[hemispheres == "rh"]
+    fits = [
+        n
+        for n in _ICOSAHEDRA
+        if last_left < n and (not right.size or (right.min() >= n and right.max() < 2 * n))
+    ]
+    if not fits:
+        raise PackageError(
+            f"the last vertex on the left is {last_left}, the first on the right {right.min()}",
+            place="unit_ids",
+            expected="vertices of fsaverage, the right ones after all of the left",
+            fix="export the package again",
+        )
+    n_vertices = fits[0]
+    left, right_side = fsaverage_vertices(flat, n_vertices)
+    units = np.concatenate([left, right_side + n_vertices])[:, None]
+    return Placement(units, (n_vertices, n_vertices), f"fsaverage with {n_vertices} vertices a hemisphere")
+
+
+def nearest_placement(
+    places_mm: npt.NDArray[np.float64],
+    unit_ids: npt.NDArray[np.int64],
+    coordinates_mm: npt.NDArray[np.floating],
+    *,
+    fit_box: bool,
+) -> Placement:
+    """Place voxels by where they are: every vertex shows the nearest one, if that is near.
+
+    This is approximate: no brain is folded exactly as fsaverage is.
+
+    Parameters
+    ----------
+    places_mm : float64 array of shape (n_vertices, 3)
+        Where the vertices lie.
+    unit_ids : int64 array of shape (n_units,)
+        Flat C-order indices of (x, y, z).
+    coordinates_mm : float array of shape (n_units, 3)
+        Where those voxels lie.
+    fit_box
+        Whether to stretch `places_mm` to the box of the grid first, as a simulated brain fills it; otherwise
+        both are in mm of one space, such as MNI's.
+
+    Raises
+    ------
+    PackageError
+        If ids and coordinates do not make up a grid.
+    SourceError
+        If the places are unknown.
+    """
+    if np.isnan(places_mm).all():
+        raise SourceError(
+            "it is not known where the vertices lie in the brain",
+            place="flat map",
+            expected="a surface with white matter and pia",
+            fix="give fsaverage5, or a pycortex subject with wm and pia",
+        )
+    voxel_mm = _voxel_mm(coordinates_mm)
+    shape = _grid_shape(unit_ids, coordinates_mm / voxel_mm)
+    if fit_box:
+        low, high = np.nanmin(places_mm, axis=0), np.nanmax(places_mm, axis=0)
+        places_mm = ((places_mm - low) / (high - low) - 0.5) * (np.array(shape) - 1) * voxel_mm
+    reach = 1.5 * voxel_mm
+    _, nearest = cKDTree(coordinates_mm).query(places_mm, distance_upper_bound=reach)
+    units = np.append(unit_ids, NOWHERE)[nearest]
+    return Placement(units[:, None], shape, "nearest voxels", is_approximate=True)
+
+
+def _voxel_mm(coordinates_mm: npt.NDArray[np.floating]) -> float:
+    steps = [np.diff(np.unique(axis.round(2))) for axis in coordinates_mm.T]
+    return float(min(step.min(initial=np.inf) for step in steps))
+
+
+def _grid_shape(unit_ids: npt.NDArray[np.int64], places: npt.NDArray[np.floating]) -> tuple[int, int, int]:
+    """Find the grid in which voxels at `places`, in voxels from its middle, have these ids."""
+    columns = np.column_stack([places, np.ones(len(places))])
+    (n_yz, n_z, one, offset), *_ = np.linalg.lstsq(columns, unit_ids.astype(np.float64), rcond=None)
+    n_y = n_yz / max(n_z, 1)
+    n_x = 2 * (offset - (n_y - 1) / 2 * n_z - (n_z - 1) / 2) / max(n_yz, 1) + 1
+    shape = (round(n_x), round(n_y), round(n_z))
+    exact = np.abs(columns @ (n_yz, n_z, one, offset) - unit_ids).max() < 0.1 and round(one) == 1
+    if not exact:
+        raise PackageError(
+            "unit_ids and coordinates do not make up one grid",
+            place="unit table",
+            expected="unit_ids that count voxels in C order of (x, y, z), x to the right and y to the front",
+            fix="export the package again",
+        )
+    return shape
