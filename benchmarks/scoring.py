@@ -65,15 +65,13 @@ def make(folder: Path, n_images: int, n_units: int, peer_units: int) -> None:
         write_csv(table, folder / f"{name}.csv", image)
 
 
-def ours(folder: Path, n_draws: int) -> None:
-    score(
-        Submission.read(folder / "one.submission.npz"), Truth.read(folder / "one.truth.npz"), Options(n_draws)
-    )
+def files(folder: Path) -> tuple[Submission, Truth]:
+    return Submission.read(folder / "one.submission.npz"), Truth.read(folder / "one.truth.npz")
 
 
 def arrays(folder: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    truth = Truth.read(folder / "one.truth.npz")
-    return truth.responses, Submission.read(folder / "one.submission.npz").predictions, truth.frame_image_id
+    submission, truth = files(folder)
+    return truth.responses, submission.predictions, truth.frame_image_id
 
 
 def sensoriums_metrics(responses: np.ndarray, predictions: np.ndarray, image: np.ndarray) -> None:
@@ -117,10 +115,13 @@ def measure(folder: Path, way: str, n_draws: int) -> None:
         if way == "metrics64":
             held = (held[0].astype(np.float64), held[1].astype(np.float64), held[2])
         work = (lambda: naive_draws(*held)) if way == "loop" else (lambda: sensoriums_metrics(*held))
+    elif way == "memory":
+        read = files(folder)
+        work = lambda: score(*read, Options(0))  # noqa: E731  # as the others
     else:
         work = {
-            "ours": lambda: ours(folder, 0),
-            "draws": lambda: ours(folder, n_draws),
+            "ours": lambda: score(*files(folder), Options(0)),
+            "draws": lambda: score(*files(folder), Options(n_draws)),
             "evaluate": lambda: evaluate(folder),
             "limit": lambda: [part.sum() for part in arrays(folder)[:2]],
         }[way]
@@ -148,6 +149,7 @@ def main() -> None:
     scale = {"evaluate": given.units / given.peer_units, "loop": given.draws / NAIVE_DRAWS}
     titles = {
         "ours": "ours: files to every metric, anchors, no draws",
+        "memory": "ours: the same, from arrays in memory",
         "draws": f"ours: the same with {given.draws} draws and the null",
         "limit": "limit: read both files, one pass over each",
         "evaluate": "Sensorium's evaluate of tables (scaled)",

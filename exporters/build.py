@@ -90,7 +90,7 @@ class PackageBuild:
         self._write_tables()
         self._write_responses_and_behaviour()
         self._write_images(stimuli)
-        truth = self._truth()
+        truth = self._truth() if self.trials["withheld"].any() else None
         manifest = package_manifest(
             self.recipe,
             tier_file,
@@ -98,12 +98,12 @@ class PackageBuild:
             n_trials=self.n_trials,
             n_units=len(self.responses.units),
             dropped=self.dropped,
-            commitments=truth.commitments(),
+            commitments=truth.commitments() if truth else {},
         )
         digest = self.writer.finish(manifest)
         with new_file(self.writer.beside / (self.name + spec.DESIGN_SUFFIX), 0o600) as file:
             file.write(self.source.trials.drop(columns="tier").to_csv(index=False).encode())
-        if self.trials["withheld"].any():
+        if truth:
             path = self.writer.beside / (self.name + spec.TRUTH_SUFFIX)
             replace(truth, manifest_sha256=digest).write(path)
 

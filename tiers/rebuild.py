@@ -139,9 +139,9 @@ class _Rebuilt:
             self._write_fitted(self.change.responses)
         counts = pd.Series(self.tiers).value_counts()
         n_trials = {tier: int(counts[tier]) for tier in spec.TIERS if tier in counts}
-        truth = self._truth()
-        digest = self.writer.finish(self._manifest(n_trials, truth.commitments()))
-        if self.withheld.any():
+        truth = self._truth() if self.withheld.any() else None
+        digest = self.writer.finish(self._manifest(n_trials, truth.commitments() if truth else {}))
+        if truth:
             path = self.writer.beside / (self.package.path.name + spec.TRUTH_SUFFIX)
             replace(truth, manifest_sha256=digest).write(path)
         return n_trials

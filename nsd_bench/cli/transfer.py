@@ -184,7 +184,8 @@ def _report(metrics: dict[str, Any], folder: Path | None) -> None:
             click.echo(f"{name}: missing, {found['reason']}")
     transfer = metrics["transfer"]
     for name in ("gap", "ratio") if transfer["available"] else ():
-        click.echo(f"{name}: {transfer[name]['value']:.3f} {transfer[name]['interval']}")
+        low, high = transfer[name]["interval"]
+        click.echo(f"{name}: {transfer[name]['value']:.3f} [{low:.3f}, {high:.3f}]")
     if folder is not None:
         click.echo(f"{folder}")
 

@@ -76,7 +76,8 @@ def _middle(
         np.concatenate([_read_values(folder / f"{name}{suffix}") for name in names])
         for names in (white, pial)
     )
-    return (inner + outer) / 2
+    middle: npt.NDArray[np.float64] = (inner + outer) / 2
+    return middle
 
 
 def _read_values(path: Path) -> npt.NDArray[np.float64]:

@@ -20,8 +20,8 @@ _ICOSAHEDRA: Final = tuple(10 * 4**level + 2 for level in range(8))
 def fsaverage_vertices(flat: FlatGeometry, n_vertices: int) -> list[npt.NDArray[np.int64]]:
     """Return the vertex of an fsaverage with `n_vertices` a hemisphere for each of a flat map's.
 
-    The coarser icosahedra are nested in the finer ones: where the map is the coarser one, its vertices are the
-    first; where it is the finer one, each of its vertices gets the nearest that there is.
+    The coarser icosahedra are nested in the finer ones. Where the map is the coarser one, its vertices are
+    the first; where it is the finer one, each of its vertices gets the nearest that there is.
 
     Returns
     -------
@@ -101,7 +101,7 @@ def nearest_placement(
     unit_ids: npt.NDArray[np.int64],
     coordinates_mm: npt.NDArray[np.floating],
     *,
-    fit_box: bool,
+    shape: tuple[int, int, int] | None = None,
 ) -> Placement:
     """Place voxels by where they are: every vertex shows the nearest one, if that is near.
 
@@ -115,9 +115,9 @@ def nearest_placement(
         Flat C-order indices of (x, y, z).
     coordinates_mm : float array of shape (n_units, 3)
         Where those voxels lie.
-    fit_box
-        Whether to stretch `places_mm` to the box of the grid first, as a simulated brain fills it; otherwise
-        both are in mm of one space, such as MNI's.
+    shape
+        Of the grid, where both are in mm of one space, such as MNI's. By default the grid is found from ids
+        and coordinates, its origin in the middle as NSD's, and `places_mm` are stretched to its box.
 
     Raises
     ------
@@ -134,8 +134,8 @@ def nearest_placement(
             fix="give fsaverage5, or a pycortex subject with wm and pia",
         )
     voxel_mm = _voxel_mm(coordinates_mm)
-    shape = _grid_shape(unit_ids, coordinates_mm / voxel_mm)
-    if fit_box:
+    if shape is None:
+        shape = _grid_shape(unit_ids, coordinates_mm / voxel_mm)
         low, high = np.nanmin(places_mm, axis=0), np.nanmax(places_mm, axis=0)
         places_mm = ((places_mm - low) / (high - low) - 0.5) * (np.array(shape) - 1) * voxel_mm
     reach = 1.5 * voxel_mm

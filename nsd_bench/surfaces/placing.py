@@ -24,7 +24,7 @@ class Placement:
     Parameters
     ----------
     units : int64 array of shape (n_vertices, n_depths)
-        Units of the full grid or surface as `unit_ids` counts them, at some depths of cortex; `NOWHERE` if none.
+        As `unit_ids` counts them in the full grid or on both surfaces, at some depths; `NOWHERE` for none.
     shape
         Of the full grid (X, Y, Z), or vertices of the left and the right surface.
     source

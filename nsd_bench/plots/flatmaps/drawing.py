@@ -57,7 +57,9 @@ class Easel:
         self.placement.check(ids, units[["x_mm", "y_mm", "z_mm"]].to_numpy())
         object.__setattr__(self, "regions", self._regions(self.atlas) if self.atlas else [])
 
-    def draw(self, shown: UnitMap, scale: Scale, title: str = "", *, kind: str = "png") -> bytes:
+    def draw(
+        self, shown: UnitMap, scale: Scale | None = None, title: str = "", *, kind: str = "png"
+    ) -> bytes:
         """Draw a map.
 
         Parameters
@@ -65,9 +67,9 @@ class Easel:
         shown
             Numbers, or labels, of units.
         scale
-            Numbers to colours; labels do not need it.
+            Numbers to colours; `None` chooses one for this map alone. Labels have colours of their own.
         title
-            Text above the picture; the package's name by default. A placement that is approximate is said to be.
+            Text above the picture; the package's name by default. It says so when places are approximate.
         kind
             "png", "svg" or "pdf".
 
@@ -76,13 +78,15 @@ class Easel:
         file
             The same arguments give the same bytes.
         """
-        title = (title or self.package.name) + (", approximate places" if self.placement.is_approximate else "")
+        title = (title or self.package.name) + (
+            ", approximate places" if self.placement.is_approximate else ""
+        )
         background = folds(self.curvature)
         if shown.label_names is None:
             return draw_values(
                 self.canvas,
                 self.placement.on_vertices(shown.unit_ids, shown.values),
-                scale,
+                scale or shared_scale([shown.values]),
                 title=title,
                 label=shown.label,
                 background=background,
@@ -144,4 +148,4 @@ def flatmap_image(
     """
     ids = easel.package.units["unit_ids"].to_numpy()
     shown = UnitMap("values", label, ids, np.asarray(values, dtype=np.float64))
-    return easel.draw(shown, scale or shared_scale([shown.values]), title, kind=kind)
+    return easel.draw(shown, scale, title, kind=kind)

@@ -106,7 +106,7 @@ def draw_labels(
     regions: Sequence[Region],
     kind: str = "png",
 ) -> bytes:
-    """Fill regions with a colour each; parameters are those of `draw_values`, 0 and less show the background."""
+    """Fill regions with a colour each, as `draw_values` draws numbers; 0 and less show the background."""
     with mpl.rc_context(_STYLE):
         figure, axes = _begin(canvas, background, title, kind)
         known = np.unique(labels[labels > 0])
@@ -125,9 +125,7 @@ def draw_labels(
         return _finish(figure, canvas, title, kind)
 
 
-def _begin(
-    canvas: Canvas, background: npt.NDArray[np.floating], title: str, kind: str
-) -> tuple[Figure, Any]:
+def _begin(canvas: Canvas, background: npt.NDArray[np.floating], title: str, kind: str) -> tuple[Figure, Any]:
     if kind not in FORMATS:
         raise OptionError(
             f"format {kind!r} is not known",
@@ -160,7 +158,7 @@ def _add_bar(figure: Figure, image: Any, label: str) -> None:
     strip = _STRIP_IN / figure.get_figheight()
     axes = figure.add_axes((0.35, strip * 0.72, 0.3, strip * 0.2))
     bar = figure.colorbar(image, cax=axes, orientation="horizontal", extend="neither")
-    bar.outline.set_visible(False)  # type: ignore[operator]
+    bar.outline.set_visible(False)
     bar.ax.tick_params(labelsize=9, length=2, pad=1)
     bar.set_label(label, fontsize=10, labelpad=1)
 
@@ -186,5 +184,5 @@ def _finish(figure: Figure, canvas: Canvas, title: str, kind: str) -> bytes:
     if kind == "svg":
         return _svg(figure, html.escape(title)).encode()
     stream = io.BytesIO()
-    figure.savefig(stream, format=kind, dpi=dpi, metadata=_NO_DATE[kind])  # type: ignore[arg-type]
+    figure.savefig(stream, format=kind, dpi=dpi, metadata=_NO_DATE[kind])
     return stream.getvalue()

@@ -61,7 +61,7 @@ def package_map(package: Package, wanted: str) -> UnitMap:
     package
         The package.
     wanted
-        "ncsnr", "mean" or "sd" of the training responses, "roi:ATLAS", or "beta:ROW", the response to one trial.
+        "ncsnr", "mean" or "sd" of the training responses, "roi:ATLAS", or "beta:ROW", a trial's response.
 
     Raises
     ------
@@ -165,8 +165,8 @@ def score_map(
     tier
         The tier that was scored.
     column
-        Any that the file has for this subject and tier, or "share": r * |r| over the noise ceiling. Of one with
-        two ends a unit, an interval, the width is drawn.
+        Any that the file has for this subject and tier, or "share": r * |r| over the noise ceiling. Of an
+        interval, a column with two ends a unit, the width is drawn.
     minus
         Another score's content, to be subtracted.
 

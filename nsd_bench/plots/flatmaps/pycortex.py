@@ -6,14 +6,15 @@ import contextlib
 import io
 import os
 import tempfile
-from collections.abc import Iterator
+import warnings
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import numpy as np
 
-from nsd_bench.errors import NsdBenchError
+from nsd_bench.flat import needed
 from nsd_bench.surfaces.canvas import HEIGHT, Canvas, nudged
 from nsd_bench.surfaces.geometry import FlatGeometry
 
@@ -40,12 +41,10 @@ def pycortex_canvas(flat: FlatGeometry, height: int = HEIGHT) -> Canvas:
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
         store = Path(folder) / "store"
         cortex = _import_with(store, Path(folder) / "settings")
-        with mock.patch.object(cortex.db, "filestore", str(store)):
+        with mock.patch.multiple(cortex.db, filestore=str(store), _subjects=None):
             subject = _write_subject(cortex, store, flat)
-            cortex.db.reload_subjects()
             numbers = cortex.Vertex(np.arange(len(flat), dtype=np.float64), subject)
             picture, (left, right, bottom, top) = cortex.quickflat.make_flatmap_image(numbers, height=height)
-        cortex.db.reload_subjects()
     mask = np.isfinite(picture)
     extent = float(left), float(right), float(bottom), float(top)
     return Canvas(mask, picture[mask].astype(np.int64), extent, nudged(flat))
@@ -57,32 +56,15 @@ def _import_with(store: Path, settings: Path) -> Any:
     (settings / "pycortex/options.cfg").write_text(f"[basic]\nfilestore = {store}\n")
     store.mkdir()
     homes = {"XDG_CONFIG_HOME": str(settings), "XDG_DATA_HOME": str(settings)}
-    try:
-        with mock.patch.dict(os.environ, homes), _quiet():
-            import cortex
-    except ImportError as error:
-        raise NsdBenchError(
-            f"pycortex cannot be imported ({error})",
-            place="--engine pycortex",
-            expected="the extra 'pycortex'",
-            fix="pip install 'nsd-bench[pycortex]', or use --engine own, which draws the same",
-        ) from error
-    return cortex
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    import warnings
-
-    with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
+    with mock.patch.dict(os.environ, homes), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        yield
+        return needed("cortex", "pycortex", "--engine pycortex")
 
 
 def _write_subject(cortex: Any, store: Path, flat: FlatGeometry) -> str:
     """Write the surfaces that pycortex asks for; it counts vertices on the white one only."""
     # pycortex remembers surfaces by their subject's name for as long as the process lives.
-    subject = f"flat{abs(hash((flat.points.tobytes(), flat.triangles.tobytes())))}"
+    subject = f"flat{sha256(flat.points.tobytes() + flat.triangles.tobytes()).hexdigest()[:16]}"
     for kind in ("surfaces", "transforms", "anatomicals"):
         (store / subject / kind).mkdir(parents=True)
     points = np.zeros((len(flat), 3), dtype=np.float32)

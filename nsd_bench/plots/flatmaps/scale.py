@@ -17,7 +17,8 @@ __all__ = ["Scale", "shared_scale"]
 DIVERGING: Final = "RdBu_r"
 SEQUENTIAL: Final = "inferno"
 _TAILS_PERCENT = 1.0
-_FEW_NEGATIVE = 0.01  # of all values: noise around 0, such as of a poor unit's r, needs two colours beyond this
+# So many values below 0 may be noise around it, such as the r of units without signal.
+_FEW_NEGATIVE = 0.05
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,57 @@
+"""`nsd-bench view`: a page with the cortex to turn around, inflated or flat."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from nsd_bench.spec import TIERS
+
+__all__ = ["command"]
+
+_PATH = click.Path(path_type=Path)
+
+
+@click.command("view")
+@click.argument("package", type=_PATH)
+@click.option("--out", type=_PATH, required=True, help="Page to write, as in view.html.")
+@click.option("--map", "maps", multiple=True, help="ncsnr, mean, sd or beta:ROW; repeat for more.")
+@click.option("--values", type=_PATH, help="Your own numbers, one a unit: .npy or .npz.")
+@click.option("--key", help="Which array of an .npz.")
+@click.option("--scores", type=_PATH, help="scores.json: show columns of what was scored.")
+@click.option("--minus", type=_PATH, help="Another scores.json, subtracted.")
+@click.option("--tier", type=click.Choice(TIERS), default="test", show_default=True, help="Tier of --scores.")
+@click.option(
+    "--column", "columns", multiple=True, help="Column of --scores, or share; r and share by default."
+)
+@click.option(
+    "--surface",
+    default="fsaverage5",
+    show_default=True,
+    help="fsaverage5, or the folder of a pycortex subject.",
+)
+@click.option("--nsd-root", type=_PATH, help="NSD's files: voxels are placed by its own transforms.")
+@click.option("--placements", type=_PATH, help="Folder of *.placement.npz of 'nsd-bench flatmap'.")
+@click.option("--approximate", is_flag=True, help="Place voxels by stretching the cortex to their grid.")
+@click.option("--title", default="", help="Heading; the package's name by default.")
+def command(package: Path, out: Path, title: str, **options: Any) -> None:
+    """Show what units of PACKAGE hold on a cortex that can be turned, unfolded and read in a browser."""
+    from nsd_bench.cli.flatmap import _maps, _placement
+    from nsd_bench.outputs import new_file, refuse_existing
+    from nsd_bench.package import Package
+    from nsd_bench.plots.view import Surface
+    from nsd_bench.plots.view_package import package_page
+    from nsd_bench.surfaces.cortex import read_cortex
+    from nsd_bench.surfaces.inflated import read_inflated
+
+    refuse_existing(out)
+    opened, cortex = Package(package), read_cortex(options["surface"])
+    inflated = read_inflated(options["surface"], cortex.flat)
+    surface = Surface(cortex.flat, inflated.points, inflated.triangles, cortex.curvature)
+    maps, placement = _maps(opened, options), _placement(opened, cortex, options)
+    page = package_page(surface, placement, opened, maps, title=title)
+    with new_file(out) as file:
+        file.write(page.encode())
+    click.echo(f"{out}: open it in a browser with WebGL 2; it needs no network")

@@ -1,0 +1,726 @@
+"""Flat maps: pixels as pycortex's, units where they belong, outlines, scales, figures and the command."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from matplotlib.path import Path as Polygon
+from packages import N_UNITS, UNIT_IDS, make_package
+from PIL import Image
+
+from exporters.nsd.layout import Layout
+from exporters.nsd.transforms import DEPTHS, read_placement, transform_files
+from nsd_bench.cli.flatmap import command
+from nsd_bench.errors import NsdBenchError, OptionError, PackageError, SourceError, SubmissionError
+from nsd_bench.outputs import write_npz
+from nsd_bench.package import Package
+from nsd_bench.plots.flatmaps.drawing import Easel, flatmap_image, outline_atlas
+from nsd_bench.plots.flatmaps.figure import draw_labels, draw_values, folds
+from nsd_bench.plots.flatmaps.maps import array_map, package_map, score_map
+from nsd_bench.plots.flatmaps.outlines import regions_on
+from nsd_bench.plots.flatmaps.scale import Scale, shared_scale
+from nsd_bench.surfaces.canvas import boundary_loops, make_canvas
+from nsd_bench.surfaces.cortex import Cortex, read_cortex
+from nsd_bench.surfaces.geometry import join_hemispheres
+from nsd_bench.surfaces.matching import fsaverage_placement, fsaverage_vertices, nearest_placement
+from nsd_bench.surfaces.placing import NOWHERE, Placement
+
+# Two squares of 40 mm with a vertex every 2 mm, 441 a side.
+N_SIDE = 441
+_X, _Y = (axis.ravel() for axis in np.meshgrid(np.arange(0, 41, 2.0), np.arange(0, 41, 2.0)))
+_CORNER = np.arange(N_SIDE).reshape(21, 21)[:-1, :-1].ravel()
+_TRIANGLES = np.concatenate(
+    [
+        np.column_stack([_CORNER, _CORNER + 1, _CORNER + 21]),
+        np.column_stack([_CORNER + 1, _CORNER + 22, _CORNER + 21]),
+    ]
+)
+SQUARE = np.column_stack([_X, _Y, np.zeros(N_SIDE)]), _TRIANGLES
+
+
+@pytest.fixture(scope="module")
+def flat():
+    return join_hemispheres(SQUARE, SQUARE, "squares")
+
+
+@pytest.fixture(scope="module")
+def canvas(flat):
+    return make_canvas(flat, 80)
+
+
+@pytest.fixture(scope="module")
+def fs5() -> Cortex:
+    pytest.importorskip("nilearn")
+    return read_cortex("fsaverage5")
+
+
+@pytest.fixture
+def package(tmp_path) -> Package:
+    return Package(make_package(tmp_path))
+
+
+def easel(canvas, package, atlas="") -> Easel:
+    """The package's five units on the first vertices of each half of the squares."""
+    units = np.full((2 * N_SIDE, 1), NOWHERE)
+    units[:N_UNITS, 0] = UNIT_IDS
+    placement = Placement(units, (4, 5, 6), "toy")
+    return Easel(canvas, np.full(2 * N_SIDE, np.nan), package, placement, atlas)
+
+
+def message(error) -> str:
+    return str(error.value)
+
+
+# pixels
+
+
+def test_pixels_show_the_nearest_vertex(flat, canvas):
+    assert canvas.mask.shape == (80, 160)
+    assert canvas.extent == (-40, 40, 0, 40)
+    columns, rows = np.linspace(-40, 40, 160), np.linspace(40, 0, 80)
+    row, column = np.nonzero(canvas.mask)
+    there = np.column_stack([columns[column], rows[row]])
+    distance = np.linalg.norm(there[:, None] - canvas.points[None], axis=2)
+    np.testing.assert_allclose(distance[np.arange(len(row)), canvas.vertex], distance.min(axis=1), atol=1e-6)
+    assert canvas.mask.mean() > 0.97
+
+
+def test_left_is_left_and_up_is_up(flat, canvas):
+    picture = canvas.picture(canvas.points[:, 0].astype(float))
+    assert np.nanmax(picture[:, :79]) <= 0 <= np.nanmin(picture[:, 81:])
+    height = canvas.picture(canvas.points[:, 1].astype(float))
+    assert np.nanmean(height[:10]) > 30 > 10 > np.nanmean(height[-10:])
+
+
+def test_values_of_another_surface_are_refused(canvas):
+    with pytest.raises(OptionError) as error:
+        canvas.picture(np.zeros(7))
+    assert message(error) == (
+        "flat map: values have shape (7,).\n"
+        "  Expected: (882,): one value for every vertex, the right ones after the left.\n"
+        "  What to do: put the values of the units on the vertices first."
+    )
+
+
+def test_a_picture_has_some_height(flat):
+    with pytest.raises(OptionError, match="height = 3 is not possible"):
+        make_canvas(flat, 3)
+
+
+def test_boundaries_of_a_ring():
+    """A square with a hole: two loops, each edge once."""
+    keep = ~np.isin(_CORNER % 21 * 100 + _CORNER // 21, [1010, 1011])
+    loops = boundary_loops(_TRIANGLES[np.tile(keep, 2)])
+    assert sorted(map(len, loops)) == [7, 81]
+    assert all(loop[0] == loop[-1] for loop in loops)
+
+
+def test_vertices_that_were_cut_away_do_not_matter():
+    points = np.vstack([SQUARE[0], [[900.0, -900, 0]]])
+    canvas = make_canvas(join_hemispheres((points, SQUARE[1]), SQUARE), 40)
+    assert canvas.extent == (-40, 40, 0, 40)
+    assert N_SIDE not in canvas.vertex
+
+
+def test_pixels_are_those_of_pycortex(fs5):
+    pytest.importorskip("cortex")
+    from nsd_bench.plots.flatmaps.pycortex import pycortex_canvas
+
+    environment = dict(os.environ)
+    for height in (64, 150):
+        own, other = make_canvas(fs5.flat, height), pycortex_canvas(fs5.flat, height)
+        assert own.extent == other.extent
+        np.testing.assert_array_equal(own.mask, other.mask)
+        np.testing.assert_array_equal(own.vertex, other.vertex)
+    assert dict(os.environ) == environment
+
+
+def test_pycortex_is_an_extra(flat, monkeypatch):
+    import sys
+
+    from nsd_bench.plots.flatmaps.pycortex import pycortex_canvas
+
+    monkeypatch.setitem(sys.modules, "cortex", None)
+    with pytest.raises(NsdBenchError) as error:
+        pycortex_canvas(flat, 64)
+    assert message(error) == (
+        "--engine pycortex: cortex is not installed.\n"
+        "  Expected: the extra 'pycortex'.\n"
+        "  What to do: pip install 'nsd-bench[pycortex]'."
+    )
+
+
+# the cortex itself
+
+
+def test_fsaverage5_has_folds_and_places(fs5):
+    assert fs5.curvature.shape == (20484,) and fs5.middle_mm.shape == (20484, 3)
+    assert fs5.middle_mm[:10242, 0].mean() < -20 and fs5.middle_mm[10242:, 0].mean() > 20
+    assert 0.3 < (fs5.curvature > 0).mean() < 0.7
+
+
+def test_planted_halves_come_out_where_they_belong(fs5):
+    canvas = make_canvas(fs5.flat, 120)
+    x, y, z = (canvas.picture(axis) for axis in fs5.middle_mm.T)
+    middle = round(canvas.mask.shape[1] * -canvas.extent[0] / (canvas.extent[1] - canvas.extent[0]))
+    assert np.nanmean(np.sign(x[:, :middle])) < -0.99 and np.nanmean(np.sign(x[:, middle:])) > 0.99
+    # The occipital poles meet in the middle, the frontal ones lie outside; above is up.
+    assert np.nanmean(y[:, middle - 60 : middle + 60]) < -45 and np.nanmean(y[:, :60]) > 20
+    assert np.nanmean(z[:40]) > np.nanmean(z[-40:]) + 20
+
+
+def write_subject(folder: Path, *, bad: bool = False) -> Path:
+    for side in ("lh", "rh"):
+        for kind, depth in (("flat", 0), ("wm", 1), ("pia", 3)):
+            points = SQUARE[0] + np.array([0, 0, depth])
+            write_gifti(folder / f"surfaces/{kind}_{side}.gii", points, SQUARE[1])
+    (folder / "surface-info").mkdir()
+    np.savez(folder / "surface-info/curvature.npz", left=np.ones(N_SIDE - bad), right=-np.ones(N_SIDE))
+    return folder
+
+
+def write_gifti(path: Path, points, triangles) -> None:
+    arrays = [
+        nib.gifti.GiftiDataArray(points.astype("f4"), "NIFTI_INTENT_POINTSET", datatype="float32"),
+        nib.gifti.GiftiDataArray(triangles.astype("i4"), "NIFTI_INTENT_TRIANGLE", datatype="int32"),
+    ]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nib.save(nib.gifti.GiftiImage(darrays=arrays), path)
+
+
+def test_a_pycortex_subject_brings_its_own_folds(tmp_path):
+    cortex = read_cortex(write_subject(tmp_path / "s1"))
+    assert cortex.curvature[[0, N_SIDE]].tolist() == [-1, 1]  # pycortex turns FreeSurfer's sign
+    assert set(cortex.middle_mm[:, 2]) == {2}
+    pair = ",".join(str(tmp_path / f"s1/surfaces/flat_{side}.gii") for side in ("lh", "rh"))
+    assert np.isnan(read_cortex(pair).curvature).all()
+
+
+def test_files_of_two_surfaces_are_refused(tmp_path):
+    folder = write_subject(tmp_path / "s1", bad=True)
+    with pytest.raises(SourceError, match="curvature of 881 vertices for a flat map of 882"):
+        read_cortex(folder)
+    (folder / "surfaces/pia_lh.gii").write_text("<GIFTI/>")
+    with pytest.raises(SourceError, match="one value, or one place, for every vertex"):
+        read_cortex(folder)
+
+
+# units on vertices
+
+
+def test_depths_are_averaged_without_the_missing_ones():
+    placement = Placement(np.array([[5, 7, 7], [NOWHERE, 9, 5], [1, 1, NOWHERE]]), (2, 3, 4), "toy")
+    values = placement.on_vertices(np.array([5, 7, 9]), np.array([1.0, 4.0, np.nan]))
+    assert values.tolist() == [3.0, 1.0, pytest.approx(np.nan, nan_ok=True)]
+
+
+def test_labels_are_voted_on():
+    placement = Placement(np.array([[5, 7, 7], [NOWHERE, 9, 5], [1, 1, NOWHERE]]), (2, 3, 4), "toy")
+    labels = placement.labels_on_vertices(np.array([5, 7, 9]), np.array([2, 3, -1], dtype=np.int16))
+    assert labels.tolist() == [3, 2, 0]
+
+
+def test_order_of_units_does_not_matter():
+    rng = np.random.default_rng(0)
+    placement = Placement(rng.integers(-1, 60, (30, 3)), (3, 4, 5), "toy")
+    ids, values = rng.permutation(60)[:25], rng.normal(size=25)
+    shuffled = rng.permutation(25)
+    np.testing.assert_array_equal(
+        placement.on_vertices(ids, values), placement.on_vertices(ids[shuffled], values[shuffled])
+    )
+
+
+@pytest.mark.parametrize("flip", [False, True])
+def test_handedness_and_shape_are_checked(flip):
+    """Cubic grids: only the coordinates tell an axis that was turned round, or two that were swapped."""
+    shape, affine = (4, 4, 4), np.diag([-1.8 if flip else 1.8, 1.8, 1.8, 1.0])
+    ids = np.array([0, 21, 63])
+    where = 1.8 * np.column_stack(np.unravel_index(ids, shape))
+    placement = Placement(np.zeros((2, 1), np.int64), shape, "transforms", affine)
+    if not flip:
+        placement.check(ids, where)
+        with pytest.raises(PackageError, match="unit 64 is not one of 64"):
+            placement.check(np.array([64]), where[:1])
+        with pytest.raises(PackageError, match="lies at"):
+            placement.check(np.array([1]), where[:1])
+        return
+    with pytest.raises(PackageError) as error:
+        placement.check(ids, where)
+    assert message(error) == (
+        "transforms: the package's units are of another grid: unit 21 lies at [-1.8, 1.8, 1.8] mm, where the "
+        "package says [1.8, 1.8, 1.8].\n"
+        "  Expected: units of a grid or surface of shape (4, 4, 4).\n"
+        "  What to do: give the transforms of the package's own subject and space."
+    )
+
+
+@pytest.mark.parametrize("affine", [None, np.eye(4) * 2])
+def test_placements_survive_a_file(tmp_path, affine):
+    placement = Placement(np.array([[3, NOWHERE]]), (2, 3, 4), "toy", affine, is_approximate=affine is None)
+    write_npz(tmp_path / "p.npz", placement.arrays())
+    with np.load(tmp_path / "p.npz") as arrays:
+        again = Placement.of_arrays(arrays)
+    assert (again.shape, again.source, again.is_approximate) == ((2, 3, 4), "toy", affine is None)
+    assert again.units.tolist() == [[3, NOWHERE]]
+    assert again.affine is None if affine is None else (again.affine == affine).all()
+
+
+def icosahedron(n_vertices: int):
+    """A flat map with as many vertices as an fsaverage; all in one row of triangles."""
+    rng = np.random.default_rng(n_vertices)
+    corners = np.arange(n_vertices - 2)
+    mesh = rng.normal(size=(n_vertices, 2)), np.column_stack([corners, corners + 1, corners + 2])
+    return join_hemispheres(mesh, mesh, f"ico {n_vertices}")
+
+
+def test_coarser_maps_show_the_first_vertices():
+    left, right = fsaverage_vertices(icosahedron(12), 162)
+    assert left.tolist() == right.tolist() == list(range(12))
+    units = np.array([3, 11, 100, 162 + 3, 323])
+    placement = fsaverage_placement(icosahedron(12), units, np.array(["lh", "lh", "lh", "rh", "rh"]))
+    assert placement.shape == (162, 162)
+    assert placement.units[:, 0].tolist() == [*range(12), *range(162, 174)]
+    placement.check(units, np.full((5, 3), np.nan))
+
+
+def test_finer_maps_show_the_nearest_vertex():
+    flat = icosahedron(162)
+    left, _ = fsaverage_vertices(flat, 12)
+    distance = np.linalg.norm(flat.points[:162, None] - flat.points[None, :12], axis=2)
+    assert left.tolist() == distance.argmin(axis=1).tolist()
+
+
+def test_what_is_no_fsaverage_is_refused(flat):
+    with pytest.raises(SourceError, match="has 441 and 441 vertices"):
+        fsaverage_vertices(flat, 642)
+    with pytest.raises(PackageError, match="the last vertex on the left is 20, the first on the right 15"):
+        fsaverage_placement(icosahedron(12), np.array([20, 15]), np.array(["lh", "rh"]))
+
+
+def grid_units(shape, voxel_mm=1.8):
+    ids = np.arange(int(np.prod(shape)))[::3]
+    voxels = np.column_stack(np.unravel_index(ids, shape))
+    return ids, (voxels - (np.array(shape) - 1) / 2) * voxel_mm
+
+
+def test_grid_is_found_from_ids_and_coordinates():
+    ids, where = grid_units((5, 7, 4))
+    placement = nearest_placement(np.array([[0, 0, 0], [1.0, 2, 3]]), ids, where)
+    assert placement.shape == (5, 7, 4) and placement.is_approximate
+    with pytest.raises(PackageError, match="do not make up one grid"):
+        nearest_placement(where, ids, where[:, ::-1] * (1, 1, -1))
+
+
+def test_places_are_stretched_to_the_grid():
+    ids, where = grid_units((6, 8, 9))
+    known = np.vstack([where, (np.array((6, 8, 9)) - 1) / 2 * 1.8 * np.array([[1], [-1]])])
+    placement = nearest_placement(known * (3, 5, 7) + 40, ids, where)
+    assert placement.units[: len(ids), 0].tolist() == ids.tolist()
+
+
+def test_what_is_far_from_every_voxel_shows_nothing():
+    ids, where = grid_units((5, 7, 4))
+    placement = nearest_placement(np.array([[0.1, 0, 0], [900, 0, 0], where[2]]), ids, where, shape=(5, 7, 4))
+    assert placement.units[1:, 0].tolist() == [NOWHERE, ids[2]]
+    with pytest.raises(SourceError, match="not known where the vertices lie"):
+        nearest_placement(np.full((4, 3), np.nan), ids, where)
+
+
+# NSD's own transforms
+
+
+def mgh(path: Path, values) -> None:
+    data = np.asarray(values, dtype=np.float32)
+    image = nib.MGHImage(
+        data.reshape(len(data), 1, 1, -1) if data.ndim == 2 else data.reshape(-1, 1, 1), None
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
+    nib.save(image, path)
+
+
+def native_counts(root: Path) -> list[int]:
+    labels = Layout(root).surface_labels(1, "nativesurface", "prf-visualrois")
+    return [len(np.asarray(nib.load(path).dataobj)) for path in labels]
+
+
+def write_transforms(root: Path, *, shape=(11, 13, 9)) -> dict[str, list[np.ndarray]]:
+    """Three depths of every native vertex, 1-based; vertex 2 lies outside at all of them."""
+    rng = np.random.default_rng(4)
+    files, made = transform_files(Layout(root), 1, "func1pt8mm"), {}
+    for depth in DEPTHS:
+        made[depth] = []
+        for path, count in zip(files[depth], native_counts(root), strict=True):
+            voxels = rng.uniform(0.6, np.array(shape) + 0.4, (count, 3))
+            voxels[2] = 9999
+            mgh(path, voxels)
+            made[depth].append(voxels)
+    return made
+
+
+def test_voxels_lie_where_nsd_says(nsd_copy):
+    made = write_transforms(nsd_copy)
+    flat = icosahedron(162)
+    placement = read_placement(Layout(nsd_copy), 1, "func1pt8mm", flat)
+    assert placement.shape == (11, 13, 9) and placement.units.shape == (324, 3)
+    for side, name in enumerate(("lh", "rh")):
+        path = nsd_copy / f"nsddata/ppdata/subj01/transforms/{name}.white-to-fsaverage.mgz"
+        native = np.asarray(nib.load(path).dataobj).ravel().astype(int) - 1
+        for vertex in (0, 5, 161):
+            for number, depth in enumerate(DEPTHS):
+                x, y, z = made[depth][side][native[vertex]]
+                expected = NOWHERE if x == 9999 else (round(x - 1) * 13 + round(y - 1)) * 9 + round(z - 1)
+                assert placement.units[side * 162 + vertex, number] == expected
+
+
+def test_a_flat_map_of_the_subject_needs_no_fsaverage(nsd_copy):
+    made = write_transforms(nsd_copy)
+    left, right = native_counts(nsd_copy)
+    rng = np.random.default_rng(0)
+    meshes = [(rng.normal(size=(count, 2)), np.array([[0, 1, count - 1]])) for count in (left, right)]
+    flat = join_hemispheres(*meshes, "native")
+    placement = read_placement(Layout(nsd_copy), 1, "func1pt8mm", flat)
+    assert (placement.units[2] == NOWHERE).all() and len(placement.units) == left + right
+    x, y, z = np.rint(made["layerB2"][1][7] - 1).astype(int)
+    assert placement.units[left + 7, 1] == (x * 13 + y) * 9 + z
+    own = read_placement(Layout(nsd_copy), 1, "nativesurface", flat)
+    assert own.units[:, 0].tolist() == list(range(left + right)) and own.shape == (left, right)
+
+
+def test_transforms_that_are_missing_are_named(nsd_copy):
+    with pytest.raises(SourceError, match=r"no file .*lh\.func1pt8-to-layerB1\.mgz \(6 of 7 files"):
+        read_placement(Layout(nsd_copy), 1, "func1pt8mm", icosahedron(162))
+
+
+def test_transforms_of_another_kind_are_refused(nsd_copy):
+    write_transforms(nsd_copy)
+    folder = nsd_copy / "nsddata/ppdata/subj01/transforms"
+    flat = icosahedron(162)
+    mgh(folder / "lh.white-to-fsaverage.mgz", np.full(642, 99999))
+    with pytest.raises(SourceError, match="names vertices 99999 to 99999"):
+        read_placement(Layout(nsd_copy), 1, "func1pt8mm", flat)
+    mgh(folder / "lh.func1pt8-to-layerB2.mgz", np.ones(12))
+    with pytest.raises(SourceError, match=r"has shape \(12,\)"):
+        read_placement(Layout(nsd_copy), 1, "func1pt8mm", flat)
+    (folder / "lh.func1pt8-to-layerB2.mgz").write_bytes(b"no gzip")
+    with pytest.raises(SourceError, match="cannot be read whole"):
+        read_placement(Layout(nsd_copy), 1, "func1pt8mm", flat)
+
+
+# outlines
+
+
+def circle(points, centre, radius):
+    return np.linalg.norm(points - centre, axis=1) < radius
+
+
+def test_vertices_inside_an_outline_are_those_of_the_region(flat):
+    """CORTEX-27's acceptance: intersection over union of at least 0.88; outlines by pixel reach 1."""
+    canvas = make_canvas(flat, 400)
+    inside = circle(canvas.points, (-20, 20), 9)
+    (region,) = regions_on(canvas, inside.astype(int) * 4, {4: "V4", 5: "V5"})
+    found = np.zeros(len(inside), dtype=bool)
+    for loop in region.loops:
+        found |= Polygon(loop).contains_points(canvas.points)
+    assert (found & inside).sum() / (found | inside).sum() >= 0.98
+    assert region.name == "V4" and len(region.places) == 1
+    assert np.hypot(region.places[0][0] + 20, region.places[0][1] - 20) < 2
+
+
+def test_each_hemisphere_has_a_name_and_specks_have_none(canvas):
+    both = circle(np.abs(canvas.points), (20, 20), 9)
+    labels = both + 2 * circle(canvas.points, (36, 36), 1.5)
+    region, *others = regions_on(canvas, labels, {1: "A", 2: "speck"}, least_area=0.01)
+    assert others == []
+    assert [np.sign(x) for x, _ in region.places] == [-1, 1]
+    assert [one.name for one in regions_on(canvas, labels, {1: "A", 2: "speck"})] == ["A", "speck"]
+
+
+# colours
+
+
+def test_scales_are_shared_and_two_sided_where_values_are():
+    rng = np.random.default_rng(0)
+    values = [rng.uniform(0, 1, 400), rng.uniform(0, 3, 400)]
+    one = shared_scale(values)
+    assert one == Scale("inferno", 0.0, float(np.percentile(np.concatenate(values), 99)))
+    two = shared_scale([*values, -values[1]])
+    assert two.colours == "RdBu_r" and two.low == -two.high
+    assert shared_scale(values, colours="magma", low=-1, high=2) == Scale("magma", -1, 2)
+    assert shared_scale([np.zeros(3)]) == Scale("inferno", 0.0, 1.0)
+
+
+def test_scales_that_are_impossible():
+    with pytest.raises(OptionError) as error:
+        shared_scale([np.ones(3)], colours="viridiss")
+    assert "there is no colour map 'viridiss'" in message(error) and "'viridis'" in message(error)
+    with pytest.raises(OptionError, match="the scale ends at 1 and begins at 5"):
+        shared_scale([np.ones(3)], low=5)
+    with pytest.raises(OptionError, match="no unit has a value"):
+        shared_scale([np.full(3, np.nan)])
+
+
+# figures
+
+
+def colour_at(image: Image.Image, x: float, y: float) -> tuple[int, ...]:
+    """Colour of a figure of the squares at a place in mm: 160 pixels wide, 80 of them high between strips."""
+    margin = (image.height - 80) / 2
+    return image.convert("RGB").getpixel((int((x + 40) * 2), int(margin + (40 - y) * 2)))
+
+
+def opened(data: bytes, path: Path) -> Image.Image:
+    path.write_bytes(data)
+    return Image.open(path)
+
+
+def test_colours_lie_where_the_values_are(canvas, tmp_path):
+    """Red front right, blue back left, the background where there is no value."""
+    x, y = canvas.points.T.astype(float)
+    values = np.where((x > 4) & (y > 20), 1.0, np.where((x < -4) & (y < 20), -1.0, np.nan))
+    data = draw_values(
+        canvas, values, Scale("RdBu_r", -1, 1), title="t", label="l", background=folds(np.sign(x))
+    )
+    image = opened(data, tmp_path / "a.png")
+    assert image.width == 160
+    red, blue = colour_at(image, 30, 30), colour_at(image, -30, 10)
+    assert red[0] > 2 * red[2] and blue[2] > 2 * blue[0]
+    assert colour_at(image, 30, 8)[0] == round(0.375 * 255) or colour_at(image, 30, 8)[0] == int(0.375 * 255)
+    assert abs(colour_at(image, -30, 30)[0] - 0.625 * 255) < 1.5
+
+
+@pytest.mark.parametrize(("kind", "head"), [("png", b"\x89PNG"), ("svg", b"<svg "), ("pdf", b"%PDF")])
+def test_same_bytes_every_time(canvas, kind, head):
+    values = np.hypot(*canvas.points.T.astype(float))
+    regions = regions_on(canvas, circle(canvas.points, (-20, 20), 9).astype(int), {1: "V1"})
+    made = {
+        draw_values(
+            canvas,
+            values,
+            Scale("inferno", 0, 50),
+            title="a < b & c",
+            label="mm",
+            background=folds(values),
+            regions=regions,
+            kind=kind,
+        )
+        for _ in range(2)
+    }
+    assert len(made) == 1 and made.pop().startswith(head)
+
+
+def test_svg_keeps_text_as_text(canvas):
+    labels = circle(canvas.points, (-20, 20), 9).astype(int)
+    regions = regions_on(canvas, labels, {1: "V1"})
+    svg = draw_labels(
+        canvas, labels, title='"a" & b', background=folds(labels), regions=regions, kind="svg"
+    ).decode()
+    assert ">V1</text>" in svg and 'aria-label="&quot;a&quot; &amp; b"' in svg
+
+
+def test_labels_have_a_colour_each(canvas, tmp_path):
+    labels = np.select([circle(canvas.points, (-20, 20), 9), circle(canvas.points, (20, 20), 9)], [3, 8])
+    data = draw_labels(canvas, labels, title="", background=folds(labels - 9.0), regions=[])
+    image = opened(data, tmp_path / "a.png")
+    left, right, none = (colour_at(image, x, 20) for x in (-20, 20, 2))
+    assert len({left, right, none}) == 3 and len(set(none)) == 1
+
+
+def test_unknown_formats_are_refused(canvas):
+    with pytest.raises(OptionError, match="format 'gif' is not known"):
+        draw_labels(canvas, np.ones(882, int), title="", background=np.ones(882), regions=[], kind="gif")
+
+
+# what to draw
+
+
+def test_maps_of_a_package(package):
+    assert package_map(package, "ncsnr").values.tolist() == pytest.approx(package.units["ncsnr"].tolist())
+    np.testing.assert_allclose(package_map(package, "sd").values, package.statistic("responses", "std"))
+    np.testing.assert_allclose(package_map(package, "beta:4").values, package.responses([4])[0])
+    assert package_map(package, "ncsnr").unit_ids.tolist() == UNIT_IDS.tolist()
+    atlas = next(iter(package.roi_names))
+    found = package_map(package, f"roi:{atlas}")
+    assert found.values.tolist() == package.units[f"roi_{atlas}"].tolist()
+    assert found.label_names == package.roi_names[atlas]
+
+
+@pytest.mark.parametrize("wanted", ["snr", "roi:V1", "beta:12", "beta:-1", "beta:"])
+def test_maps_that_are_not_there(package, wanted):
+    with pytest.raises(OptionError, match=f"there is no map '{wanted}'"):
+        package_map(package, wanted)
+
+
+def test_withheld_responses_are_not_drawn(tmp_path):
+    package = Package(make_package(tmp_path, "track1"))
+    with pytest.raises(OptionError) as error:
+        package_map(package, "beta:9")
+    assert message(error) == (
+        f"{package.path}: the response to trial 9 is withheld.\n"
+        "  Expected: a trial of a tier whose responses are in the package.\n"
+        "  What to do: ask for a training trial, such as beta:0."
+    )
+
+
+def test_own_numbers(package, tmp_path):
+    np.save(tmp_path / "mine.npy", np.arange(5))
+    np.savez(tmp_path / "two.npz", a=np.arange(5.0), b=np.arange(4.0))
+    assert array_map(package, tmp_path / "mine.npy").values.tolist() == [0, 1, 2, 3, 4]
+    assert array_map(package, tmp_path / "two.npz", "a").name == "a"
+    with pytest.raises(OptionError, match="there is no array 'two'"):
+        array_map(package, tmp_path / "two.npz")
+    with pytest.raises(OptionError, match=r"'b' is float64 of shape \(4,\)"):
+        array_map(package, tmp_path / "two.npz", "b")
+    with pytest.raises(OptionError, match="cannot be read"):
+        array_map(package, tmp_path / "none.npy")
+
+
+def score_columns() -> dict[str, np.ndarray]:
+    head = "subj02/test"
+    return {
+        f"{head}/unit_ids": UNIT_IDS,
+        f"{head}/r": np.array([0.5, -0.5, 0.2, 0.1, 0.0], dtype=np.float32),
+        f"{head}/noise_ceiling": np.array([0.5, 0.5, 0.0, np.nan, 0.4]),
+        f"{head}/r_interval": np.array([[0, 1], [1, 3], [0, 0], [2, 2.5], [0, 4.0]]),
+    }
+
+
+def test_columns_of_a_score(package):
+    columns = score_columns()
+    share = score_map(columns, package, "test", "share").values
+    np.testing.assert_allclose(share, [0.5, -0.5, np.nan, np.nan, 0], atol=1e-7)
+    assert score_map(columns, package, "test", "r_interval").values.tolist() == [1, 2, 0, 0.5, 4]
+    other = columns | {"subj02/test/r": np.full(5, 0.1)}
+    difference = score_map(columns, package, "test", "r", other)
+    np.testing.assert_allclose(difference.values, [0.4, -0.6, 0.1, 0, -0.1], atol=1e-7)
+    assert difference.label == "r of image means, test: A minus B"
+
+
+def test_columns_that_do_not_fit(package):
+    columns = score_columns()
+    with pytest.raises(SubmissionError) as error:
+        score_map(columns, package, "test", "R")
+    assert "one of 'r', 'noise_ceiling', 'r_interval', 'share' (did you mean 'r'?)" in message(error)
+    with pytest.raises(SubmissionError, match="Expected: this subject and tier, scored"):
+        score_map(columns, package, "final_test", "r")
+    with pytest.raises(SubmissionError, match="the two scores are of different units"):
+        score_map(columns, package, "test", "r", columns | {"subj02/test/unit_ids": UNIT_IDS + 1})
+    with pytest.raises(PackageError, match="the package lacks units that were scored"):
+        score_map(columns | {"subj02/test/unit_ids": UNIT_IDS + 1}, package, "test", "r")
+
+
+# on one easel
+
+
+def test_image_for_a_report(canvas, package, tmp_path):
+    shown = easel(canvas, package, outline_atlas(package))
+    data = flatmap_image(shown, np.arange(5.0), "title", label="r")
+    image = opened(data, tmp_path / "a.png")
+    assert colour_at(image, -30, 38)[0] == colour_at(image, -30, 38)[1]  # no unit: the grey below
+    # The five units lie in the lowest row from the left; the last one has the largest value.
+    assert sum(colour_at(image, -31.8, 0.4)) > sum(colour_at(image, -39.5, 0.4))
+    assert data == flatmap_image(shown, np.arange(5.0), "title", label="r")
+
+
+def test_units_of_another_grid_are_refused(canvas, package):
+    placement = Placement(np.zeros((882, 1), np.int64), (2, 3, 4), "toy")
+    with pytest.raises(PackageError, match="unit 77 is not one of 24"):
+        Easel(canvas, np.zeros(882), package, placement)
+
+
+# the command
+
+
+def run(*arguments) -> tuple[int, str]:
+    result = CliRunner().invoke(command, [str(argument) for argument in arguments])
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result.exit_code, result.output
+
+
+@pytest.fixture(scope="module")
+def exported(nsd_root, tmp_path_factory) -> Path:
+    from exporters.package import export_packages
+    from exporters.recipe import read_recipe
+
+    out = tmp_path_factory.mktemp("packages")
+    wanted = read_recipe("demo").model_copy(update={"sessions": (1,), "subjects": (1, 3)})
+    export_packages(wanted, nsd_root, out, progress=False)
+    for archive in out.glob("*.zip"):
+        archive.unlink()
+    return out
+
+
+def test_command_draws_what_it_is_asked_for(exported, tmp_path, fs5):
+    package = next(iter(sorted(exported.glob("*-subj01"))))
+    np.save(tmp_path / "mine.npy", np.arange(Package(package).n_units))
+    out = tmp_path / "out"
+    arguments = [package, "--out", out, "--approximate", "--height", 64, "--keep-placements"]
+    arguments += [
+        "--map",
+        "ncsnr",
+        "--map",
+        "roi:streams",
+        "--values",
+        tmp_path / "mine.npy",
+        "--format",
+        "png",
+    ]
+    assert run(*arguments)[0] == 0
+    names = ["mine.png", "ncsnr.png", "placement.npz", "roi-streams.png"]
+    assert sorted(file.name for file in out.iterdir()) == [f"{package.name}.{name}" for name in names]
+    before = (out / f"{package.name}.ncsnr.png").read_bytes()
+    with pytest.raises(NsdBenchError, match="exists already"):
+        run(*arguments)
+    again = [package, "--out", out, "--placements", out, "--height", 64, "--map", "ncsnr", "--force"]
+    assert run(*again)[0] == 0
+    assert (out / f"{package.name}.ncsnr.png").read_bytes() == before
+
+
+def test_command_draws_scores_and_differences(exported, tmp_path, fs5):
+    package = next(iter(sorted(exported.glob("*-subj03"))))
+    ids = Package(package).units["unit_ids"].to_numpy()
+    for name, sign in (("a", 1), ("b", -1)):
+        columns = {"unit_ids": ids, "r": sign * np.linspace(0, 1, len(ids))}
+        write_npz(
+            tmp_path / f"{name}.units.npz",
+            {f"subj03/test/{column}": values for column, values in columns.items()},
+        )
+        (tmp_path / f"{name}.json").write_text(json.dumps({}))
+    arguments = ["--out", tmp_path / "out", "--approximate", "--height", 64, "--scores", tmp_path / "a.json"]
+    code, output = run(
+        package, *arguments, "--minus", tmp_path / "b.json", "--column", "r", "--outlines", "none"
+    )
+    assert code == 0 and output.strip().endswith(f"{package.name}.r-test-difference.png")
+    with pytest.raises(SubmissionError, match=r"none\.units\.npz: cannot be read"):
+        run(package, *arguments[:-1], tmp_path / "none.json")
+
+
+def test_command_places_voxels_with_nsds_transforms(exported, nsd_copy, tmp_path, fs5):
+    write_transforms(nsd_copy)
+    package = next(iter(sorted(exported.glob("*-subj01"))))
+    arguments = [package, "--out", tmp_path, "--height", 64, "--nsd-root", nsd_copy, "--keep-placements"]
+    assert run(*arguments, "--no-curvature")[0] == 0
+    with np.load(tmp_path / f"{package.name}.placement.npz") as arrays:
+        assert arrays["units"].shape == (20484, 3) and not arrays["is_approximate"]
+
+
+def test_command_says_how_to_place_units(exported, tmp_path, fs5):
+    package = next(iter(sorted(exported.glob("*-subj01"))))
+    with pytest.raises(OptionError) as error:
+        run(package, "--out", tmp_path, "--height", 64)
+    assert message(error) == (
+        f"{package}: it is not known where units of space 'func1pt8mm' lie on the surface.\n"
+        "  Expected: NSD's transforms, or what was kept of them.\n"
+        "  What to do: give --nsd-root or --placements; --approximate places voxels by where they are."
+    )
+    with pytest.raises(OptionError, match="there is no atlas 'streets'"):
+        run(package, "--out", tmp_path, "--height", 64, "--approximate", "--outlines", "streets")
+    assert list(tmp_path.iterdir()) == []
