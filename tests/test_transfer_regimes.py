@@ -5,9 +5,17 @@ from __future__ import annotations
 import json
 
 import pytest
+from click.testing import CliRunner
 
+from nsd_bench.cli.transfer import command
 from nsd_bench.errors import SubmissionError
-from nsd_bench.transfer.regimes import REGIMES, gather_regimes, read_scores, regime_table
+from nsd_bench.transfer.regimes import (
+    REGIMES,
+    gather_regimes,
+    read_scores,
+    regime_table,
+    with_regimes,
+)
 
 SCORE = {"value": 0.5, "interval": [0.4, 0.6], "reason": None}
 ZERO = {"value": 0.0, "interval": [-0.1, 0.1]}
@@ -99,3 +107,33 @@ def test_other_results_are_refused(tmp_path):
         read_scores(tmp_path / "list.json")
     with pytest.raises(SubmissionError, match="cannot be read"):
         read_scores(tmp_path / "none.json")
+
+
+def test_regimes_go_beside_the_tiers_of_a_score_file():
+    one = scores(SCORE)
+    found = with_regimes(one, gather_regimes({"in_distribution": [one], "imagery": [TRANSFER]}))
+    assert found["pooled"] == one["pooled"]
+    assert list(found["regimes"]) == ["imagery"]  # what was not scored is missing
+    columns = found["regimes"]["imagery"]
+    assert list(columns) == ["perception (correlation)", "imagery (correlation)", "gap", "ratio"]
+    (row,) = columns["imagery (correlation)"]["rois"]
+    assert row["scores"]["signed_ratio"] == {"value": 0.0, "interval": [-0.1, 0.1], "reason": None}
+    assert columns["ratio"]["rois"][0]["scores"]["signed_ratio"] == {
+        "value": None,
+        "interval": None,
+        "reason": "0",
+    }
+
+
+def test_the_command_writes_what_report_and_leaderboard_read(tmp_path):
+    for name, content in (("scores", scores(SCORE)), ("imagery", TRANSFER)):
+        (tmp_path / f"{name}.json").write_text(json.dumps(content))
+    (tmp_path / "scores.units.npz").write_bytes(b"units")
+    paths = {name: str(tmp_path / f"{name}.json") for name in ("scores", "imagery", "all")}
+    arguments = ["--scores", paths["scores"], "--imagery", paths["imagery"], "--out", paths["all"]]
+    done = CliRunner().invoke(command, ["regimes", *arguments], catch_exceptions=False)
+    assert ["ood", "missing", "not", "scored"] in [line.split() for line in done.output.splitlines()]
+    written = json.loads((tmp_path / "all.json").read_text())
+    assert written["format"] == "nsd_bench.scores/1"
+    assert list(written["regimes"]["imagery"])[:2] == ["perception (correlation)", "imagery (correlation)"]
+    assert (tmp_path / "all.units.npz").read_bytes() == b"units"

@@ -98,9 +98,10 @@ def _flat(flat: Mesh, white: Mesh, path: Path, side: str) -> Iterator[Issue]:
     points, triangles = flat
     used = np.zeros(len(points), dtype=bool)
     used[triangles] = True
-    if np.any(points[:, 2]):
-        fix = "Set the third coordinate to 0"
-        yield Issue("error", str(path), f"is not flat: z reaches {np.abs(points[:, 2]).max():.3g} mm", fix)
+    if np.any(points[used, 2]):
+        fix = "Only x and y are drawn; set the third coordinate to 0"
+        largest = np.abs(points[used, 2]).max()
+        yield Issue("warning", str(path), f"is not flat: z reaches {largest:.3g} mm", fix)
     stray = int(points[~used].any(axis=1).sum())
     if stray:
         fix = "Set them to 0: they shift the map to one side"

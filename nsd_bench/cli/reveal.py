@@ -24,7 +24,8 @@ def command(truth: Path, package: Path) -> None:
     from nsd_bench.package import Package
     from nsd_bench.truth import Truth
 
-    shown, promised = Truth.read(truth), Package(package).manifest.get("commitments", {})
+    shown, opened = Truth.read(truth), Package(package)
+    promised = opened.manifest.get("commitments", {})
     if not promised:
         raise PackageError(
             "its manifest commits to no truth",
@@ -36,10 +37,10 @@ def command(truth: Path, package: Path) -> None:
     for tier, digest in promised.items():
         n_trials = int((shown.tier == tier).sum())
         if found.get(tier) == digest:
-            click.echo(f"{tier}: the {n_trials} responses are those that {package.name} committed to")
+            click.echo(f"{tier}: the {n_trials} responses are those that {opened.name} committed to")
         elif not n_trials:
             click.echo(f"{tier}: not shown")
         else:
-            click.echo(f"{tier}: not the truth that {package.name} committed to", err=True)
+            click.echo(f"{tier}: not the truth that {opened.name} committed to", err=True)
     shown_tiers = {tier for tier in promised if tier in shown.tier}
     sys.exit(0 if shown_tiers and all(found.get(tier) == promised[tier] for tier in shown_tiers) else 1)

@@ -237,18 +237,30 @@ def ood(
 @click.option("--held-out-subject", multiple=True, type=_FILE, help="scores.json of a held-out subject.")
 @click.option("--model", default="", help="What the model is called.")
 @click.option("--region", default="all/all", show_default=True, help="Atlas/ROI of scores.json.")
+@click.option(
+    "--scores", type=_FILE, help="scores.json: --out is this with the regimes, for report and leaderboard."
+)
 @_out
 @_force
-def regimes(model: str, region: str, out: Path, force: bool, **files: tuple[Path, ...]) -> None:
+def regimes(
+    model: str, region: str, scores: Path | None, out: Path, force: bool, **files: tuple[Path, ...]
+) -> None:
     """Put the scores of all regimes into one JSON; what was not scored is missing, and not 0."""
-    from nsd_bench.outputs import refuse_existing
-    from nsd_bench.transfer.regimes import gather_regimes, read_scores, regime_table
+    from nsd_bench.outputs import new_file, refuse_existing
+    from nsd_bench.transfer.regimes import gather_regimes, read_scores, regime_table, with_regimes
 
-    refuse_existing(out, force=force)
+    units = None if scores is None else scores.with_name(f"{scores.stem}.units.npz")
+    for path in (out, out.with_name(f"{out.stem}.units.npz")) if units else (out,):
+        refuse_existing(path, force=force)
+    if scores is not None:
+        files["in_distribution"] = (*files["in_distribution"], scores)
     atlas, _, roi = region.partition("/")
     found = {name: [read_scores(path) for path in paths] for name, paths in files.items()}
     gathered = gather_regimes(found, model=model, atlas=atlas, roi=roi)
-    _write_json(out, gathered)
+    _write_json(out, with_regimes(read_scores(scores), gathered) if scores else gathered)
+    if units is not None and units.exists():  # the report needs both
+        with new_file(out.with_name(f"{out.stem}.units.npz")) as file:
+            file.write(units.read_bytes())
     for line in regime_table(gathered):
         click.echo(line)
     click.echo(f"{out}")

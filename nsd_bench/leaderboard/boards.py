@@ -108,7 +108,10 @@ def make_boards(
         Of a ledger. Tiers that it has are live: what is shown is what was published.
     """
     live = {record.tier for record in records}
-    keys = sorted({key for entry in entries for key in entry.boards()}, key=tier_order)
+    scored_on = dict.fromkeys(
+        key for entry in entries for key in entry.boards()
+    )  # not a set: its order varies
+    keys = sorted(scored_on, key=tier_order)
     boards = [_board(key, entries, comparisons, records, key[1] in live) for key in keys]
     return sorted(boards, key=lambda board: board.live)
 

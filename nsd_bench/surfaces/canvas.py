@@ -13,7 +13,7 @@ from scipy.spatial import cKDTree
 from nsd_bench.errors import OptionError
 from nsd_bench.surfaces.geometry import FlatGeometry
 
-__all__ = ["HEIGHT", "Canvas", "boundary_loops", "make_canvas", "nudged"]
+__all__ = ["HEIGHT", "Canvas", "boundary_loops", "centres", "make_canvas", "nudged"]
 
 HEIGHT: Final = 1024
 """Rows of a picture, as in pycortex."""
@@ -95,12 +95,21 @@ def make_canvas(flat: FlatGeometry, height: int = HEIGHT) -> Canvas:
     for loop in _hemisphere_outlines(flat):
         draw.polygon(((points[loop] - low) * scale).ravel().tolist(), fill=255)
     mask = np.asarray(outline) > 0
-    columns, rows = (np.linspace(low[axis], high[axis], mask.shape[1 - axis]) for axis in (0, 1))
-    row, column = np.nonzero(mask[::-1])
-    _, nearest = cKDTree(used).query(np.column_stack([columns[column], rows[::-1][row]]))
-    vertex = np.flatnonzero(flat.on_map)[nearest]
     extent = float(low[0]), float(high[0]), float(low[1]), float(high[1])
-    return Canvas(mask[::-1], vertex, extent, points)
+    _, nearest = cKDTree(used).query(centres(mask[::-1], extent))
+    return Canvas(mask[::-1], np.flatnonzero(flat.on_map)[nearest], extent, points)
+
+
+def centres(
+    mask: npt.NDArray[np.bool_], extent: tuple[float, float, float, float]
+) -> npt.NDArray[np.float32]:
+    """Return x and y of every pixel inside, shape (n_inside, 2): the outermost ones lie on the edges."""
+    left, right, bottom, top = np.array(extent, dtype=np.float32)  # the precision of the files, as in pycortex
+    height, width = mask.shape
+    row, column = np.nonzero(mask)
+    x = np.linspace(left, right, width, dtype=np.float32)
+    y = np.linspace(bottom, top, height, dtype=np.float32)[::-1]
+    return np.stack([x[column], y[row]], axis=1)
 
 
 def nudged(flat: FlatGeometry) -> npt.NDArray[np.float32]:
@@ -109,7 +118,7 @@ def nudged(flat: FlatGeometry) -> npt.NDArray[np.float32]:
     left = np.arange(len(points)) < flat.n_vertices[0]
     points[left, 0] -= points[left & flat.on_map, 0].max()
     points[~left, 0] -= points[~left & flat.on_map, 0].min()
-    return points.astype(np.float32)  # pycortex computes in the precision of the files
+    return points.astype(np.float32)
 
 
 def _hemisphere_outlines(flat: FlatGeometry) -> list[list[int]]:

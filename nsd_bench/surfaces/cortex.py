@@ -10,8 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from nsd_bench.errors import SourceError
+from nsd_bench.storage import read_npz
 from nsd_bench.surfaces.files import FSAVERAGE5, flat_files, read_flat
 from nsd_bench.surfaces.geometry import FlatGeometry
+from nsd_bench.surfaces.meshes import read_mesh, read_scalars
 
 __all__ = ["Cortex", "read_cortex"]
 
@@ -26,13 +28,19 @@ class Cortex:
         Both hemispheres on one plane.
     curvature : float64 array of shape (n_vertices,)
         Above 0 in sulci, as FreeSurfer has it; NaN where unknown.
-    middle_mm : float64 array of shape (n_vertices, 3)
-        Half-way between white matter and pia: right, anterior and superior; NaN where unknown.
+    white_mm, pial_mm : float64 arrays of shape (n_vertices, 3)
+        The inner and the outer surface: right, anterior and superior; NaN where unknown.
     """
 
     flat: FlatGeometry
     curvature: npt.NDArray[np.float64]
-    middle_mm: npt.NDArray[np.float64]
+    white_mm: npt.NDArray[np.float64]
+    pial_mm: npt.NDArray[np.float64]
+
+    @property
+    def middle_mm(self) -> npt.NDArray[np.float64]:
+        """Half-way between both surfaces, shape (n_vertices, 3)."""
+        return (self.white_mm + self.pial_mm) / 2
 
 
 def read_cortex(source: str | os.PathLike[str]) -> Cortex:
@@ -52,55 +60,45 @@ def read_cortex(source: str | os.PathLike[str]) -> Cortex:
         If nilearn is needed and not installed.
     """
     flat = read_flat(source)
-    curvature, middle = np.full(len(flat), np.nan), np.full((len(flat), 3), np.nan)
     folder = flat_files(source)[0].parent
+    curvature = np.full(len(flat), np.nan)
+    white, pial = np.full((2, len(flat), 3), np.nan)
     if os.fspath(source) == FSAVERAGE5:
         sides = [folder / f"curv_{side}.gii.gz" for side in ("left", "right")]
-        curvature = np.concatenate([_read_values(path) for path in sides])
-        middle = _middle(folder, ("white_left", "white_right"), ("pial_left", "pial_right"), ".gii.gz")
+        curvature = np.concatenate([read_scalars(path) for path in sides])
+        white, pial = (_read_places(folder, f"{kind}_{{}}.gii.gz") for kind in ("white", "pial"))
     elif "," not in os.fspath(source):
-        info = Path(source) / "surface-info/curvature.npz"
-        if info.is_file():
-            with np.load(info, allow_pickle=False) as sides_of:
-                curvature = -np.concatenate([sides_of["left"], sides_of["right"]]).astype(np.float64)
+        curvature = _read_folds(Path(source) / "surface-info/curvature.npz", curvature)
         if all((folder / f"{kind}_{side}.gii").is_file() for kind in ("wm", "pia") for side in ("lh", "rh")):
-            middle = _middle(folder, ("wm_lh", "wm_rh"), ("pia_lh", "pia_rh"), ".gii")
-    _check_lengths(flat, {"curvature": curvature, "coordinates": middle})
-    return Cortex(flat, curvature, middle)
-
-
-def _middle(
-    folder: Path, white: tuple[str, str], pial: tuple[str, str], suffix: str
-) -> npt.NDArray[np.float64]:
-    inner, outer = (
-        np.concatenate([_read_values(folder / f"{name}{suffix}") for name in names])
-        for names in (white, pial)
-    )
-    middle: npt.NDArray[np.float64] = (inner + outer) / 2
-    return middle
-
-
-def _read_values(path: Path) -> npt.NDArray[np.float64]:
-    """Read the first array of a GIFTI file."""
-    import nibabel as nib
-
-    try:
-        return np.asarray(nib.load(path).darrays[0].data, dtype=np.float64)  # type: ignore[attr-defined]
-    except (nib.filebasedimages.ImageFileError, OSError, EOFError, AttributeError, IndexError) as error:
-        raise SourceError(
-            f"cannot be read ({str(error) or type(error).__name__})",
-            place=str(path),
-            expected="a GIFTI file with one value, or one place, for every vertex",
-            fix="fetch the surface again",
-        ) from error
-
-
-def _check_lengths(flat: FlatGeometry, arrays: dict[str, npt.NDArray[np.float64]]) -> None:
-    for name, values in arrays.items():
+            white, pial = (_read_places(folder, f"{kind}_{{}}.gii", ("lh", "rh")) for kind in ("wm", "pia"))
+    for name, values in (("curvature", curvature), ("white surface", white), ("pial surface", pial)):
         if len(values) != len(flat):
             raise SourceError(
-                f"{name} of {len(values)} vertices for a flat map of {len(flat)}",
+                f"the {name} has {len(values)} vertices, the flat map {len(flat)}",
                 place=flat.source,
                 expected="files of one surface",
                 fix="make the pycortex subject again, or give the flat surfaces alone",
             )
+    return Cortex(flat, curvature, white, pial)
+
+
+def _read_places(
+    folder: Path, name: str, sides: tuple[str, str] = ("left", "right")
+) -> npt.NDArray[np.float64]:
+    return np.concatenate([read_mesh(folder / name.format(side))[0] for side in sides])
+
+
+def _read_folds(path: Path, unknown: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Read pycortex's curvature, whose sign is FreeSurfer's turned round."""
+    if not path.is_file():
+        return unknown
+    try:
+        sides = read_npz(path)
+        return -np.concatenate([sides["left"], sides["right"]]).astype(np.float64)
+    except (ValueError, KeyError) as error:
+        raise SourceError(
+            f"holds no curvature ({error})",
+            place=str(path),
+            expected="arrays left and right, as pycortex writes them",
+            fix="remove it, and pycortex makes it again",
+        ) from error

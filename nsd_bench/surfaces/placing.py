@@ -23,7 +23,7 @@ class Placement:
 
     Parameters
     ----------
-    units : int64 array of shape (n_vertices, n_depths)
+    units : integer array of shape (n_vertices, n_depths)
         As `unit_ids` counts them in the full grid or on both surfaces, at some depths; `NOWHERE` for none.
     shape
         Of the full grid (X, Y, Z), or vertices of the left and the right surface.
@@ -35,7 +35,7 @@ class Placement:
         Whether vertices were matched by their places in the brain, without a subject's own transform.
     """
 
-    units: npt.NDArray[np.int64]
+    units: npt.NDArray[np.integer]
     shape: tuple[int, ...]
     source: str
     affine: npt.NDArray[np.float64] | None = None
@@ -101,27 +101,39 @@ class Placement:
         >>> placement.on_vertices(np.array([0, 2]), np.array([1.0, 4.0])).tolist()
         [2.5, 4.0, nan]
         """
-        found = self._gather(unit_ids, values.astype(np.float64), np.nan)
-        known = np.isfinite(found)
-        total, n_known = np.where(known, found, 0).sum(axis=1), known.sum(axis=1)
+        full = self._full(unit_ids, values.astype(np.float64), np.nan)
+        known = np.isfinite(full)
+        full[~known] = 0
+        total, n_known = np.zeros(len(self.units)), np.zeros(len(self.units))
+        for depth in self.units.T:  # one at a time: there may be millions of pixels, and 32 depths
+            total += full[depth]
+            n_known += known[depth]
         return np.where(n_known > 0, total / np.maximum(n_known, 1), np.nan)
 
     def labels_on_vertices(
         self, unit_ids: npt.NDArray[np.int64], labels: npt.NDArray[np.integer]
     ) -> npt.NDArray[np.int64]:
-        """Give every vertex the label that most of its depths have, shape (n_vertices,); 0 is none."""
-        found = self._gather(unit_ids, np.maximum(labels, 0).astype(np.int64), 0)
-        votes = (found[:, :, None] == found[:, None, :]).sum(axis=2) * (found > 0)
-        winner: npt.NDArray[np.int64] = found[np.arange(len(found)), votes.argmax(axis=1)]
+        """Give every vertex the label that most of its depths have, shape (n_vertices,); 0 is none.
+
+        Among equals it is the smallest.
+        """
+        full = self._full(unit_ids, np.maximum(labels, 0).astype(np.int64), 0)
+        winner, most = np.zeros((2, len(self.units)), dtype=np.int64)
+        for label in np.unique(full[full > 0]):
+            votes = np.zeros(len(self.units), dtype=np.int64)
+            for depth in self.units.T:
+                votes += full[depth] == label
+            winner[votes > most] = label
+            most = np.maximum(most, votes)
         return winner
 
-    def _gather(
+    def _full(
         self, unit_ids: npt.NDArray[np.int64], values: npt.NDArray[Any], fill: float
     ) -> npt.NDArray[Any]:
-        """Return what every vertex shows at every depth, through the full grid."""
-        full = np.full(self.n_units + 1, fill, dtype=values.dtype)  # the last one is nowhere
+        """Put values back into the full grid; the last entry is `NOWHERE`."""
+        full = np.full(self.n_units + 1, fill, dtype=values.dtype)
         full[unit_ids] = values
-        return full[self.units]
+        return full
 
     def arrays(self) -> dict[str, npt.ArrayLike]:
         """Return what `of_arrays` needs, for an .npz."""

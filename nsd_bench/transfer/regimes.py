@@ -10,7 +10,15 @@ from typing import Any, Final
 
 from nsd_bench.errors import SubmissionError
 
-__all__ = ["FORMAT", "IN_DISTRIBUTION", "REGIMES", "gather_regimes", "read_scores", "regime_table"]
+__all__ = [
+    "FORMAT",
+    "IN_DISTRIBUTION",
+    "REGIMES",
+    "gather_regimes",
+    "read_scores",
+    "regime_table",
+    "with_regimes",
+]
 
 FORMAT: Final = "nsd_bench.regimes/1"
 IN_DISTRIBUTION: Final = ("validation", "test", "final_test")
@@ -54,6 +62,45 @@ def gather_regimes(
         raise _refused(f"there is no regime {unknown[0]!r}", "regimes", "one of " + ", ".join(REGIMES))
     regimes = {name: _regime(name, found.get(name, ()), atlas, roi) for name in REGIMES}
     return {"format": FORMAT, "model": model, "region": {"atlas": atlas, "roi": roi}, "regimes": regimes}
+
+
+def with_regimes(scores: Mapping[str, Any], gathered: Mapping[str, Any]) -> dict[str, Any]:
+    """Add the regimes beside the tiers to what `nsd-bench score` wrote, for report and leaderboard.
+
+    Parameters
+    ----------
+    scores
+        scores.json.
+    gathered
+        See `gather_regimes`; its region must be all units.
+
+    Returns
+    -------
+    scores
+        With `"regimes"`: regime to column to the same form as `"pooled"`. A column says what it measures, if
+        that is not the headline. A regime that was not scored is left out, and thus missing.
+    """
+    headline, regimes = str(scores["headline"]), {}
+    for name, found in gathered["regimes"].items():
+        if name == "in_distribution" or not found["columns"]:
+            continue
+        columns = {}
+        for column in found["columns"]:
+            same = column["metric"] in (headline, column["name"])
+            title = column["name"] if same else f"{column['name']} ({column['metric']})"
+            score = {
+                "reason": None,
+                **{key: column[key] for key in ("value", "interval", "reason") if key in column},
+            }
+            row = {
+                "atlas": "all",
+                "roi": "all",
+                "n_subjects": column["n_subjects"],
+                "scores": {headline: score},
+            }
+            columns[title] = {"n_subjects": column["n_subjects"], "rois": [row]}
+        regimes[name.replace("_", " ")] = columns
+    return {**scores, "regimes": regimes}
 
 
 def _regime(name: str, results: Sequence[Mapping[str, Any]], atlas: str, roi: str) -> dict[str, Any]:

@@ -26,6 +26,7 @@ FORMATS: Final = ("png", "svg", "pdf")
 _WIDTH_IN = 10.0
 _STRIP_IN = 0.62  # above the picture for the title, and below it for the colour bar
 _SULCUS, _GYRUS, _UNKNOWN = 0.375, 0.625, 0.5  # greys, as in pycortex
+_NAME: Final[dict[str, Any]] = {"color": "white", "fontsize": 9, "ha": "center", "va": "center"}
 _NO_DATE: Final[dict[str, dict[str, None]]] = {
     "png": {"Software": None},
     "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
@@ -169,12 +170,11 @@ def _add_regions(axes: Any, regions: Sequence[Region]) -> None:
         for loop in region.loops:
             axes.plot(*loop.T, color="black", linewidth=2.2, solid_joinstyle="round")
             axes.plot(*loop.T, color="white", linewidth=1.0, solid_joinstyle="round")
+    halo = [withStroke(linewidth=2.2, foreground="black")]
     for region in regions:  # names above all outlines
         for x, y in region.places:
-            halo = withStroke(linewidth=2.2, foreground="black")
-            axes.text(
-                x, y, region.name, color="white", fontsize=9, ha="center", va="center", path_effects=[halo]
-            )
+            for effects in (halo, []):  # what has an effect becomes paths in an SVG; the name stays text
+                axes.text(x, y, region.name, path_effects=effects, **_NAME)
     axes.axis(limits)
 
 

@@ -7,6 +7,7 @@ import io
 import os
 import tempfile
 import warnings
+from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from nsd_bench.flat import needed
 from nsd_bench.surfaces.canvas import HEIGHT, Canvas, nudged
 from nsd_bench.surfaces.geometry import FlatGeometry
 
-__all__ = ["pycortex_canvas"]
+__all__ = ["pycortex_canvas", "temporary_store"]
 
 
 def pycortex_canvas(flat: FlatGeometry, height: int = HEIGHT) -> Canvas:
@@ -38,16 +39,29 @@ def pycortex_canvas(flat: FlatGeometry, height: int = HEIGHT) -> Canvas:
     NsdBenchError
         If pycortex is not installed.
     """
+    with temporary_store() as (cortex, store):
+        subject = _write_subject(cortex, store, flat)
+        numbers = cortex.Vertex(np.arange(len(flat), dtype=np.float64), subject)
+        picture, (left, right, bottom, top) = cortex.quickflat.make_flatmap_image(numbers, height=height)
+    mask = np.isfinite(picture)
+    extent = float(left), float(right), float(bottom), float(top)
+    return Canvas(mask, picture[mask].astype(np.int64), extent, nudged(flat))
+
+
+@contextlib.contextmanager
+def temporary_store() -> Iterator[tuple[Any, Path]]:
+    """Give pycortex and an empty filestore that it uses until the block ends; it prints nothing in between.
+
+    Raises
+    ------
+    NsdBenchError
+        If pycortex is not installed.
+    """
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
         store = Path(folder) / "store"
         cortex = _import_with(store, Path(folder) / "settings")
         with mock.patch.multiple(cortex.db, filestore=str(store), _subjects=None):
-            subject = _write_subject(cortex, store, flat)
-            numbers = cortex.Vertex(np.arange(len(flat), dtype=np.float64), subject)
-            picture, (left, right, bottom, top) = cortex.quickflat.make_flatmap_image(numbers, height=height)
-    mask = np.isfinite(picture)
-    extent = float(left), float(right), float(bottom), float(top)
-    return Canvas(mask, picture[mask].astype(np.int64), extent, nudged(flat))
+            yield cortex, store
 
 
 def _import_with(store: Path, settings: Path) -> Any:

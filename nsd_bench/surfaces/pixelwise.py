@@ -1,0 +1,145 @@
+"""Pictures of volumes as pycortex draws them: every pixel is averaged through the depth of cortex."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+from scipy.spatial import Delaunay
+
+from nsd_bench.errors import SourceError
+from nsd_bench.surfaces.canvas import Canvas, centres
+from nsd_bench.surfaces.cortex import Cortex
+from nsd_bench.surfaces.placing import NOWHERE, Placement
+
+__all__ = ["N_DEPTHS", "Transform", "pixelwise", "read_transform"]
+
+N_DEPTHS: Final = 32
+"""Samples between white matter and pia, as in pycortex."""
+
+
+@dataclass(frozen=True)
+class Transform:
+    """The way from a surface into a volume.
+
+    Parameters
+    ----------
+    to_voxel : float64 array of shape (4, 4)
+        Places of the surface, in mm, to voxel indices (x, y, z).
+    shape
+        Of the volume: X, Y, Z.
+    affine : float64 array of shape (4, 4)
+        Voxel index to the volume's own mm.
+    source
+        Named in errors.
+    """
+
+    to_voxel: npt.NDArray[np.float64]
+    shape: tuple[int, int, int]
+    affine: npt.NDArray[np.float64]
+    source: str
+
+
+def read_transform(folder: Path) -> Transform:
+    """Read a transform of a pycortex subject: `matrices.xfm` and `reference.nii.gz`.
+
+    Raises
+    ------
+    SourceError
+        If either is missing or damaged.
+    """
+    import nibabel as nib
+
+    try:
+        matrix = np.array(json.loads((folder / "matrices.xfm").read_bytes())["coord"], dtype=np.float64)
+        reference = nib.Nifti1Image.from_filename(folder / "reference.nii.gz")
+        shape = tuple(reference.shape[:3])
+        if matrix.shape != (4, 4) or len(shape) != 3:
+            raise ValueError(f"matrix of shape {matrix.shape}, volume of shape {shape}")
+    except (OSError, ValueError, KeyError, TypeError, nib.filebasedimages.ImageFileError) as error:
+        raise SourceError(
+            f"not a transform ({type(error).__name__}: {error})",
+            place=str(folder),
+            expected="matrices.xfm with a 4 x 4 matrix 'coord', and reference.nii.gz",
+            fix="save the transform again",
+        ) from error
+    return Transform(matrix, shape, np.asarray(reference.affine, dtype=np.float64), str(folder))
+
+
+def pixelwise(
+    canvas: Canvas, cortex: Cortex, transform: Transform, n_depths: int = N_DEPTHS
+) -> tuple[Canvas, Placement]:
+    """Find the voxels that every pixel shows: the nearest one at each depth.
+
+    Follows pycortex 1.4 (`cortex.quickflat.utils._make_pixel_cache`, sampler "nearest"), whose pixels beyond
+    the outermost vertices show whatever lies at the volume's origin; here they show nothing.
+
+    Parameters
+    ----------
+    canvas
+        The pixels.
+    cortex
+        With white and pial surface.
+    transform
+        From these surfaces to the volume.
+    n_depths
+        Samples between both.
+
+    Returns
+    -------
+    canvas
+        One on which every pixel is a vertex of its own.
+    placement
+        The voxels of each of these.
+
+    Raises
+    ------
+    SourceError
+        If the surfaces are unknown.
+    """
+    if np.isnan(cortex.middle_mm).all():
+        raise SourceError(
+            "white matter and pia are missing",
+            place=cortex.flat.source,
+            expected="a pycortex subject with surfaces wm and pia",
+            fix="give such a subject, or draw without --transform",
+        )
+    places = centres(canvas.mask, canvas.extent)
+    corners, shares = _interpolation(canvas.points, cortex.flat.on_map, places)
+    inner, outer = (
+        _in_voxels((surface[corners] * shares[:, :, None]).sum(axis=1), transform.to_voxel)
+        for surface in (cortex.white_mm, cortex.pial_mm)
+    )
+    inside = (shares > 0).any(axis=1)
+    for ends in (inner, outer):
+        inside &= (ends >= 0).all(axis=1) & (ends < transform.shape).all(axis=1)
+    units = np.full((len(places), n_depths), NOWHERE, dtype=np.int32)
+    for depth, share in enumerate(np.linspace(0, 1, n_depths + 2)[1:-1]):
+        voxels = (outer[inside] * share + inner[inside] * (1 - share)).round().astype(np.int64)
+        units[inside, depth] = np.ravel_multi_index(tuple(voxels.T), transform.shape, mode="clip")
+    pixels = Canvas(canvas.mask, np.arange(len(places)), canvas.extent, places)
+    return pixels, Placement(units, transform.shape, transform.source, transform.affine)
+
+
+def _interpolation(
+    points: npt.NDArray[np.floating], on_map: npt.NDArray[np.bool_], places: npt.NDArray[np.floating]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    """Find the three vertices around every place, and their shares; no share outside all triangles."""
+    used = np.flatnonzero(on_map)
+    mesh = Delaunay(points[used])
+    triangle = mesh.find_simplex(places)
+    matrix = mesh.transform[triangle]
+    first = np.einsum("nij,nj->ni", matrix[:, :2], places - matrix[:, 2])
+    shares = np.column_stack([first, 1 - first[:, 0] - first[:, 1]])
+    shares[triangle < 0] = 0
+    return used[mesh.simplices[triangle]], shares
+
+
+def _in_voxels(places: npt.NDArray[np.float64], matrix: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    # In pycortex's order of additions: a place half-way between two voxels must round to the same one.
+    voxels: npt.NDArray[np.float64] = (matrix @ np.column_stack([places, np.ones(len(places))]).T)[:3].T
+    return voxels

@@ -1,0 +1,710 @@
+"""Subjects for pycortex: built from FreeSurfer's files, checked, completed, and opened by pycortex itself."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from cortex_trees import C_RAS, REFERENCE_AFFINE, SIDES, bundled, make_freesurfer, make_reference
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from exporters.cortex.build import BuildOptions, build_subject
+from exporters.cortex.drawing import draw_regions, read_flat_mesh, read_regions
+from exporters.cortex.flatten import flat_surface
+from exporters.cortex.import_ import import_subject
+from exporters.cortex.matrices import flirt_to_world, read_matrix, surface_affine
+from exporters.cortex.mni import mni_to_subject
+from exporters.cortex.orientation import oriented, uprightness
+from exporters.cortex.patches import read_patch, write_patch
+from exporters.cortex.regions import region_loops, signed_area
+from exporters.cortex.store import Subject, open_store
+from exporters.cortex.tools import align
+from exporters.cortex.transforms import anatomy_to_functional, save_transform
+from exporters.cortex.validate import validate_subject
+from nsd_bench.cli.cortex import command
+from nsd_bench.errors import NsdBenchError, OptionError, OutputError, SourceError
+from nsd_bench.surfaces.meshes import read_mesh, write_mesh
+
+pytest.importorskip("nilearn")
+
+N = 10242
+
+
+@pytest.fixture(scope="module")
+def freesurfer(tmp_path_factory) -> Path:
+    return make_freesurfer(tmp_path_factory.mktemp("freesurfer"))
+
+
+@pytest.fixture(scope="module")
+def whole(freesurfer, tmp_path_factory) -> Subject:
+    """A subject with a transform, not to be changed."""
+    subject = Subject(tmp_path_factory.mktemp("db"), "fs5")
+    build_subject(freesurfer, subject)
+    reference = make_reference(subject.store / "reference.nii.gz")
+    save_transform(subject, "full", np.eye(4), reference)
+    return subject
+
+
+@pytest.fixture
+def subject(whole, tmp_path) -> Subject:
+    """A copy that may be changed."""
+    shutil.copytree(whole.path, tmp_path / "db/fs5")
+    return Subject(tmp_path / "db", "fs5")
+
+
+def anatomy(subject: Subject) -> np.ndarray:
+    return np.concatenate([read_mesh(subject.surface("wm", side))[0] for side in SIDES])
+
+
+# Patches
+
+
+def test_a_patch_is_read_from_the_bytes_that_freesurfer_writes(tmp_path):
+    path = tmp_path / "lh.full.flat.patch.3d"
+    rows = struct.pack(">i3f", 3, 1.5, -2.0, 0.0) + struct.pack(">i3f", -8, 0.25, 4.0, 0.0)
+    path.write_bytes(struct.pack(">ii", -1, 2) + rows)
+    patch = read_patch(path, 8)
+    assert patch.vertices.tolist() == [2, 7]
+    assert patch.points.tolist() == [[1.5, -2.0, 0.0], [0.25, 4.0, 0.0]]
+    assert patch.on_border.tolist() == [False, True]
+    write_patch(tmp_path / "again", patch)
+    assert (tmp_path / "again").read_bytes() == path.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("data", "n_vertices", "problem"),
+    [
+        (b"#!ascii", 8, "7 bytes that begin with 0, 0"),
+        (struct.pack(">ii", -1, 2) + bytes(16), 8, "24 bytes that begin with -1, 2"),
+        (struct.pack(">iii3f", -1, 1, 9, 0, 0, 0), 8, "1 vertices, up to 9, of a surface of 8"),
+        (struct.pack(">ii", -1, 0), 8, "0 vertices, up to 0, of a surface of 8"),
+    ],
+)
+def test_what_is_no_patch_is_refused(tmp_path, data, n_vertices, problem):
+    path = tmp_path / "lh.patch"
+    path.write_bytes(data)
+    with pytest.raises(SourceError) as error:
+        read_patch(path, n_vertices)
+    assert str(error.value) == (
+        f"{path}: is not a patch of this surface ({problem}).\n"
+        "  Expected: a binary patch of FreeSurfer's, as mris_flatten writes.\n"
+        "  What to do: give the patch of the same subject, written without -ascii."
+    )
+
+
+def test_the_largest_part_of_a_patch_is_kept_and_the_rest_put_to_zero():
+    triangles = np.array([[0, 1, 2], [1, 2, 3], [4, 5, 6], [6, 7, 8]])
+    vertices = np.array([0, 1, 2, 3, 4, 5, 6])
+    points, kept = flat_surface(vertices, np.arange(14.0).reshape(7, 2), triangles, 9)
+    assert kept.tolist() == [[0, 1, 2], [1, 2, 3]]
+    assert points[3].tolist() == [6, 7, 0]
+    assert not points[4:].any()
+    with pytest.raises(SourceError, match="none of 4 triangles lies on the patch"):
+        flat_surface(np.array([0, 5]), np.zeros((2, 2)), triangles, 9)
+
+
+# Which way up
+
+
+def test_fsaverage5_lies_upright(whole):
+    known = {"lh": (0.947, 0.866), "rh": (0.936, 0.848)}  # measured when the rule was made
+    for side, expected in known.items():
+        flat, triangles = read_mesh(bundled(f"flat_{SIDES[side]}"))
+        used = np.unique(triangles)
+        found = uprightness(flat[used], read_mesh(whole.surface("wm", side))[0][used], side)
+        assert found == pytest.approx(expected, abs=2e-3)
+
+
+def test_both_conventions_are_recognised_and_give_the_same_map(freesurfer, whole, tmp_path):
+    raw = Subject(tmp_path, "raw")
+    build_subject(freesurfer, raw, BuildOptions(patch="raw", white="white"))
+    for side, word in SIDES.items():
+        assert raw.surface("flat", side).read_bytes() == whole.surface("flat", side).read_bytes()
+        flat, triangles = read_mesh(bundled(f"flat_{word}"))
+        used = np.unique(triangles)
+        points, kept = read_mesh(whole.surface("flat", side))
+        np.testing.assert_array_equal(points[used], flat[used])
+        assert {tuple(row) for row in np.sort(triangles, axis=1).tolist()} <= {
+            tuple(row) for row in np.sort(kept, axis=1).tolist()
+        }
+
+
+def test_a_patch_that_lies_neither_way_is_not_guessed():
+    rng = np.random.default_rng(0)
+    body = rng.normal(size=(50, 3))
+    upside_down = np.stack([body[:, 1], -body[:, 2], 0 * body[:, 0]], axis=1)
+    with pytest.raises(SourceError) as error:
+        oriented(upside_down, body, "rh", place="rh.full.flat.patch.3d")
+    assert error.value.problem.startswith("it is not clear which way up the patch lies (")
+    assert error.value.fix == "look at the patch, and say --axes pycortex or --axes raw"
+    np.testing.assert_array_equal(oriented(upside_down, body, "rh", axes="raw"), upside_down[:, :2])
+    with pytest.raises(SourceError, match="one of 'auto', 'pycortex', 'raw'"):
+        oriented(upside_down, body, "rh", axes="row")
+
+
+# Building
+
+
+def test_surfaces_are_moved_to_the_scanner_and_values_negated(freesurfer, whole):
+    for side, word in SIDES.items():
+        for kind, source in {"wm": "white", "pia": "pial", "inflated": "infl"}.items():
+            expected = read_mesh(bundled(f"{source}_{word}"))[0]
+            np.testing.assert_allclose(read_mesh(whole.surface(kind, side))[0], expected, atol=1e-4)
+    curvature = nib.freesurfer.read_morph_data(freesurfer / "surf/rh.curv")
+    for kind in ("curvature", "sulcaldepth", "thickness"):
+        assert whole.info(kind).is_file()
+    with np.load(whole.info("curvature")) as stored:
+        np.testing.assert_array_equal(stored["right"], -curvature.astype(np.float64))
+    volume = nib.load(whole.anatomy)
+    assert volume.shape == (8, 12, 16)
+    np.testing.assert_allclose(volume.affine[:3, 3], np.array([4, -8, 6]) + C_RAS)
+
+
+def test_building_again_gives_the_same_bytes_and_never_replaces(freesurfer, whole, tmp_path):
+    again = Subject(tmp_path, "fs5")
+    build_subject(freesurfer, again)
+    for file in sorted(path for path in again.path.rglob("*") if path.is_file()):
+        assert file.read_bytes() == (whole.path / file.relative_to(again.path)).read_bytes(), file
+    with pytest.raises(OutputError, match="exists already"):
+        build_subject(freesurfer, again)
+
+
+def test_a_missing_file_is_named_and_nothing_is_left(freesurfer, tmp_path):
+    with pytest.raises(SourceError) as error:
+        build_subject(freesurfer, Subject(tmp_path, "fs5"), BuildOptions(patch="occip"))
+    assert error.value.problem == f"no file {freesurfer}/surf/lh.occip.flat.patch.3d"
+    assert "'full.flat.patch.3d'" in error.value.expected
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(SourceError, match="cannot be read whole"):
+        build_subject(tmp_path / "nobody", Subject(tmp_path, "fs5"))
+
+
+def test_surfaces_of_two_subjects_are_refused(freesurfer, tmp_path):
+    mixed = tmp_path / "mixed"
+    shutil.copytree(freesurfer, mixed)
+    points, triangles = np.eye(3), np.array([[0, 1, 2]])
+    nib.freesurfer.write_geometry(mixed / "surf/lh.pial", points, triangles)
+    with pytest.raises(SourceError, match="has 3 vertices") as error:
+        build_subject(mixed, Subject(tmp_path / "db", "mixed"))
+    assert error.value.expected == f"10242, as {mixed}/surf/lh.smoothwm has"
+    shutil.copy(freesurfer / "surf/lh.pial", mixed / "surf/lh.pial")
+    nib.freesurfer.write_morph_data(mixed / "surf/rh.curv", np.zeros(7))
+    with pytest.raises(SourceError, match="has 7 values"):
+        build_subject(mixed, Subject(tmp_path / "db", "mixed"))
+
+
+@pytest.mark.parametrize("name", ["", "../subj01", "a b", "-x"])
+def test_names_that_are_no_folders_are_refused(tmp_path, name):
+    with pytest.raises(OptionError, match="cannot be the name of a subject or a transform"):
+        Subject(tmp_path, name)
+    with pytest.raises(OptionError, match="cannot be the name of a subject or a transform"):
+        Subject(tmp_path, "s").transform(name)
+
+
+# Validation
+
+
+def problems(subject: Subject, shape=None) -> list[str]:
+    return [issue.problem for issue in validate_subject(subject, shape)]
+
+
+def test_a_whole_subject_has_no_issue(whole):
+    assert validate_subject(whole, (40, 52, 44)) == []
+    assert problems(Subject(whole.store, "nobody")) == ["there is no such subject"]
+
+
+def test_data_of_another_grid_is_found(whole):
+    assert problems(whole, (40, 44, 52)) == ["is for volumes (40, 52, 44), the data has (40, 44, 52)"]
+
+
+def test_what_is_wrong_with_surfaces_is_listed(subject):
+    subject.surface("pia", "lh").unlink()
+    points, triangles = read_mesh(subject.surface("wm", "rh"))
+    write_mesh(subject.surface("wm", "rh"), points[:-1], triangles[:1])
+    subject.anatomy.unlink()
+    shutil.rmtree(subject.path / "transforms/full")
+    found = problems(subject)
+    assert "vertices differ: flat 10242, inflated 10242, pia 10242, wm 10241" in found
+    assert "no volume can be drawn: no transform" in found
+    assert sum("cannot be read" in problem for problem in found) == 2
+
+
+def test_a_turned_bent_or_stray_flat_map_is_found(subject):
+    path = subject.surface("flat", "lh")
+    points, triangles = read_mesh(path)
+    unused = np.setdiff1d(np.arange(N), triangles)[:3]
+    turned = points[:, [1, 0, 2]] * [1, -1, 1]
+    turned[unused] = 9.0
+    turned[triangles[0, 0], 2] = 0.25
+    write_mesh(path, turned, triangles)
+    issues = {issue.problem: issue for issue in validate_subject(subject)}
+    assert {issue.place for issue in issues.values()} == {str(path)}
+    assert issues["3 vertices that no triangle uses are not at 0"].level == "warning"
+    assert issues["is not flat: z reaches 0.25 mm"].level == "warning"
+    (rotated,) = (issue for problem, issue in issues.items() if problem.startswith("is turned or mirrored"))
+    assert rotated.fix == "Build it again with the other --axes ('pycortex' or 'raw'); 'auto' finds out"
+
+
+def test_a_broken_transform_and_curvature_are_found(subject):
+    file = subject.transform("full") / "matrices.xfm"
+    content = json.loads(file.read_text())
+    content["magnet"][0][3] += 1
+    file.write_text(json.dumps(content))
+    np.savez(subject.info("curvature"), left=np.zeros(N), right=np.zeros(5))
+    assert problems(subject) == [
+        "rh has 5 values for 10242 vertices",
+        "'coord' and 'magnet' contradict each other",
+    ]
+    file.write_text("{}")
+    subject.info("curvature").write_bytes(b"")
+    found = problems(subject)
+    assert "holds no transform (KeyError: 'coord')" in found
+    assert any(problem.startswith("cannot be read (") for problem in found)
+    subject.info("curvature").unlink()
+    (subject.transform("full") / "matrices.xfm").unlink()
+    assert "there is no curvature" in problems(subject)
+
+
+# Import
+
+
+def test_a_ready_subject_is_copied_without_its_cache(subject, tmp_path):
+    (subject.path / "cache/old.npz").write_bytes(b"old")
+    copy = Subject(tmp_path / "other", "renamed")
+    assert import_subject(subject.path, copy) == []
+    assert sorted(child.name for child in copy.path.iterdir()) == sorted(
+        child.name for child in subject.path.iterdir()
+    )
+    assert list((copy.path / "cache").iterdir()) == []
+    with pytest.raises(OutputError, match="exists already"):
+        import_subject(subject.path, copy)
+
+
+def test_a_broken_subject_is_not_imported(subject, tmp_path):
+    subject.surface("pia", "lh").unlink()
+    subject.surface("pia", "rh").unlink()
+    with pytest.raises(SourceError) as error:
+        import_subject(subject.path, Subject(tmp_path / "other", "fs5"))
+    assert error.value.problem.endswith("(2 errors in all)")
+    assert error.value.fix == (
+        f"list them with 'nsd-bench cortex validate --store {subject.store} {subject.name}'"
+    )
+    assert not (tmp_path / "other").exists()
+
+
+# Transforms
+
+
+def image(shape, affine) -> nib.Nifti1Image:
+    return nib.Nifti1Image(np.zeros(shape, dtype=np.float32), np.asarray(affine, dtype=float))
+
+
+def test_flirt_mirrors_images_whose_determinant_is_positive():
+    """The same box of tissue, stored from right to left and from left to right, is aligned by identity."""
+    left_to_right = image((5, 6, 7), np.diag([2.0, 2, 2, 1]))
+    right_to_left = image((5, 6, 7), [[-2, 0, 0, 8], [0, 2, 0, 0], [0, 0, 2, 0], [0, 0, 0, 1]])
+    identity = np.eye(4)
+    np.testing.assert_allclose(flirt_to_world(identity, left_to_right, right_to_left), np.eye(4), atol=1e-12)
+    shifted = np.eye(4)
+    shifted[0, 3] = 3.0  # to the left, which is where FLIRT's x grows
+    np.testing.assert_allclose(
+        flirt_to_world(shifted, left_to_right, right_to_left)[:3, 3], [-3, 0, 0], atol=1e-12
+    )
+
+
+def write_matrix(path: Path, matrix: np.ndarray, head: str = "") -> Path:
+    path.write_text(head + "\n".join(" ".join(f"{x:.9f}" for x in row) for row in matrix) + "\n")
+    return path
+
+
+def test_every_convention_gives_the_same_transform(freesurfer, whole, tmp_path):
+    """One rigid motion, written as each program would write it."""
+    turn, reference = np.radians(10), whole.transform("full") / "reference.nii.gz"
+    to_functional = np.array(
+        [[np.cos(turn), -np.sin(turn), 0, 3], [np.sin(turn), np.cos(turn), 0, -2], [0, 0, 1, 5], [0, 0, 0, 1]]
+    )
+    functional, body = nib.load(reference), nib.load(whole.anatomy)
+    affine = write_matrix(tmp_path / "affine.txt", np.linalg.inv(to_functional))
+    space = np.diag([4.0, 4, 4, 1])
+    space[0] = [-4, 0, 0, 4 * 39]
+    body_space = np.eye(4)  # its determinant is negative, its voxels 1 mm
+    world = body_space @ np.linalg.inv(body.affine) @ np.linalg.inv(to_functional)
+    flirt = write_matrix(tmp_path / "flirt.mat", world @ functional.affine @ np.linalg.inv(space))
+    from_surface = np.eye(4)
+    from_surface[:3, 3] = C_RAS
+    matrix = surface_affine(functional) @ np.linalg.inv(functional.affine) @ to_functional @ from_surface
+    register = write_matrix(tmp_path / "register.dat", matrix, "fs5\n4.0\n4.0\n0.15\n")
+    with register.open("a") as file:
+        file.write("round\n")
+    for convention, path in (("affine", affine), ("flirt", flirt), ("register", register)):
+        found = anatomy_to_functional(path, convention, reference, whole.anatomy, freesurfer)
+        np.testing.assert_allclose(found, to_functional, atol=1e-5, err_msg=convention)
+    with pytest.raises(OptionError, match="give it with --freesurfer"):
+        anatomy_to_functional(register, "register", reference, whole.anatomy)
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("1 2 3\n", "its shape is (1, 3)"),
+        ("1 2\n3\n", "inhomogeneous"),
+        ("a b c d\n", "could not convert string to float: 'a'"),
+        ("1 0 0 0\n0 1 0 0\n0 0 1 0\n0 0 0 2\n", "its last row is [0.0, 0.0, 0.0, 2.0]"),
+        ("1 0 0 0\n1 0 0 0\n0 0 1 0\n0 0 0 1\n", "it cannot be inverted"),
+    ],
+)
+def test_what_is_no_matrix_is_refused(tmp_path, text, problem):
+    path = tmp_path / "m.txt"
+    path.write_text(text)
+    with pytest.raises(SourceError) as error:
+        read_matrix(path)
+    assert problem in error.value.problem
+    assert error.value.expected == "four rows of four numbers, the last one 0 0 0 1"
+    with pytest.raises(SourceError, match="holds no matrix"):
+        read_matrix(tmp_path / "absent.txt")
+
+
+def test_a_transform_is_not_changed_under_its_masks(subject, tmp_path):
+    reference, moved = make_reference(tmp_path / "r.nii.gz"), np.eye(4)
+    moved[1, 3] = 7
+    mask = subject.transform("full") / "mask_thick.nii.gz"
+    mask.write_bytes(b"mask")
+    with pytest.raises(OutputError) as error:
+        save_transform(subject, "full", moved, reference)
+    assert error.value.problem == "the transform exists already, and 1 masks were made with it"
+    assert error.value.fix == "choose another name, or replace it and its masks with --delete-masks"
+    assert mask.is_file()
+    save_transform(subject, "full", moved, reference, delete_masks=True)
+    assert not mask.exists()
+    content = json.loads((subject.transform("full") / "matrices.xfm").read_text())
+    assert content["magnet"] == moved.tolist()
+    np.testing.assert_allclose(content["coord"], np.linalg.inv(REFERENCE_AFFINE) @ moved)
+
+
+def test_the_first_volume_of_a_series_is_the_reference(subject, tmp_path):
+    series = tmp_path / "series.nii.gz"
+    nib.save(nib.Nifti1Image(np.arange(24, dtype=np.int16).reshape(2, 3, 2, 2), np.eye(4)), series)
+    path = save_transform(subject, "short", np.eye(4), series)
+    stored = nib.load(path / "reference.nii.gz")
+    np.testing.assert_array_equal(stored.dataobj, np.arange(0, 24, 2).reshape(2, 3, 2))
+
+
+# Programs of others
+
+
+def test_a_missing_program_is_named_with_the_way_without_it(whole, tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    for tool, package in {"bbregister": "FreeSurfer", "flirt": "FSL"}.items():
+        with pytest.raises(NsdBenchError) as error:
+            align(tool, tmp_path / "f.nii", whole.anatomy, tmp_path / "out", tmp_path)
+        assert str(error.value) == (
+            f"--align {tool}: {tool} is not installed.\n"
+            f"  Expected: {package}'s program on the PATH.\n"
+            "  What to do: give the matrix of an alignment made elsewhere with --register, --flirt or "
+            f"--affine, or install {package}."
+        )
+    with pytest.raises(OptionError, match="cannot align with 'bbregister' without a FreeSurfer folder"):
+        align("bbregister", tmp_path / "f.nii", whole.anatomy, tmp_path / "out")
+    with pytest.raises(OptionError, match="cannot align with 'ants'"):
+        align("ants", tmp_path / "f.nii", whole.anatomy, tmp_path / "out")
+
+
+def test_programs_are_called_as_they_want_it(whole, tmp_path, monkeypatch):
+    for tool in ("bbregister", "flirt"):
+        program = tmp_path / tool
+        program.write_text(
+            '#!/bin/sh\necho "$SUBJECTS_DIR $@" > "$LAST"\n[ -n "$FAIL" ] && echo no >&2\n[ -z "$FAIL" ]'
+        )
+        program.chmod(0o755)
+    output = tmp_path / "said.txt"
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setenv("LAST", str(output))
+    monkeypatch.setenv("SUBJECTS_DIR", "elsewhere")
+    align("bbregister", tmp_path / "f.nii", whole.anatomy, output, tmp_path / "fs/subj01")
+    said = output.read_text().split()
+    assert said[:3] == [str(tmp_path / "fs"), "--s", "subj01"]
+    assert said[3:] == ["--mov", f"{tmp_path}/f.nii", "--reg", str(output), "--init-coreg", "--t2"]
+    align("flirt", tmp_path / "f.nii", whole.anatomy, output)
+    said = output.read_text().split()
+    assert said[1:5] == ["-in", f"{tmp_path}/f.nii", "-ref", str(whole.anatomy)]
+    monkeypatch.setenv("FAIL", "yes")
+    with pytest.raises(SourceError, match=r"flirt ended with code 1 \(no\)"):
+        align("flirt", tmp_path / "f.nii", whole.anatomy, output)
+
+
+# Outlines
+
+
+def grid_mesh(n_x: int, n_y: int) -> tuple[np.ndarray, np.ndarray]:
+    points = np.array([(x, y) for y in range(n_y) for x in range(n_x)], dtype=float)
+    corners = [(y * n_x + x) for y in range(n_y - 1) for x in range(n_x - 1)]
+    triangles = [t for c in corners for t in ((c, c + 1, c + n_x + 1), (c, c + n_x + 1, c + n_x))]
+    return points, np.array(triangles)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.booleans(), min_size=30, max_size=30))
+def test_outlines_enclose_every_vertex_of_the_region_and_no_other(inside):
+    from matplotlib.path import Path as Polygon
+
+    points, triangles = grid_mesh(8, 7)
+    region = np.zeros((7, 8), dtype=bool)
+    region[1:6, 1:7] = np.reshape(inside, (5, 6))  # away from the rim, on which vertices lie
+    loops = region_loops(region.ravel(), points, triangles)
+    winding = sum(np.sign(signed_area(loop)) * Polygon(loop).contains_points(points) for loop in loops)
+    np.testing.assert_array_equal(np.broadcast_to(winding, region.size) > 0, region.ravel())
+
+
+def test_the_outline_of_a_whole_map_is_its_rim():
+    points, triangles = grid_mesh(4, 3)
+    (loop,) = region_loops(np.ones(12, dtype=bool), points, triangles)
+    assert signed_area(loop) == 6.0
+    assert region_loops(np.zeros(12, dtype=bool), points, triangles) == []
+
+
+def regions(subject: Subject) -> np.ndarray:
+    where = anatomy(subject)
+    labels = np.zeros(2 * N, dtype=np.int64)
+    labels[where[:, 1] < -70] = 1
+    labels[(where[:, 1] > 20) & (where[:, 2] > 20)] = 2
+    return labels
+
+
+def test_regions_are_drawn_and_read_back(subject):
+    labels = regions(subject)
+    drawn = draw_regions(subject, labels, {1: "V1", 2: "front", 9: "absent"}, min_area_mm2=20)
+    assert drawn == {"V1": 4, "front": 2, "absent": 0}
+    mesh, found = read_flat_mesh(subject), read_regions(subject)
+    on_map = np.isin(np.arange(2 * N), mesh.triangles)
+    for name, label in {"V1": 1, "front": 2}.items():
+        area = sum(abs(signed_area(loop)) for loop in found[name])
+        corners = mesh.points[mesh.triangles[(labels[mesh.triangles] == label).all(axis=1)]]
+        inner = sum(signed_area(triangle) for triangle in corners) * mesh.turn
+        assert inner < area < 1.35 * inner
+        assert (labels[on_map] == label).any()
+    assert mesh.points[:N, 0].max() == mesh.points[N:, 0].min() == 0
+    before = subject.drawing.read_bytes()
+    with pytest.raises(OptionError, match="the region 'V1' is drawn already"):
+        draw_regions(subject, labels, {1: "V1"})
+    assert subject.drawing.read_bytes() == before
+    draw_regions(subject, labels, {1: "V1"}, min_area_mm2=20, replace=True)
+    assert {name: len(loops) for name, loops in read_regions(subject).items()} == {
+        "front": 2,
+        "absent": 0,
+        "V1": 4,
+    }
+
+
+def test_what_was_drawn_by_hand_stays(subject):
+    labels = regions(subject)
+    draw_regions(subject, labels, {1: "V1"})
+    by_hand = subject.drawing.read_text().replace("<svg ", '<svg data-mine="yes" ', 1)
+    subject.drawing.write_text(by_hand)
+    draw_regions(subject, labels, {2: "front"})
+    assert 'data-mine="yes"' in subject.drawing.read_text()
+    assert set(read_regions(subject)) == {"V1", "front"}
+
+
+def test_drawings_that_cannot_be_used_are_refused(subject):
+    with pytest.raises(SourceError, match="there is none"):
+        read_regions(subject)
+    with pytest.raises(OptionError, match=r"labels have shape \(7,\)"):
+        draw_regions(subject, np.zeros(7, dtype=np.int64), {1: "V1"})
+    labels = regions(subject)
+    draw_regions(subject, labels, {2: "front"})
+    text = subject.drawing.read_text()
+    subject.drawing.write_text(text.replace(" L ", " C "))
+    with pytest.raises(SourceError, match="is not of straight lines"):
+        read_regions(subject)
+    subject.drawing.write_text(text.replace('label="rois"', 'label="ROIS"'))
+    with pytest.raises(SourceError, match="has no layer rois/shapes"):
+        read_regions(subject)
+    subject.drawing.write_text(text[:-20])
+    with pytest.raises(SourceError, match="cannot be read as a drawing of regions"):
+        draw_regions(subject, labels, {1: "V1"})
+
+
+# MNI
+
+
+def test_a_volume_is_looked_up_through_the_matrix(tmp_path):
+    shape, affine = (9, 10, 11), np.diag([2.0, 2, 2, 1])
+    x, y, z = (affine[:3, :3] @ np.indices(shape).reshape(3, -1)).reshape(3, *shape)
+    nib.save(nib.Nifti1Image((x + 10 * y - z).astype(np.float32), affine), tmp_path / "mni.nii.gz")
+    nib.save(image((4, 5, 3), np.diag([3.0, 3, 3, 1])), tmp_path / "subject.nii.gz")
+    shift = np.eye(4)
+    shift[:3, 3] = [1, 2, 5]
+    matrix = write_matrix(tmp_path / "m.txt", shift)
+    out = mni_to_subject(tmp_path / "mni.nii.gz", tmp_path / "subject.nii.gz", matrix, tmp_path / "o.nii.gz")
+    made = nib.load(out)
+    i, j, k = np.indices((4, 5, 3)) * 3.0
+    np.testing.assert_allclose(made.get_fdata(), (i + 1) + 10 * (j + 2) - (k + 5), atol=1e-4)
+    assert made.header["descrip"].item().decode() == "approximate: one affine matrix from MNI"
+    first = out.read_bytes()
+    out.unlink()
+    mni_to_subject(tmp_path / "mni.nii.gz", tmp_path / "subject.nii.gz", matrix, out)
+    assert out.read_bytes() == first
+    with pytest.raises(OutputError, match="exists already"):
+        mni_to_subject(tmp_path / "mni.nii.gz", tmp_path / "subject.nii.gz", matrix, out)
+
+
+def test_beyond_the_volume_nothing_is_known_and_labels_stay_whole(tmp_path):
+    labels = np.zeros((4, 4, 4), dtype=np.int16)
+    labels[2:] = 7
+    nib.save(nib.Nifti1Image(labels, np.eye(4)), tmp_path / "labels.nii")
+    nib.save(image((6, 2, 2), np.diag([0.9, 1, 1, 1])), tmp_path / "subject.nii")
+    matrix = write_matrix(tmp_path / "m.txt", np.eye(4))
+    out = mni_to_subject(
+        tmp_path / "labels.nii", tmp_path / "subject.nii", matrix, tmp_path / "o.nii", labels=True
+    )
+    found = nib.load(out).get_fdata()[:, 0, 0]
+    np.testing.assert_array_equal(found, [0, 0, 7, 7, np.nan, np.nan])
+    nib.save(image((2, 2, 2, 3), np.eye(4)), tmp_path / "series.nii")
+    with pytest.raises(OptionError, match="has 4 dimensions"):
+        mni_to_subject(tmp_path / "series.nii", tmp_path / "subject.nii", matrix, tmp_path / "p.nii")
+
+
+# The command
+
+
+def run(*arguments) -> str:
+    result = CliRunner().invoke(command, [str(argument) for argument in arguments])
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return f"{int(result.exit_code)} {result.output}"
+
+
+def test_a_subject_from_nothing_to_outlines(freesurfer, tmp_path):
+    store, reference = tmp_path / "db", make_reference(tmp_path / "mean.nii.gz")
+    built = run("build", "--store", store, freesurfer, "--name", "subj01")
+    assert built.startswith(f"0 {store / 'subj01'}\nNext: nsd-bench cortex transform --store {store} subj01")
+    given = ("transform", "--store", store, "subj01", "full", "--reference", reference)
+    assert run(*given).startswith("2 ")
+    assert run(*given, "--identity") == f"0 {store}/subj01/transforms/full\n"
+    affine = write_matrix(tmp_path / "a.txt", np.eye(4))
+    assert run(*given, "--affine", affine, "--delete-masks").startswith("0 ")
+    for side, half in zip(SIDES, np.split(regions(Subject(store, "subj01")), 2), strict=True):
+        nib.save(
+            nib.MGHImage(half.astype(np.float32)[:, None, None], np.eye(4)), tmp_path / f"{side}.toy.mgz"
+        )
+    names = tmp_path / "toy.mgz.ctab"
+    names.write_text("0 Unknown 0 0 0 0\n1 V1 0 0 0 0\n2 front 0 0 0 0\n")
+    labels = ("--labels", tmp_path / "lh.toy.mgz", tmp_path / "rh.toy.mgz", "--names", names)
+    drawn = run("outlines", "--store", store, "subj01", *labels, "--min-area", 20)
+    assert drawn == f"0 {store}/subj01/overlays.svg: V1 (4), front (2)\n"
+    assert run("validate", "--store", store, "subj01", "--shape", "40,52,44") == f"0 {store}/subj01: ok\n"
+    assert "1 errors, 0 warnings" in run("validate", "--store", store, "subj01", "--shape", "4,5,4")
+    assert run("validate", "--store", store, "subj01", "--shape", "4x5").startswith("2 ")
+    copied = run("import", "--store", tmp_path / "other", store / "subj01")
+    assert copied == f"0 {tmp_path}/other/subj01\n"
+    mni = ("mni", reference, "--reference", reference, "--matrix", affine, "--out", tmp_path / "o.nii.gz")
+    assert run(*mni) == f"0 {tmp_path}/o.nii.gz: approximate, one affine matrix from MNI\n"
+
+
+# pycortex itself
+
+PYCORTEX = """
+import json, shutil, sys, warnings
+warnings.simplefilter("ignore")
+from pathlib import Path
+import numpy as np, nibabel as nib
+from exporters.cortex.store import open_store
+store, settings, freesurfer, flirt = map(Path, sys.argv[1:])
+cortex = open_store(store, settings)
+labels = np.load(store.parent / "labels.npy")
+on_map = np.isin(np.arange(labels.size), np.unique(cortex.db.get_surf("fs5", "flat", merge=True)[1]))
+overlap = {}
+for name, label in {"V1": 1, "front": 2}.items():
+    found = np.isin(np.arange(labels.size), cortex.utils.get_roi_verts("fs5", name)[name]) & on_map
+    wanted = (labels == label) & on_map
+    overlap[name] = (found & wanted).sum() / (found | wanted).sum()
+patch = cortex.freesurfer.get_surf("fs5", "lh", "patch", "full.flat", freesurfer_subject_dir=str(freesurfer))
+ours = cortex.db.get_surf("fs5", "flat", "lh")[0]
+used = np.unique(cortex.db.get_surf("fs5", "flat", "lh")[1])
+theirs = patch[0][:, [1, 0]] * [1, -1]
+x_mm = cortex.Volume(str(store / "fs5/transforms/full/reference.nii.gz"), "fs5", "full")
+image = cortex.quickflat.make_flatmap_image(x_mm, height=128)[0]
+half = image.shape[1] // 2
+reference = str(store / "fs5/transforms/full/reference.nii.gz")
+anatomy = str(store / "fs5/anatomicals/raw.nii.gz")
+print("RESULT", json.dumps({
+    "store": str(cortex.database.default_filestore),
+    "overlap": overlap,
+    "flat": float(abs(ours[used][:, :2] - theirs[used]).max()),
+    "coord": cortex.db.get_xfm("fs5", "full").xfm,
+    "left": float(np.nanmean(np.sign(image[:, :half]))), "right": float(np.nanmean(np.sign(image[:, half:]))),
+    "from_fsl": cortex.xfm.Transform.from_fsl(str(flirt), reference, anatomy).xfm.tolist(),
+    "curvature": float(cortex.db.get_surfinfo("fs5", "curvature").left[0]),
+}))
+"""
+
+
+def test_pycortex_opens_the_subject_and_agrees(freesurfer, subject, tmp_path):
+    """In a process of its own: pycortex takes its store when it is imported, once and for all."""
+    pytest.importorskip("lxml")
+    if shutil.which("python") is None or not _installed("cortex"):
+        pytest.skip("pycortex is not installed")
+    labels = regions(subject)
+    draw_regions(subject, labels, {1: "V1", 2: "front"}, min_area_mm2=20)
+    np.save(tmp_path / "labels.npy", labels)
+    turned = np.array([[0, -1, 0, 4.0], [1, 0, 0, 2], [0, 0, 1, -3], [0, 0, 0, 1]])
+    flirt = write_matrix(tmp_path / "flirt.mat", turned)
+    arguments = [subject.store, tmp_path / "settings", freesurfer.parent, flirt]
+    ended = subprocess.run(
+        [sys.executable, "-c", PYCORTEX, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "MPLBACKEND": "agg", "HOME": str(tmp_path / "home")},
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
+    found = json.loads(ended.stdout.rpartition("RESULT ")[2])
+    assert Path(found["store"]) == subject.store
+    assert min(found["overlap"].values()) > 0.94
+    assert found["flat"] < 1e-4
+    np.testing.assert_allclose(found["coord"], np.linalg.inv(REFERENCE_AFFINE), atol=1e-12)
+    assert found["left"] < -0.99 < 0.99 < found["right"]
+    reference = subject.transform("full") / "reference.nii.gz"
+    ours = anatomy_to_functional(flirt, "flirt", reference, subject.anatomy)
+    np.testing.assert_allclose(found["from_fsl"], np.linalg.inv(REFERENCE_AFFINE) @ ours, atol=1e-9)
+    with np.load(subject.info("curvature")) as stored:
+        assert found["curvature"] == stored["left"][0]
+    assert not (tmp_path / "home/.config/pycortex").exists()
+
+
+def _installed(name: str) -> bool:
+    from importlib.util import find_spec
+
+    return find_spec(name) is not None
+
+
+def test_without_pycortex_one_error_says_what_to_do(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "cortex", None)
+    with pytest.raises(NsdBenchError) as error:
+        open_store(tmp_path, tmp_path / "settings")
+    assert str(error.value) == (
+        f"{tmp_path}: pycortex is not installed.\n"
+        "  Expected: the extra that brings pycortex.\n"
+        "  What to do: pip install 'nsd-bench[pycortex]', or draw with 'nsd-bench flatmap', which needs none."
+    )
+    assert "XDG_CONFIG_HOME" not in os.environ or os.environ["XDG_CONFIG_HOME"] != str(tmp_path / "settings")
+
+
+def test_a_second_store_in_one_process_is_refused(tmp_path, monkeypatch):
+    from types import SimpleNamespace
+
+    fake = SimpleNamespace(database=SimpleNamespace(default_filestore=str(tmp_path / "first")))
+    monkeypatch.setitem(sys.modules, "cortex", fake)
+    assert open_store(tmp_path / "first", tmp_path / "settings") is fake
+    with pytest.raises(NsdBenchError, match="one store in each process"):
+        open_store(tmp_path / "second", tmp_path / "settings")
