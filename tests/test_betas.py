@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 from pathlib import Path
 
@@ -148,10 +149,13 @@ def test_truncated_nifti_is_named(tmp_path):
     ]
 
 
-def test_damaged_nifti_is_named(tmp_path):
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
+@pytest.mark.parametrize("byte", [0, 255])
+def test_damaged_nifti_is_named(tmp_path, share, byte):
     path = write_nifti(tmp_path / "betas.nii.gz", VALUES)
     data = bytearray(path.read_bytes())
-    data[len(data) // 2 : len(data) // 2 + 64] = bytes(64)
+    start = int(share * len(data))
+    data[start : start + 64] = bytes([byte]) * 64
     path.write_bytes(data)
     with pytest.raises(SourceError, match="cannot be read whole"):
         read_betas([path], UNITS, GRID)
@@ -204,3 +208,10 @@ def test_not_a_volume(tmp_path):
     (tmp_path / "text.nii.gz").write_text("version https://git-lfs")
     with pytest.raises(SourceError, match="cannot be read whole"):
         read_grid(tmp_path / "text.nii.gz")
+
+
+def test_vertices_with_a_broken_header_are_named(tmp_path):
+    path = tmp_path / "lh.prf-visualrois.mgz"
+    path.write_bytes(gzip.compress(bytes([1]) * 400))
+    with pytest.raises(SourceError, match="cannot be read whole"):
+        read_vertices(path)

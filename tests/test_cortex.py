@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import struct
 import subprocess
@@ -19,13 +20,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exporters.cortex.build import BuildOptions, build_subject
-from exporters.cortex.drawing import draw_regions, read_flat_mesh, read_regions
+from exporters.cortex.drawing import draw_regions, drawn_regions, read_flat_mesh
 from exporters.cortex.flatten import flat_surface
 from exporters.cortex.import_ import import_subject
 from exporters.cortex.matrices import flirt_to_world, read_matrix, surface_affine
 from exporters.cortex.mni import mni_to_subject
 from exporters.cortex.orientation import oriented, uprightness
 from exporters.cortex.patches import read_patch, write_patch
+from exporters.cortex.placing import transform_placement, volume_labels
 from exporters.cortex.regions import region_loops, signed_area
 from exporters.cortex.store import Subject, open_store
 from exporters.cortex.tools import align
@@ -269,7 +271,7 @@ def test_a_broken_transform_and_curvature_are_found(subject):
     subject.info("curvature").write_bytes(b"")
     found = problems(subject)
     assert "holds no transform (KeyError: 'coord')" in found
-    assert any(problem.startswith("cannot be read (") for problem in found)
+    assert any(problem.startswith("rh cannot be read (") for problem in found)
     subject.info("curvature").unlink()
     (subject.transform("full") / "matrices.xfm").unlink()
     assert "there is no curvature" in problems(subject)
@@ -480,11 +482,26 @@ def regions(subject: Subject) -> np.ndarray:
     return labels
 
 
+def outlines_mm(subject: Subject) -> dict[str, list[np.ndarray]]:
+    """Read the drawing as pycortex places it: 1024 high, y downwards, from the corner of the flat map."""
+    mesh = read_flat_mesh(subject)
+    low, high = mesh.points.min(axis=0), mesh.points.max(axis=0)
+    found = {}
+    for name in re.findall(r'inkscape:label="(\w+)"[^>]*id="\1"', subject.drawing.read_text()):
+        paths = re.findall(rf'id="{name}_\d+" d="M ([^"]*) Z"', subject.drawing.read_text())
+        pairs = [np.array([p.split(",") for p in path.replace("L ", "").split()], float) for path in paths]
+        scale = (high[1] - low[1]) / 1024
+        found[name] = [
+            np.stack([low[0] + x * scale, high[1] - y * scale], 1) for x, y in (p.T for p in pairs)
+        ]
+    return found
+
+
 def test_regions_are_drawn_and_read_back(subject):
     labels = regions(subject)
     drawn = draw_regions(subject, labels, {1: "V1", 2: "front", 9: "absent"}, min_area_mm2=20)
     assert drawn == {"V1": 4, "front": 2, "absent": 0}
-    mesh, found = read_flat_mesh(subject), read_regions(subject)
+    mesh, found = read_flat_mesh(subject), outlines_mm(subject)
     on_map = np.isin(np.arange(2 * N), mesh.triangles)
     for name, label in {"V1": 1, "front": 2}.items():
         area = sum(abs(signed_area(loop)) for loop in found[name])
@@ -498,11 +515,8 @@ def test_regions_are_drawn_and_read_back(subject):
         draw_regions(subject, labels, {1: "V1"})
     assert subject.drawing.read_bytes() == before
     draw_regions(subject, labels, {1: "V1"}, min_area_mm2=20, replace=True)
-    assert {name: len(loops) for name, loops in read_regions(subject).items()} == {
-        "front": 2,
-        "absent": 0,
-        "V1": 4,
-    }
+    assert drawn_regions(subject) == {"front": 2, "absent": 0, "V1": 4}
+    assert problems(subject) == ["regions without an outline: absent"]
 
 
 def test_what_was_drawn_by_hand_stays(subject):
@@ -512,26 +526,59 @@ def test_what_was_drawn_by_hand_stays(subject):
     subject.drawing.write_text(by_hand)
     draw_regions(subject, labels, {2: "front"})
     assert 'data-mine="yes"' in subject.drawing.read_text()
-    assert set(read_regions(subject)) == {"V1", "front"}
+    assert drawn_regions(subject).keys() == {"V1", "front"}
 
 
 def test_drawings_that_cannot_be_used_are_refused(subject):
-    with pytest.raises(SourceError, match="there is none"):
-        read_regions(subject)
+    assert drawn_regions(subject) == {}
     with pytest.raises(OptionError, match=r"labels have shape \(7,\)"):
         draw_regions(subject, np.zeros(7, dtype=np.int64), {1: "V1"})
     labels = regions(subject)
     draw_regions(subject, labels, {2: "front"})
     text = subject.drawing.read_text()
-    subject.drawing.write_text(text.replace(" L ", " C "))
-    with pytest.raises(SourceError, match="is not of straight lines"):
-        read_regions(subject)
     subject.drawing.write_text(text.replace('label="rois"', 'label="ROIS"'))
     with pytest.raises(SourceError, match="has no layer rois/shapes"):
-        read_regions(subject)
+        drawn_regions(subject)
+    assert problems(subject) == ["has no layer rois/shapes"]
     subject.drawing.write_text(text[:-20])
     with pytest.raises(SourceError, match="cannot be read as a drawing of regions"):
         draw_regions(subject, labels, {1: "V1"})
+
+
+def test_vertices_find_their_voxels_through_a_transform(whole):
+    placement = transform_placement(whole, "full", n_depths=3)
+    assert (placement.units.shape, placement.shape) == ((2 * N, 3), (40, 52, 44))
+    middle = sum(read_mesh(whole.surface(kind, "lh"))[0][100] for kind in ("wm", "pia")) / 2
+    voxel = np.rint(np.linalg.inv(REFERENCE_AFFINE) @ [*middle, 1])[:3].astype(int)
+    assert placement.units[100, 1] == np.ravel_multi_index(voxel, (40, 52, 44))
+    ids = np.arange(40 * 52 * 44)
+    x_mm = nib.load(whole.transform("full") / "reference.nii.gz").get_fdata().ravel()
+    placed = placement.on_vertices(ids, x_mm)
+    np.testing.assert_allclose(placed, anatomy(whole)[:, 0], atol=6)
+    with pytest.raises(SourceError, match="there is no transform 'fulll'") as error:
+        transform_placement(whole, "fulll")
+    assert error.value.expected == "one of 'full' (did you mean 'full'?)"
+
+
+def test_vertices_beyond_the_grid_show_nothing(subject, tmp_path):
+    small = tmp_path / "small.nii.gz"
+    nib.save(image((4, 5, 6), np.diag([2.0, 2, 2, 1])), small)
+    save_transform(subject, "small", np.eye(4), small)
+    units = transform_placement(subject, "small").units
+    inside = (np.abs(anatomy(subject) - [3, 4, 5]) < [10, 11, 12]).all(axis=1)
+    assert (units[~inside] == -1).all()
+    assert units.max() < 120
+
+
+def test_labels_of_voxels_come_onto_the_vertices(whole, tmp_path):
+    reference = nib.load(whole.transform("full") / "reference.nii.gz")
+    labels = np.where(reference.get_fdata() > 30, 4, -1).astype(np.int16)
+    nib.save(nib.Nifti1Image(labels, reference.affine), tmp_path / "roi.nii.gz")
+    found = volume_labels(whole, "full", tmp_path / "roi.nii.gz")
+    assert np.unique(found).tolist() == [0, 4]
+    x_mm = anatomy(whole)[:, 0]
+    assert (found[x_mm > 36] == 4).all()
+    assert (found[x_mm < 24] == 0).all()
 
 
 # MNI
@@ -605,6 +652,13 @@ def test_a_subject_from_nothing_to_outlines(freesurfer, tmp_path):
     assert run("validate", "--store", store, "subj01", "--shape", "40,52,44") == f"0 {store}/subj01: ok\n"
     assert "1 errors, 0 warnings" in run("validate", "--store", store, "subj01", "--shape", "4,5,4")
     assert run("validate", "--store", store, "subj01", "--shape", "4x5").startswith("2 ")
+    given = ("outlines", "--store", store, "subj01", "--names", names, "--volume", reference)
+    assert run(*given).startswith("2 ")
+    assert "V1 (0)" in run(*given, "--transform", "full", "--replace")
+    placement = tmp_path / "tiny.placement.npz"
+    run("place", "--store", store, "subj01", "full", "--out", placement)
+    with np.load(placement) as stored:
+        assert stored["units"].shape == (2 * N, 5)
     copied = run("import", "--store", tmp_path / "other", store / "subj01")
     assert copied == f"0 {tmp_path}/other/subj01\n"
     mni = ("mni", reference, "--reference", reference, "--matrix", affine, "--out", tmp_path / "o.nii.gz")

@@ -463,9 +463,10 @@ def test_broken_tables(nsd_copy, tmp_path):
     )
 
 
-def test_broken_design(nsd_copy, tmp_path):
+@pytest.mark.parametrize("n_bytes", [0, 100, 1000])
+def test_broken_design(nsd_copy, tmp_path, n_bytes):
     path = nsd_copy / "nsddata/experiments/nsd/nsd_expdesign.mat"
-    replace(path, path.read_bytes()[:1000])
+    replace(path, path.read_bytes()[:n_bytes])
     text = fails(nsd_copy, tmp_path / "out", SourceError)
     assert text.startswith("NSD/nsddata/experiments/nsd/nsd_expdesign.mat: cannot be read (")
 

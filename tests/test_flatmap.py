@@ -799,3 +799,44 @@ def test_volumes_need_both_surfaces_and_a_transform(flat, canvas, tmp_path):
     (tmp_path / "matrices.xfm").write_text('{"coord": [1, 2]}')
     with pytest.raises(SourceError, match="not a transform"):
         read_transform(tmp_path)
+
+
+def test_command_averages_through_the_depth(exported, tmp_path, fs5):
+    """A pycortex subject whose reference is the package's own grid; one of another grid is refused."""
+    from nsd_bench.surfaces.meshes import write_mesh
+
+    package = next(iter(sorted(exported.glob("*-subj01"))))
+    folder, shape = tmp_path / "fs5", (11, 13, 9)
+    (folder / "surfaces").mkdir(parents=True)
+    n_left = fs5.flat.n_vertices[0]
+    points = np.column_stack([fs5.flat.points, np.zeros(len(fs5.flat))])
+    for side, first in (("lh", 0), ("rh", n_left)):
+        inside = (fs5.flat.triangles[:, 0] >= n_left) == (side == "rh")
+        for kind, places in (("flat", points), ("wm", fs5.white_mm), ("pia", fs5.pial_mm)):
+            part = places[first : first + n_left]
+            write_mesh(folder / f"surfaces/{kind}_{side}.gii", part, fs5.flat.triangles[inside] - first)
+    affine = np.diag([1.8, 1.8, 1.8, 1])
+    affine[:3, 3] = -0.9 * (np.array(shape) - 1)
+    to_voxel = np.diag([0.07, 0.07, 0.06, 1])
+    to_voxel[:3, 3] = 5, 7.4, 3.5
+    for name, origin in (("own", 0), ("other", 1.8)):
+        (folder / f"transforms/{name}").mkdir(parents=True)
+        shifted = affine + np.pad([[origin]], ((0, 3), (3, 0)))
+        nib.save(
+            nib.Nifti1Image(np.zeros(shape, np.float32), shifted),
+            folder / f"transforms/{name}/reference.nii.gz",
+        )
+        (folder / f"transforms/{name}/matrices.xfm").write_text(json.dumps({"coord": to_voxel.tolist()}))
+    arguments = [package, "--out", tmp_path / "out", "--height", 40, "--surface", folder, "--transform"]
+    code, output = run(*arguments, "own")
+    assert code == 0 and Path(output.strip()).is_file()
+    with pytest.raises(PackageError, match="the package's units are of another grid"):
+        run(*arguments, "other")
+
+
+def test_placements_of_another_surface_are_refused(exported, tmp_path, fs5):
+    package = next(iter(sorted(exported.glob("*-subj01"))))
+    placement = Placement(np.zeros((7, 1), np.int64), (11, 13, 9), "toy")
+    write_npz(tmp_path / f"{package.name}.placement.npz", placement.arrays())
+    with pytest.raises(PackageError, match=r"not a placement \(of 7 vertices, the surface has 20484\)"):
+        run(package, "--out", tmp_path / "out", "--placements", tmp_path)

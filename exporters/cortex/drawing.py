@@ -17,15 +17,15 @@ from nsd_bench.errors import OptionError, SourceError
 from nsd_bench.outputs import new_file
 from nsd_bench.surfaces.meshes import read_mesh
 
-__all__ = ["FlatMesh", "draw_regions", "read_flat_mesh", "read_regions"]
+__all__ = ["FlatMesh", "draw_regions", "drawn_regions", "read_flat_mesh"]
 
 _SVG: Final = "http://www.w3.org/2000/svg"
 _INKSCAPE: Final = "http://www.inkscape.org/namespaces/inkscape"
 _XLINK: Final = "http://www.w3.org/1999/xlink"
+_LABEL, _GROUP, _PATH = f"{{{_INKSCAPE}}}label", f"{{{_SVG}}}g", f"{{{_SVG}}}path"
 _LAYERS: Final = ("rois", "sulci", "cutouts", "display")
 _HEIGHT: Final = 1024
 _STYLE: Final = "fill:none;stroke:#ffffff;stroke-width:2"
-Loops = list[npt.NDArray[np.float64]]
 
 
 @dataclass(frozen=True)
@@ -132,8 +132,8 @@ def draw_regions(
         loops = region_loops(labels == label, mesh.points, mesh.triangles)
         outer = [loop for loop in loops if _is_outer(loop, mesh, min_area_mm2)]
         for number, loop in enumerate(outer, start=1):
-            path = {"id": f"{name}_{number}", "d": _path(mesh.on_page(loop)), "style": _STYLE}
-            ElementTree.SubElement(group, f"{{{_SVG}}}path", path)
+            path = {"id": f"{name}_{number}", "d": _path_data(mesh.on_page(loop)), "style": _STYLE}
+            ElementTree.SubElement(group, _PATH, path)
         n_parts[name] = len(outer)
     ElementTree.indent(tree)
     with new_file(subject.drawing) as file:
@@ -146,40 +146,24 @@ def _is_outer(loop: npt.NDArray[np.float64], mesh: FlatMesh, min_area_mm2: float
     return signed_area(loop) * mesh.turn > min_area_mm2
 
 
-def read_regions(subject: Subject) -> dict[str, Loops]:
-    """Read the outlines of overlays.svg in mm of `read_flat_mesh`: name to one loop for each straight path.
+def drawn_regions(subject: Subject) -> dict[str, int]:
+    """Count the outlines of every region in overlays.svg; nothing is drawn where there is no such file.
 
     Raises
     ------
     SourceError
-        If there is no drawing, or a path is curved.
+        If it is no drawing of pycortex's.
     """
-    mesh = read_flat_mesh(subject)
     if not subject.drawing.is_file():
-        raise _broken(subject, "there is none")
+        return {}
     shapes = _group(_parse(subject).getroot(), "rois", "shapes")
-    corner, highest = mesh.points.min(axis=0), mesh.points[:, 1].max()
-    scale = (highest - corner[1]) / _HEIGHT
-    found: dict[str, Loops] = {}
-    for group in shapes:
-        paths = [_points(path.get("d", ""), subject) for path in group.iter(f"{{{_SVG}}}path")]
-        loops = [np.stack([x * scale + corner[0], highest - y * scale], axis=1) for x, y in paths]
-        found[group.get(f"{{{_INKSCAPE}}}label", "")] = loops
-    return found
+    return {group.get(_LABEL, ""): len(list(group.iter(_PATH))) for group in shapes}
 
 
-def _points(path: str, subject: Subject) -> npt.NDArray[np.float64]:
-    words = path.split()
-    if not words or words[0] != "M" or set(words) & set("mlhvcsqtaHVCSQTA"):
-        raise _broken(subject, f"path {path[:20]!r} is not of straight lines")
-    pairs = [word.split(",") for word in words if word not in {"M", "L", "Z", "z"}]
-    return np.array(pairs, dtype=np.float64).T
-
-
-def _path(loop: npt.NDArray[np.float64]) -> str:
+def _path_data(loop: npt.NDArray[np.float64]) -> str:
     """Write a loop so that pycortex's readers understand it: pairs with a comma, blanks between them.
 
-    >>> _path(np.array([[0.0, 1.5], [2.0, 1.0], [1.0, 0.0]]))
+    >>> _path_data(np.array([[0.0, 1.5], [2.0, 1.0], [1.0, 0.0]]))
     'M 0.000,1.500 L 2.000,1.000 1.000,0.000 Z'
     """
     first, *others = (f"{x:.3f},{y:.3f}" for x, y in loop)
@@ -207,8 +191,8 @@ def _new_drawing(mesh: FlatMesh) -> ElementTree.ElementTree[ElementTree.Element]
     )
     everything = np.ones(len(mesh.points), dtype=bool)
     rims = region_loops(everything, mesh.points, mesh.triangles)
-    outline = " ".join(_path(mesh.on_page(loop)) for loop in rims)
-    ElementTree.SubElement(clip, f"{{{_SVG}}}path", {"id": "clippath", "d": outline})
+    outline = " ".join(_path_data(mesh.on_page(loop)) for loop in rims)
+    ElementTree.SubElement(clip, _PATH, {"id": "clippath", "d": outline})
     _layer(root, "data", "datalayer")
     for name in _LAYERS:
         layer = _layer(root, name, name)
@@ -219,18 +203,18 @@ def _new_drawing(mesh: FlatMesh) -> ElementTree.ElementTree[ElementTree.Element]
 
 def _layer(parent: ElementTree.Element, label: str, identifier: str) -> ElementTree.Element:
     attributes = {
-        f"{{{_INKSCAPE}}}label": label,
+        _LABEL: label,
         f"{{{_INKSCAPE}}}groupmode": "layer",
         "id": identifier,
         "style": "display:inline;",
     }
-    return ElementTree.SubElement(parent, f"{{{_SVG}}}g", attributes)
+    return ElementTree.SubElement(parent, _GROUP, attributes)
 
 
 def _group(root: ElementTree.Element, *labels: str) -> ElementTree.Element:
     found = root
     for label in labels:
-        below = [group for group in found if group.get(f"{{{_INKSCAPE}}}label") == label]
+        below = [group for group in found if group.get(_LABEL) == label]
         if not below:
             raise SourceError(
                 f"has no layer {'/'.join(labels)}",
@@ -246,7 +230,7 @@ def _new_region(
     shapes: ElementTree.Element, name: str, subject: Subject, *, replace: bool
 ) -> ElementTree.Element:
     for group in list(shapes):
-        if group.get(f"{{{_INKSCAPE}}}label") != name:
+        if group.get(_LABEL) != name:
             continue
         if not replace:
             raise OptionError(
@@ -264,5 +248,5 @@ def _broken(subject: Subject, problem: str) -> SourceError:
         f"cannot be read as a drawing of regions ({problem})",
         place=str(subject.drawing),
         expected="overlays.svg of pycortex",
-        fix="make it with 'nsd-bench cortex outlines', or save it again with straight, absolute paths",
+        fix="move it away; 'nsd-bench cortex outlines' makes a new one",
     )

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from exporters.cortex.drawing import drawn_regions
 from exporters.cortex.orientation import uprightness
 from exporters.cortex.store import SURFACES, Subject
 from exporters.nsd.surfaces import HEMISPHERES
@@ -46,7 +47,7 @@ def validate_subject(subject: Subject, shape: tuple[int, ...] | None = None) -> 
         fix = "Check --store and the name; 'nsd-bench cortex build' and 'import' make subjects"
         return [Issue("error", str(subject.path), "there is no such subject", fix)]
     issues = [issue for side in HEMISPHERES for issue in _hemisphere(subject, side)]
-    issues += _anatomy(subject)
+    issues += _others(subject)
     for name in subject.transforms:
         issues += _transform(subject.transform(name), shape)
     if not subject.transforms:
@@ -70,7 +71,7 @@ def _hemisphere(subject: Subject, side: str) -> Iterator[Issue]:
         shown = ", ".join(f"{kind} {size}" for kind, size in sizes.items())
         yield Issue("error", f"{subject.path}, {side}", f"vertices differ: {shown}", _REBUILD)
     elif sizes:
-        yield from _info(subject, side, next(iter(sizes.values())))
+        yield from _curvature(subject, side, next(iter(sizes.values())))
         if {"flat", "wm"} <= meshes.keys():
             yield from _flat(meshes["flat"], meshes["wm"], subject.surface("flat", side), side)
 
@@ -79,16 +80,14 @@ def _from_error(error: NsdBenchError) -> Issue:
     return Issue("error", error.place, error.problem, _REBUILD)
 
 
-def _info(subject: Subject, side: str, n_vertices: int) -> Iterator[Issue]:
+def _curvature(subject: Subject, side: str, n_vertices: int) -> Iterator[Issue]:
     path = subject.info("curvature")
     if not path.is_file():
-        fix = "pycortex computes it when it is first drawn, which takes a while"
-        yield Issue("warning", str(path), "there is no curvature", fix)
         return
     try:
         size = read_npz(path)["left" if side == "lh" else "right"].size
     except (ValueError, KeyError) as error:
-        yield Issue("error", str(path), f"cannot be read ({error})", "Remove the file")
+        yield Issue("error", str(path), f"{side} cannot be read ({error})", "Remove the file")
         return
     if size != n_vertices:
         yield Issue("error", str(path), f"{side} has {size} values for {n_vertices} vertices", _REBUILD)
@@ -116,11 +115,23 @@ def _flat(flat: Mesh, white: Mesh, path: Path, side: str) -> Iterator[Issue]:
         yield Issue("error", str(path), problem, fix)
 
 
-def _anatomy(subject: Subject) -> Iterator[Issue]:
+def _others(subject: Subject) -> Iterator[Issue]:
     try:
         load_nifti(subject.anatomy)
     except NsdBenchError as error:
         yield _from_error(error)
+    curvature = subject.info("curvature")
+    if not curvature.is_file():
+        fix = "pycortex computes it when it is first drawn, which takes a while"
+        yield Issue("warning", str(curvature), "there is no curvature", fix)
+    try:
+        empty = [name for name, n_outlines in drawn_regions(subject).items() if not n_outlines]
+    except NsdBenchError as error:
+        yield Issue("error", error.place, error.problem, error.fix.capitalize())
+        return
+    if empty:
+        fix = "Draw them with 'nsd-bench cortex outlines', or leave them out"
+        yield Issue("warning", str(subject.drawing), f"regions without an outline: {', '.join(empty)}", fix)
 
 
 def _transform(path: Path, shape: tuple[int, ...] | None) -> Iterator[Issue]:

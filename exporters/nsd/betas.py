@@ -11,7 +11,7 @@ from typing import Any, Final
 import h5py
 import numpy as np
 import numpy.typing as npt
-from isal import igzip
+from isal import igzip, igzip_lib
 
 from exporters.nsd.layout import TRIALS_PER_SESSION
 from exporters.nsd.surfaces import MGH_DATA_OFFSET, Surface, read_mgh_header
@@ -102,10 +102,13 @@ def read_betas(
     return SessionBetas(np.concatenate(parts, axis=1), per_percent("mgh" if mgh else "hdf5"))
 
 
+_BadDeflate: Final[type[Exception]] = igzip_lib.IsalError
+
+
 def _guarded(read: Any, path: Path, *arguments: Any) -> npt.NDArray[Any]:
     try:
         values: npt.NDArray[Any] = read(path, *arguments)
-    except (OSError, EOFError, KeyError) as error:
+    except (OSError, EOFError, KeyError, _BadDeflate) as error:
         raise broken_file(path, error) from error
     return values
 

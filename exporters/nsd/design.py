@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import scipy.io
+from scipy.io.matlab import MatReadError
 
 from exporters.nsd.layout import IMAGES_PER_SUBJECT, N_IMAGES, RUN_LENGTHS, SESSIONS, TRIALS_PER_SESSION
 from nsd_bench.errors import SourceError
@@ -63,7 +64,7 @@ def read_design(path: Path) -> Design:
     """
     try:
         file = scipy.io.loadmat(path, variable_names=["masterordering", "subjectim", "sharedix"])
-    except (OSError, ValueError, NotImplementedError) as error:
+    except (OSError, ValueError, TypeError, IndexError, NotImplementedError, MatReadError) as error:
         raise _not_the_design(path, f"cannot be read ({error})") from error
     order_1based = _indices(file, "masterordering", IMAGES_PER_SUBJECT, path).ravel()
     images_1based = _indices(file, "subjectim", N_IMAGES, path)

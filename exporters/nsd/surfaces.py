@@ -78,7 +78,7 @@ def read_vertices(path: Path) -> npt.NDArray[Any]:
         data = path.read_bytes()  # nibabel itself would leave the file open
         image = nib.MGHImage.from_bytes(gzip.decompress(data) if path.suffix == ".mgz" else data)
         values = np.asarray(image.dataobj)
-    except (OSError, EOFError, ValueError, nib.spatialimages.HeaderDataError) as error:
+    except (OSError, EOFError, ValueError, TypeError, KeyError, nib.spatialimages.HeaderDataError) as error:
         raise broken_file(path, error) from error
     if values.size != len(values):
         raise SourceError(

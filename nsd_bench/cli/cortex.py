@@ -158,25 +158,56 @@ def _matrix(
 @command.command("outlines")
 @_STORE
 @click.argument("subject")
-@click.option("--labels", type=_PATH, nargs=2, required=True, help="Labels a vertex: left and right .mgz.")
+@click.option("--labels", type=_PATH, nargs=2, help="Labels a vertex: left and right .mgz.")
+@click.option("--volume", type=_PATH, help="Labels a voxel, .nii.gz; needs --transform.")
+@click.option("--transform", help="Name of the transform that leads to the volume's grid.")
 @click.option("--names", type=_PATH, required=True, help="Names of the labels, .mgz.ctab.")
 @click.option("--min-area", default=0.0, show_default=True, help="Leave out parts smaller than this, mm2.")
 @click.option("--replace", is_flag=True, help="Replace regions of the same name.")
 def outlines(
-    store: Path, subject: str, labels: tuple[Path, Path], names: Path, min_area: float, replace: bool
+    store: Path,
+    subject: str,
+    labels: tuple[Path, Path] | None,
+    volume: Path | None,
+    transform: str | None,
+    names: Path,
+    min_area: float,
+    replace: bool,
 ) -> None:
     """Draw the regions of an atlas into SUBJECT's overlays.svg, without Inkscape."""
     import numpy as np
 
     from exporters.cortex.drawing import draw_regions
+    from exporters.cortex.placing import volume_labels
     from exporters.cortex.store import Subject
     from exporters.nsd.rois import read_label_names
     from exporters.nsd.surfaces import read_vertices
 
     whose = Subject(store, subject)
-    values = np.concatenate([np.rint(read_vertices(path)).astype(np.int64) for path in labels])
+    if labels is not None and volume is None:
+        values = np.concatenate([np.rint(read_vertices(path)).astype(np.int64) for path in labels])
+    elif labels is None and volume is not None and transform is not None:
+        values = volume_labels(whose, transform, volume)
+    else:
+        raise click.UsageError("give --labels, or --volume with --transform")
     drawn = draw_regions(whose, values, read_label_names(names), min_area_mm2=min_area, replace=replace)
     click.echo(f"{whose.drawing}: {', '.join(f'{name} ({n})' for name, n in drawn.items())}")
+
+
+@command.command("place")
+@_STORE
+@click.argument("subject")
+@click.argument("transform")
+@click.option("--out", type=_PATH, required=True, help="File to write, PACKAGE.placement.npz.")
+def place(store: Path, subject: str, transform: str, out: Path) -> None:
+    """Write which voxels SUBJECT's vertices show, for --placements of flatmap and view."""
+    from exporters.cortex.placing import transform_placement
+    from exporters.cortex.store import Subject
+    from nsd_bench.outputs import refuse_existing, write_npz
+
+    refuse_existing(out)
+    write_npz(out, transform_placement(Subject(store, subject), transform).arrays())
+    click.echo(f"{out}: give its folder to 'nsd-bench flatmap' or 'view' with --placements")
 
 
 @command.command("mni")

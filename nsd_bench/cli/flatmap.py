@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from nsd_bench.cli.options import check_exporters, packages_below
-from nsd_bench.errors import OptionError, SubmissionError
+from nsd_bench.errors import SubmissionError
 from nsd_bench.spec import TIERS
 
 if TYPE_CHECKING:
     from nsd_bench.package import Package
     from nsd_bench.plots.flatmaps.drawing import Easel
     from nsd_bench.plots.flatmaps.maps import UnitMap
-    from nsd_bench.surfaces.canvas import Canvas
-    from nsd_bench.surfaces.cortex import Cortex
-    from nsd_bench.surfaces.placing import Placement
 
 __all__ = ["command"]
 
 _PATH = click.Path(path_type=Path)
-_PLACEMENT_SUFFIX = ".placement.npz"
-_MNI_SHAPE = (182, 218, 182)
 
 
 @click.command("flatmap")
@@ -47,6 +43,7 @@ _MNI_SHAPE = (182, 218, 182)
 @click.option("--nsd-root", type=_PATH, help="NSD's files: voxels are placed by its own transforms.")
 @click.option("--placements", type=_PATH, help="Folder of *.placement.npz that --keep-placements wrote.")
 @click.option("--keep-placements", is_flag=True, help="Also write what --placements reads.")
+@click.option("--transform", help="Transform of a pycortex --surface: average through the depth of cortex.")
 @click.option("--approximate", is_flag=True, help="Place voxels by stretching the cortex to their grid.")
 @click.option("--outlines", help="Atlas to outline, or none; early visual areas by default.")
 @click.option("--no-curvature", is_flag=True, help="Plain grey below the data.")
@@ -59,38 +56,46 @@ _MNI_SHAPE = (182, 218, 182)
 @click.option("--force", is_flag=True, help="Replace pictures that are there.")
 def command(packages: tuple[Path, ...], **options: Any) -> None:
     """Draw what units of PACKAGES hold on flattened cortex; packages share one colour scale."""
-    from nsd_bench.outputs import new_file, refuse_existing, write_npz
+    check_exporters()
+    from exporters.flatmaps import PLACEMENT_SUFFIX, make_easels
+    from nsd_bench.outputs import refuse_existing, write_npz
     from nsd_bench.package import Package
-    from nsd_bench.plots.flatmaps.scale import shared_scale
-    from nsd_bench.surfaces.cortex import read_cortex
 
-    out: Path = options["out"]
+    out, kinds = options["out"], options["kinds"]
     opened = [Package(path) for path in packages_below(packages)]
     maps = [_maps(package, options) for package in opened]
-    cortex = read_cortex(options["surface"])
-    canvas = _canvas(cortex, options)
-    easels = [_easel(package, cortex, canvas, options) for package in opened]
-    files = {
-        (package, column, kind): out / f"{package.name}.{shown.name}.{kind}"
-        for package, found in zip(opened, maps, strict=True)
-        for column, shown in enumerate(found)
-        for kind in options["kinds"]
-    }
-    for file in files.values():
-        refuse_existing(file, force=options["force"])
-    scale_of = {"colours": options["cmap"], "low": options["vmin"], "high": options["vmax"]}
-    for column, alike in enumerate(zip(*maps, strict=True)):
-        labelled = alike[0].label_names is not None
-        scale = None if labelled else shared_scale([one.values for one in alike], **scale_of)
-        for easel, shown in zip(easels, alike, strict=True):
-            for kind in options["kinds"]:
-                file = files[easel.package, column, kind]
-                with new_file(file) as stream:
-                    stream.write(easel.draw(shown, scale, f"{easel.package.name}: {shown.label}", kind=kind))
-                click.echo(str(file))
+    for package, found in zip(opened, maps, strict=True):
+        for shown in found:
+            for kind in kinds:
+                refuse_existing(_file(out, package, shown, kind), force=options["force"])
+    easels = make_easels(opened, options)
+    for alike in zip(*maps, strict=True):
+        _draw_alike(easels, alike, options)
     if options["keep_placements"]:
         for easel in easels:
-            write_npz(out / f"{easel.package.name}{_PLACEMENT_SUFFIX}", easel.placement.arrays())
+            write_npz(out / f"{easel.package.name}{PLACEMENT_SUFFIX}", easel.placement.arrays())
+
+
+def _file(out: Path, package: Package, shown: UnitMap, kind: str) -> Path:
+    return out / f"{package.name}.{shown.name}.{kind}"
+
+
+def _draw_alike(easels: Sequence[Easel], maps: Sequence[UnitMap], options: dict[str, Any]) -> None:
+    """Draw one map of every package, on one scale."""
+    from nsd_bench.outputs import new_file
+    from nsd_bench.plots.flatmaps.scale import shared_scale
+
+    scale = None
+    if maps[0].label_names is None:
+        values = [shown.values for shown in maps]
+        scale = shared_scale(values, colours=options["cmap"], low=options["vmin"], high=options["vmax"])
+    for easel, shown in zip(easels, maps, strict=True):
+        for kind in options["kinds"]:
+            file = _file(options["out"], easel.package, shown, kind)
+            picture = easel.draw(shown, scale, f"{easel.package.name}: {shown.label}", kind=kind)
+            with new_file(file) as stream:
+                stream.write(picture)
+            click.echo(str(file))
 
 
 def _maps(package: Package, options: dict[str, Any]) -> list[UnitMap]:
@@ -120,63 +125,3 @@ def _read_units(path: Path) -> dict[str, Any]:
             expected="what 'nsd-bench score' wrote beside scores.json",
             fix="give the scores.json of a score, or score again",
         ) from error
-
-
-def _canvas(cortex: Cortex, options: dict[str, Any]) -> Canvas:
-    if options["engine"] == "pycortex":
-        from nsd_bench.plots.flatmaps.pycortex import pycortex_canvas
-
-        return pycortex_canvas(cortex.flat, options["height"])
-    from nsd_bench.surfaces.canvas import make_canvas
-
-    return make_canvas(cortex.flat, options["height"])
-
-
-def _easel(package: Package, cortex: Cortex, canvas: Canvas, options: dict[str, Any]) -> Easel:
-    import numpy as np
-
-    from nsd_bench.errors import choices
-    from nsd_bench.plots.flatmaps.drawing import Easel, outline_atlas
-
-    atlas = outline_atlas(package) if options["outlines"] is None else options["outlines"]
-    if atlas not in {"", "none", *package.roi_names}:
-        raise OptionError(
-            f"there is no atlas {atlas!r}",
-            place=str(package.path),
-            expected=choices(atlas, [*package.roi_names, "none"]),
-            fix="give one of these with --outlines",
-        )
-    curvature = np.full_like(cortex.curvature, np.nan) if options["no_curvature"] else cortex.curvature
-    placement = _placement(package, cortex, options)
-    return Easel(canvas, curvature, package, placement, "" if atlas == "none" else atlas)
-
-
-def _placement(package: Package, cortex: Cortex, options: dict[str, Any]) -> Placement:
-    """Place a package's units on the cortex by the best means at hand."""
-    from nsd_bench.surfaces.matching import fsaverage_placement, nearest_placement
-    from nsd_bench.surfaces.placing import Placement
-
-    space = package.manifest.get("recipe", {}).get("values", {}).get("responses", {}).get("space", "")
-    units = package.units
-    ids, where = units["unit_ids"].to_numpy(), units[["x_mm", "y_mm", "z_mm"]]
-    if options["placements"]:
-        from nsd_bench.storage import read_npz
-
-        return Placement.of_arrays(read_npz(options["placements"] / f"{package.name}{_PLACEMENT_SUFFIX}"))
-    if space == "fsaverage":
-        return fsaverage_placement(cortex.flat, ids, units["layer"].to_numpy(str))
-    if options["nsd_root"]:
-        check_exporters()
-        from exporters.nsd.layout import Layout
-        from exporters.nsd.transforms import read_placement
-
-        return read_placement(Layout(options["nsd_root"]), package.subject, space, cortex.flat)
-    if options["approximate"] and where.notna().all(axis=None):
-        shape = _MNI_SHAPE if space == "MNI" else None
-        return nearest_placement(cortex.middle_mm, ids, where.to_numpy(), shape=shape)
-    raise OptionError(
-        f"it is not known where units of space {space!r} lie on the surface",
-        place=str(package.path),
-        expected="NSD's transforms, or what was kept of them",
-        fix="give --nsd-root or --placements; --approximate places voxels by where they are",
-    )

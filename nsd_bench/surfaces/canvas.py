@@ -104,7 +104,9 @@ def centres(
     mask: npt.NDArray[np.bool_], extent: tuple[float, float, float, float]
 ) -> npt.NDArray[np.float32]:
     """Return x and y of every pixel inside, shape (n_inside, 2): the outermost ones lie on the edges."""
-    left, right, bottom, top = np.array(extent, dtype=np.float32)  # the precision of the files, as in pycortex
+    left, right, bottom, top = np.array(
+        extent, dtype=np.float32
+    )  # the precision of the files, as in pycortex
     height, width = mask.shape
     row, column = np.nonzero(mask)
     x = np.linspace(left, right, width, dtype=np.float32)
