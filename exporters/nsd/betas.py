@@ -102,13 +102,10 @@ def read_betas(
     return SessionBetas(np.concatenate(parts, axis=1), per_percent("mgh" if mgh else "hdf5"))
 
 
-_BadDeflate: Final[type[Exception]] = igzip_lib.IsalError
-
-
 def _guarded(read: Any, path: Path, *arguments: Any) -> npt.NDArray[Any]:
     try:
         values: npt.NDArray[Any] = read(path, *arguments)
-    except (OSError, EOFError, KeyError, _BadDeflate) as error:
+    except (OSError, EOFError, KeyError, igzip_lib.IsalError) as error:  # type: ignore[misc]  # wrong in its stubs
         raise broken_file(path, error) from error
     return values
 
