@@ -682,3 +682,16 @@ def test_a_draw_of_one_image_has_no_correlation():
     groups = grouped(weights, accumulate(truth.responses, signal[truth.frame_image_id], truth.frame_image_id))
     assert (correlation(over_images(groups))[0] != 0).all()
     assert (correlation(over_images(groups))[1:] == 0).all()
+
+
+def test_one_image_has_no_correlation_over_images():
+    truth, signal = make_truth(n_images=1)
+    found = row(score(noisy(truth, signal, 0.6), truth, FEW))
+    for name in ("signed_ratio", "signed_r2", "correlation_to_average", "median_r", "median_r2"):
+        assert found["scores"][name] == {
+            "value": None,
+            "interval": None,
+            "reason": "there are fewer than two images",
+        }
+    assert found["anchors"]["null"]["reason"] == "there are fewer than two images"
+    assert found["scores"]["single_trial_correlation"]["value"] is not None

@@ -98,7 +98,11 @@ def _median(values: Sequence[float]) -> float:
 
 def _ratios(one: Arrays) -> dict[str, float]:
     single = [_sensorium_corr(p, y) for p, y, _ in one]
-    average = [_sensorium_corr(p, y) for p, y in zip(one.means(one.p).T, one.means(one.y).T, strict=True)]
+    means = one.means(one.p), one.means(one.y)
+    if len(means[0]) > 1:
+        average = [_sensorium_corr(p, y) for p, y in zip(means[0].T, means[1].T, strict=True)]
+    else:
+        average = [math.nan] * len(one.ncsnr)  # no correlation over one image
     ceilings = [_ceiling(s, one.mean_inverse_k()) for s in one.ncsnr]
     known = [(r, c) for r, c in zip(average, ceilings, strict=True) if not math.isnan(c)]
     top, bottom = sum(r for r, _ in known), sum(math.sqrt(c) for _, c in known)

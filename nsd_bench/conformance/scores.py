@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,11 +11,9 @@ import numpy as np
 from nsd_bench.conformance.layout import CASES, Case, package_name, submission_file
 from nsd_bench.errors import SubmissionError
 from nsd_bench.rois import labels_by_roi
-from nsd_bench.scoring import METRICS, Options, score
+from nsd_bench.scoring import Options, score
+from nsd_bench.scoring.described import DESCRIBED
 from nsd_bench.scoring.legacy import Trials, legacy_scores, legacy_trials
-from nsd_bench.scoring.medians import MEDIANS
-from nsd_bench.scoring.pattern_metrics import PATTERN_METRICS
-from nsd_bench.scoring.patterns import Patterns
 from nsd_bench.scoring.score import SubjectScores
 from nsd_bench.submission import Submission
 from nsd_bench.truth import Truth, load_truth
@@ -56,21 +53,16 @@ class ConformanceSet:
         trials = self.trials(case)
         found: dict[str, float | None] = {name: one["value"] for name, one in legacy_scores(trials).items()}
         if len(trials) == 1:
-            found |= self._values_of_subject(case, trials[0])
+            found |= self._values_of_subject(case)
         return found
 
-    def _values_of_subject(self, case: Case, trials: Trials) -> dict[str, float | None]:
+    def _values_of_subject(self, case: Case) -> dict[str, float | None]:
         scored = self._scores(case.submission, case.subjects[0])
         if scored is None:
-            return dict.fromkeys((*METRICS, *MEDIANS, *PATTERN_METRICS))
+            return dict.fromkeys(DESCRIBED)
         regions = scored.summary["tiers"][case.tier]["rois"]
         region = next(row for row in regions if row["roi"] == case.roi)
-        found: dict[str, float | None] = {name: region["scores"][name]["value"] for name in METRICS}
-        r = scored.units[f"{case.tier}/r"][self._inside(case.subjects[0], case.roi)].astype(np.float64)
-        found |= {name: _number(median.over_units(r[None])) for name, median in MEDIANS.items()}
-        patterns = Patterns(trials.predicted, trials.observed)
-        once = np.ones((1, len(patterns.observed)))
-        return found | {name: _number(one.draws(patterns, once)) for name, one in PATTERN_METRICS.items()}
+        return {name: region["scores"][name]["value"] for name in DESCRIBED}
 
     @cached_property
     def _truths(self) -> dict[int, Truth]:
@@ -89,12 +81,7 @@ class ConformanceSet:
         if key not in self._scored:
             given, truth = self._submission(*key), self._truths[subject]
             try:
-                self._scored[key] = score(given, truth, Options(n_draws=2))
+                self._scored[key] = score(given, truth, Options(n_draws=0, patterns=True))
             except SubmissionError:
                 self._scored[key] = None
         return self._scored[key]
-
-
-def _number(draws: Any) -> float | None:
-    value = float(draws[0])
-    return value if math.isfinite(value) else None

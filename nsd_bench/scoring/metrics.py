@@ -146,6 +146,8 @@ class Metric:
         not count. The mean over units has 1 as its denominator.
     empty
         Why there is no score when no unit counts.
+    over_images
+        Whether it needs two images or more.
     """
 
     version: int
@@ -153,6 +155,7 @@ class Metric:
     description: str
     terms: Callable[[UnitValues], tuple[Array, Array]]
     empty: str
+    over_images: bool = True
 
 
 def _mean_of(values: Array) -> tuple[Array, Array]:
@@ -197,6 +200,7 @@ METRICS: Final[Mapping[str, Metric]] = {
         "mean over units of r over single trials",
         lambda units: _mean_of(units.single_trial_r),
         "no unit lies in this region",
+        over_images=False,
     ),
     "correlation_to_average": Metric(
         1,
@@ -211,6 +215,7 @@ METRICS: Final[Mapping[str, Metric]] = {
         "mean over units of the fraction of explainable variance explained, units with FEV >= 0.15",
         lambda units: _mean_of(units.feve),
         "no unit has an explainable fraction of variance of 0.15 or more over repeated images",
+        over_images=False,
     ),
 }
 """Name to metric; the first is the headline. The contract tests run over all of them."""

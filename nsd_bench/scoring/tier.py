@@ -25,6 +25,7 @@ __all__ = ["UNIT_COLUMNS", "TierSums", "valued"]
 
 UNIT_COLUMNS = ("r", "single_trial_r", "feve", "noise_ceiling")
 _PARTIAL = "not all units of this region were predicted"
+_ONE_IMAGE = "there are fewer than two images"
 
 
 class TierSums:
@@ -48,7 +49,7 @@ class TierSums:
         self, truth: Truth, rois: list[Roi], k: Array, options: Options, distance: Array | None = None
     ) -> None:
         self.rois, self.options, self.distance = rois, options, distance
-        self.ncsnr = truth.ncsnr
+        self.ncsnr, self.has_one_image = truth.ncsnr, len(k) < 2
         self.inside = np.stack([roi.inside for roi in rois], axis=1).astype(np.float64)
         self.weights = image_weights(len(k), options.n_draws, generator(options.seed, truth.subject, 0))
         self.permuted = permutations(k, options.n_draws, generator(options.seed, truth.subject, 1))
@@ -101,8 +102,13 @@ class TierSums:
         self.counted[name] += (inside[counts] > 0).sum(axis=0)
 
     def _ratio(self, name: str, roi: int) -> Array | None:
-        complete = self.rois[roi].is_complete
-        if not complete or not self.counted[name][roi] or self.bottom[name][0, roi] <= 0:
+        impossible = name in METRICS and METRICS[name].over_images and self.has_one_image
+        if (
+            impossible
+            or not self.rois[roi].is_complete
+            or not self.counted[name][roi]
+            or self.bottom[name][0, roi] <= 0
+        ):
             return None
         with np.errstate(invalid="ignore", divide="ignore"):
             ratio: Array = self.top[name][:, roi] / self.bottom[name][:, roi]
@@ -117,7 +123,7 @@ class TierSums:
             Image means of all units; None leaves metrics of patterns out.
         """
         for roi in self.rois:
-            if not roi.n_units or not roi.is_complete:
+            if not roi.n_units or not roi.is_complete or self.has_one_image:
                 continue
             found = {name: median.over_units(self.r[:, roi.inside]) for name, median in MEDIANS.items()}
             if patterns is not None:
@@ -175,7 +181,7 @@ class TierSums:
         confidence = self.options.confidence
         empty = None if roi.n_units else "no unit lies in this region"
         empty = empty or (None if roi.is_complete else _PARTIAL)
-        no_ceiling = empty or METRICS[HEADLINE].empty
+        no_ceiling = empty or (_ONE_IMAGE if self.has_one_image else METRICS[HEADLINE].empty)
         found: dict[str, Any] = {
             "atlas": roi.atlas,
             "roi": roi.name,
@@ -183,8 +189,8 @@ class TierSums:
             "n_units_predicted": int(roi.inside.sum()),
             "noise_ceiling": float(self.ceiling[number] / n_known) if n_known else None,
             "scores": {
-                name: valued(self._draws_of_metric(name, number), confidence, empty or metric.empty)
-                for name, metric in DESCRIBED.items()
+                name: valued(self._draws_of_metric(name, number), confidence, empty or self._reason(name))
+                for name in DESCRIBED
                 if self.options.patterns or name not in PATTERN_METRICS
             },
             "anchors": {
@@ -209,6 +215,11 @@ class TierSums:
                 )
             }
         return found
+
+    def _reason(self, name: str) -> str:
+        """Say why a region whose units were all predicted has no score."""
+        needs_two = name not in METRICS or METRICS[name].over_images
+        return _ONE_IMAGE if needs_two and self.has_one_image else DESCRIBED[name].empty
 
     def _draws_of_metric(self, name: str, number: int) -> Array | None:
         roi = self.rois[number]
