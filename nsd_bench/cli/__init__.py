@@ -39,6 +39,11 @@ SECTIONS = {
         "codabench": "Write a bundle that Codabench can host.",
         "reveal": "Check that a truth is the one that a package committed to.",
     },
+    "Pictures of cortex": {
+        "flatmap": "Draw scores, betas or any numbers on the flattened brain.",
+        "view": "Make a page with a surface to turn and to unfold.",
+        "cortex": "Validate, import or build surfaces for pycortex.",
+    },
     "Other data sets": {
         "coco": "Write COCO's captions and objects of NSD's images.",
         "export-flat": "Turn fsaverage betas into flat maps as pictures.",
