@@ -1,6 +1,6 @@
 """Time `tiers apply` and `tiers audit` on a package with as many trials and images as NSD's largest.
 
-    python benchmarks/measure_tiers.py --out FOLDER [--units 200] [--side 224]
+    python benchmarks/measure_tiers.py [--out FOLDER] [--units 200] [--side 224]
 
 Writes about 1.6 GB below FOLDER and removes it again.
 """
@@ -31,7 +31,7 @@ STOPWATCH = {"statistics": 0.0}
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--out", type=Path, help="Where to work; by default where temporary files go.")
     parser.add_argument("--units", type=int, default=200)
     parser.add_argument("--side", type=int, default=224)
     options = parser.parse_args()
