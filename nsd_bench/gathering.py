@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import weakref
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
@@ -182,24 +181,8 @@ class Gatherer:
             return _SpansReader(flat.path, np.arange(flat.n_trials) * flat.trial_bytes)
         if isinstance(self._store, ZipStore):
             if self._starts is None:
-                self._starts = _starts_of_stored_entries(path)
+                self._starts = self._store.starts()
             names = (spec.data_file(key, trial) for trial in range(self._n_trials))
             end = path.stat().st_size  # where an entry that is deflated or missing "starts": nothing to read
             return _SpansReader(path, np.array([self._starts.get(name, end) for name in names], np.int64))
         return _FilesReader(path / "data" / key)
-
-
-def _starts_of_stored_entries(path: Path) -> dict[str, int]:
-    """Return where the bytes of every stored entry start, by its name below the top folder.
-
-    Taken from the directory alone, as local headers are all over the archive: an entry ends where the next
-    begins. Where that is wrong (somebody else's zip may have gaps), no .npy header is found there.
-    """
-    with zipfile.ZipFile(path) as archive:
-        entries = sorted(archive.infolist(), key=lambda entry: entry.header_offset)
-        ends = [entry.header_offset for entry in entries[1:]] + [archive.start_dir]
-    return {
-        entry.filename.partition("/")[2]: end - entry.compress_size
-        for entry, end in zip(entries, ends, strict=True)
-        if entry.compress_type == zipfile.ZIP_STORED
-    }

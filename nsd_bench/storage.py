@@ -10,7 +10,7 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Iterable
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -75,6 +75,8 @@ class ZipStore:
         try:
             with zipfile.ZipFile(path) as archive:
                 self._entries = _entries_without_top_folder(archive.infolist(), path)
+                offsets = sorted(info.header_offset for info in archive.infolist())  # those of folders, too
+                self._next = dict(zip(offsets, [*offsets[1:], archive.start_dir], strict=True))
         except zipfile.BadZipFile as error:
             raise PackageError(
                 f"not a readable zip ({error})",
@@ -104,6 +106,18 @@ class ZipStore:
             return data
         # Not ZipFile.read: processes that were forked would share its file position.
         return zlib.decompress(data, -zlib.MAX_WBITS)
+
+    def starts(self) -> dict[str, int]:
+        """Return where the bytes of every stored entry start, by name.
+
+        Taken from the directory alone, as local headers are all over the archive: an entry ends where the
+        next begins. Where that is wrong (somebody else's zip may have gaps), no .npy header is found there.
+        """
+        return {
+            name: self._next[info.header_offset] - info.compress_size
+            for name, info in self._entries.items()
+            if info.compress_type == zipfile.ZIP_STORED
+        }
 
     def __contains__(self, name: str) -> bool:
         return name in self._entries
@@ -143,7 +157,8 @@ def _entries_without_top_folder(infos: Iterable[zipfile.ZipInfo], path: Path) ->
     entries: dict[str, zipfile.ZipInfo] = {}
     tops: set[str] = set()
     for info in infos:
-        parts = PurePosixPath(info.filename).parts
+        top, _, name = info.filename.partition("/")
+        parts = info.filename.split("/")
         if info.filename.startswith("/") or "\\" in info.filename or ".." in parts or ":" in info.filename:
             raise PackageError(
                 f"entry {info.filename!r} climbs out of its folder",
@@ -151,9 +166,9 @@ def _entries_without_top_folder(infos: Iterable[zipfile.ZipInfo], path: Path) ->
                 expected="relative paths below one top folder",
                 fix="do not unzip this file; get the package from a source that you trust",
             )
-        tops.add(parts[0])
+        tops.add(top)
         if not info.is_dir():
-            entries["/".join(parts[1:])] = info
+            entries[name] = info
     if len(tops) != 1:
         raise PackageError(
             f"{len(tops)} entries at the top: {', '.join(sorted(tops)[:5])}",
