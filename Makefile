@@ -16,7 +16,9 @@ demo: .venv/installed
 	$(BIN)/nsd-bench submit $(DEMO)/models --package $(DEMO)/packages --out $(DEMO)/submissions
 	$(BIN)/nsd-bench score $(DEMO)/submissions $(DEMO)/packages --out $(DEMO)/scores.json
 	$(BIN)/nsd-bench report $(DEMO)/scores.json --package $(DEMO)/packages --submission $(DEMO)/submissions \
-		--truth $(DEMO)/packages --out $(DEMO)/report.html
+		--truth $(DEMO)/packages --out $(DEMO)/report.html --surface fsaverage5 --approximate
+	$(BIN)/nsd-bench flatmap $(DEMO)/packages --out $(DEMO)/flatmaps --approximate --outlines streams \
+		--scores $(DEMO)/scores.json --column share --height 400
 	@echo "Open $(CURDIR)/$(DEMO)/report.html"
 
 test: .venv/tested
@@ -33,7 +35,7 @@ bench: .venv/tested
 .venv/installed: setup.cfg pyproject.toml .ci/constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check torch==2.13.0
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint .ci/constraints.txt --editable .
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint .ci/constraints.txt --editable .[flat]
 	touch $@
 
 .venv/tested: .venv/installed

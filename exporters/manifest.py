@@ -25,6 +25,7 @@ CITATION: Final = (
 )
 TERMS_URL: Final = "https://cvnlab.slite.page/p/IB6BSeW_7o/Terms-and-Conditions"
 _PROJECT = Path(__file__).parents[1]
+_WRITES_NOTHING = ("simulate/", "cortex/", "flatmaps.py", "nsd/transforms.py")
 _WRITTEN_WITH = ("outputs", "spec", "statistics", "truth", "writer")
 
 
@@ -91,8 +92,12 @@ def source_digest(*more: str) -> str:
     more
         Modules of nsd_bench that decide besides those that write packages, such as "surfaces/raster".
     """
-    exporters = (_PROJECT / "exporters").rglob("*.py")
-    files = [file for file in exporters if file.parent.name != "simulate"]
+    room = _PROJECT / "exporters"
+    files = [
+        file
+        for file in room.rglob("*.py")
+        if not file.relative_to(room).as_posix().startswith(_WRITES_NOTHING)
+    ]
     files += (_PROJECT / "tiers").glob("*.py")
     files += (_PROJECT / f"nsd_bench/{name}.py" for name in (*_WRITTEN_WITH, *more))
     digest = hashlib.sha256()

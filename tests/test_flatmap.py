@@ -15,14 +15,15 @@ from matplotlib.path import Path as Polygon
 from packages import N_UNITS, UNIT_IDS, make_package
 from PIL import Image
 
+from exporters.flatmaps import make_easels, score_pictures
 from exporters.nsd.layout import Layout
 from exporters.nsd.transforms import DEPTHS, read_placement, transform_files
 from nsd_bench.cli.flatmap import command
 from nsd_bench.errors import NsdBenchError, OptionError, PackageError, SourceError, SubmissionError
 from nsd_bench.outputs import write_npz
 from nsd_bench.package import Package
-from nsd_bench.plots.flatmaps.drawing import Easel, flatmap_image, outline_atlas
-from nsd_bench.plots.flatmaps.figure import draw_labels, draw_values, folds
+from nsd_bench.plots.flatmaps.drawing import Easel, flatmap_image, outline_atlas, scale_of
+from nsd_bench.plots.flatmaps.figure import Pen, draw_labels, draw_values, folds
 from nsd_bench.plots.flatmaps.maps import array_map, package_map, score_map
 from nsd_bench.plots.flatmaps.outlines import regions_on
 from nsd_bench.plots.flatmaps.scale import Scale, shared_scale
@@ -136,6 +137,13 @@ def test_vertices_that_were_cut_away_do_not_matter():
     assert N_SIDE not in canvas.vertex
 
 
+def test_what_cutting_left_over_is_no_outline():
+    """A triangle apart from the rest, whose vertices come first."""
+    scrap = np.array([[4.0, 4, 0], [7, 4, 0], [4, 7, 0]])
+    mesh = np.vstack([scrap, SQUARE[0]]), np.vstack([[[0, 1, 2]], SQUARE[1] + 3])
+    assert make_canvas(join_hemispheres(mesh, mesh), 40).mask.mean() > 0.9
+
+
 def test_pixels_are_those_of_pycortex(fs5):
     need_pycortex()
     from nsd_bench.plots.flatmaps.pycortex import pycortex_canvas
@@ -214,6 +222,10 @@ def test_files_of_two_surfaces_are_refused(tmp_path):
     folder = write_subject(tmp_path / "s1", bad=True)
     with pytest.raises(SourceError, match="the curvature has 881 vertices, the flat map 882"):
         read_cortex(folder)
+    np.savez(folder / "surface-info/curvature.npz", sulci=np.ones(N_SIDE))
+    with pytest.raises(SourceError, match="holds no curvature"):
+        read_cortex(folder)
+    (folder / "surface-info/curvature.npz").unlink()
     (folder / "surfaces/pia_lh.gii").write_text("<GIFTI/>")
     with pytest.raises(SourceError, match="cannot be read as a surface"):
         read_cortex(folder)
@@ -461,6 +473,7 @@ def test_scales_are_shared_and_two_sided_where_values_are():
     two = shared_scale([*values, -values[1]])
     assert two.colours == "RdBu_r" and two.low == -two.high
     assert shared_scale(values, colours="magma", low=-1, high=2) == Scale("magma", -1, 2)
+    assert shared_scale([-values[0]], low=0, high=1).colours == "inferno"
     assert shared_scale([np.zeros(3)]) == Scale("inferno", 0.0, 1.0)
 
 
@@ -530,6 +543,25 @@ def test_svg_keeps_text_as_text(canvas):
         canvas, labels, title='"a" & b', background=folds(labels), regions=regions, kind="svg"
     ).decode()
     assert ">V1</text>" in svg and 'aria-label="&quot;a&quot; &amp; b"' in svg
+
+
+def test_sulci_are_dashed_and_have_no_names(canvas):
+    labels = circle(canvas.points, (-20, 20), 9).astype(int)
+    made = [
+        draw_labels(
+            canvas,
+            labels,
+            title="",
+            background=folds(labels),
+            regions=regions_on(canvas, labels, {1: "V1"}, are_sulci=are_sulci),
+            pen=Pen(2.5, 17),
+            kind="svg",
+        ).decode()
+        for are_sulci in (False, True)
+    ]
+    assert [svg.count(">V1</text>") for svg in made] == [1, 0]
+    assert ["stroke-dasharray" in svg for svg in made] == [False, True]
+    assert "stroke-width: 2.5" in made[0] and "17px" in made[0]
 
 
 def test_labels_have_a_colour_each(canvas, tmp_path):
@@ -603,6 +635,7 @@ def test_columns_of_a_score(package):
     columns = score_columns()
     share = score_map(columns, package, "test", "share").values
     np.testing.assert_allclose(share, [0.5, -0.5, np.nan, np.nan, 0], atol=1e-7)
+    assert scale_of([score_map(columns, package, "test", "share")]) == Scale("inferno", 0.0, 1.0)
     assert score_map(columns, package, "test", "r_interval").values.tolist() == [1, 2, 0, 0.5, 4]
     other = columns | {"subj02/test/r": np.full(5, 0.1)}
     difference = score_map(columns, package, "test", "r", other)
@@ -711,7 +744,18 @@ def test_command_draws_scores_and_differences(exported, tmp_path, fs5):
 def test_command_places_voxels_with_nsds_transforms(exported, nsd_copy, tmp_path, fs5):
     write_transforms(nsd_copy)
     package = next(iter(sorted(exported.glob("*-subj01"))))
-    arguments = [package, "--out", tmp_path, "--height", 64, "--nsd-root", nsd_copy, "--keep-placements"]
+    arguments = [
+        package,
+        "--out",
+        tmp_path,
+        "--height",
+        64,
+        "--nsd-root",
+        nsd_copy,
+        "--keep-placements",
+        "--sulci",
+        "streams",
+    ]
     assert run(*arguments, "--no-curvature")[0] == 0
     with np.load(tmp_path / f"{package.name}.placement.npz") as arrays:
         assert arrays["units"].shape == (20484, 3) and not arrays["is_approximate"]
@@ -726,6 +770,9 @@ def test_command_says_how_to_place_units(exported, tmp_path, fs5):
         "  Expected: NSD's transforms, or what was kept of them.\n"
         "  What to do: give --nsd-root or --placements; --approximate places voxels by where they are."
     )
+    for option, needed in (("--minus", "--scores"), ("--column", "--scores"), ("--key", "--values")):
+        code, output = run(package, "--out", tmp_path, option, "x")
+        assert code == 2 and f"{option} needs {needed}" in output
     with pytest.raises(OptionError, match="there is no atlas 'streets'"):
         run(package, "--out", tmp_path, "--height", 64, "--approximate", "--outlines", "streets")
     assert list(tmp_path.iterdir()) == []
@@ -831,7 +878,7 @@ def test_command_averages_through_the_depth(exported, tmp_path, fs5):
     code, output = run(*arguments, "own")
     assert code == 0 and Path(output.strip()).is_file()
     with pytest.raises(PackageError, match="the package's units are of another grid"):
-        run(*arguments, "other")
+        run(*arguments, "other", "--force")
 
 
 def test_placements_of_another_surface_are_refused(exported, tmp_path, fs5):
@@ -840,3 +887,19 @@ def test_placements_of_another_surface_are_refused(exported, tmp_path, fs5):
     write_npz(tmp_path / f"{package.name}.placement.npz", placement.arrays())
     with pytest.raises(PackageError, match=r"not a placement \(of 7 vertices, the surface has 20484\)"):
         run(package, "--out", tmp_path / "out", "--placements", tmp_path)
+
+
+def test_pictures_for_a_report_share_one_scale(exported, fs5):
+    """The same numbers look the same in both packages, although one of them has a single larger one."""
+    packages = [Package(path) for path in sorted(exported.glob("*-subj0?"))]
+    easels = make_easels(packages, {"surface": "fsaverage5", "height": 40, "approximate": True})
+    columns = {}
+    for package, largest in zip(packages, (1, 9), strict=True):
+        ids = package.units["unit_ids"].to_numpy()
+        columns |= {f"subj{package.subject:02}/test/unit_ids": ids}
+        columns |= {f"subj{package.subject:02}/test/r": np.where(np.arange(len(ids)) % 2, largest, 0.5)}
+    made = score_pictures(easels, columns, "test", "r")
+    assert list(made) == [package.name for package in packages]
+    alone = score_pictures(easels[:1], columns, "test", "r")
+    assert alone[packages[0].name] != made[packages[0].name]
+    assert score_pictures(easels, columns, "test", "r") == made

@@ -19,11 +19,13 @@ from PIL import Image
 from nsd_bench import spec
 from nsd_bench.cli import cli
 from nsd_bench.errors import NsdBenchError, PackageError
+from nsd_bench.outputs import write_npz
 from nsd_bench.package import Package
 from nsd_bench.plots.examples import Evidence, example_images
 from nsd_bench.plots.figures import ceiling_figure, example_figure, roi_figure
 from nsd_bench.plots.report import report_page
 from nsd_bench.submission import Submission
+from nsd_bench.surfaces.placing import NOWHERE, Placement
 from nsd_bench.truth import Truth, load_truth
 
 N_IMAGES, K = 14, 2
@@ -175,6 +177,20 @@ def test_the_ladder_of_difficulty_is_told_by_an_audit(folder):
         low, high = (f"{end:.2f}".replace("-", "\u2212") for end in one["interval"])
         assert one["interval"][0] <= one["value"] <= one["interval"][1]
         assert f"[{low}, {high}]" in text
+
+
+def test_flat_maps_are_drawn_where_a_surface_is_given(folder, package):
+    pytest.importorskip("nilearn")
+    units = np.full((20_484, 1), NOWHERE)
+    units[:5, 0] = package.units["unit_ids"]
+    (folder / "placements").mkdir()
+    write_npz(
+        folder / "placements" / f"{package.name}.placement.npz", Placement(units, (4, 5, 6), "toy").arrays()
+    )
+    assert "flattened cortex" not in report(folder)
+    page = report(folder, "--force", "--surface", "fsaverage5", "--placements", "placements")
+    assert page.count('<img class="flatmap" src="data:image/png;base64,') == 1
+    assert Page(page).open == []
 
 
 def test_provenance_is_told_and_cards_are_no_markup(folder, package, evidence):

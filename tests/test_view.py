@@ -14,10 +14,12 @@ from click.testing import CliRunner
 from packages import UNIT_IDS, make_package
 from PIL import Image
 
+from exporters.cortex.placing import transform_placement
 from nsd_bench.cli.view import command
-from nsd_bench.errors import OptionError, SourceError
+from nsd_bench.errors import OptionError, PackageError, SourceError
 from nsd_bench.outputs import write_npz
 from nsd_bench.package import Package
+from nsd_bench.plots.flatmaps.maps import package_map
 from nsd_bench.plots.flatmaps.scale import Scale
 from nsd_bench.plots.view import Atlas, BrainMap, Surface, view_page
 from nsd_bench.plots.view_package import package_page
@@ -179,8 +181,6 @@ def toy_placement(is_approximate: bool = False) -> Placement:
 
 def test_units_of_a_package_are_put_on_their_vertices(tmp_path):
     package = Package(make_package(tmp_path))
-    from nsd_bench.plots.flatmaps.maps import package_map
-
     shown = package_map(package, "ncsnr")
     page = package_page(toy_surface(), toy_placement(), package, [shown])
     found = content(page)
@@ -213,6 +213,32 @@ def test_the_command_writes_the_page(tmp_path):
     assert [shown["name"] for shown in found["maps"]] == ["ncsnr (NSD)", "mean of training responses"]
     assert decoded(found["units"], "<i4")[:6].tolist() == [*UNIT_IDS.tolist(), -1]
     assert "exists already" in str(CliRunner().invoke(command, arguments).exception)
+
+
+def test_a_transform_of_a_pycortex_subject_places_voxels(tmp_path):
+    import nibabel as nib
+
+    from exporters.cortex.store import Subject
+    from exporters.cortex.transforms import save_transform
+
+    subject = Subject(tmp_path, "toy")
+    (subject.path / "surfaces").mkdir(parents=True)
+    for side in ("lh", "rh"):
+        write_mesh(subject.surface("flat", side), SIDE, FLAT_TRIANGLES)
+        for kind in ("wm", "pia", "inflated"):
+            write_mesh(subject.surface(kind, side), SIDE / 10, WHOLE_TRIANGLES)
+    nib.save(nib.Nifti1Image(np.zeros((4, 5, 4), np.int16), np.eye(4)), tmp_path / "grid.nii")
+    save_transform(subject, "full", np.eye(4), tmp_path / "grid.nii")
+    package = Package(make_package(tmp_path / "packages"))
+    surface = toy_surface()
+    placement = transform_placement(subject, "full")
+    assert placement.units[:5, 2].tolist() == [0, 60, 76, 16, 24]
+    with pytest.raises(PackageError, match="another grid"):  # the package was exported from another one
+        package_page(surface, placement, package, [package_map(package, "ncsnr")])
+    arguments = [str(package.path), "--surface", str(subject.path), "--transform", "full"]
+    result = CliRunner().invoke(command, [*arguments, "--out", str(tmp_path / "view.html")])
+    assert isinstance(result.exception, PackageError)
+    assert not (tmp_path / "view.html").exists()
 
 
 # In a browser
@@ -252,6 +278,7 @@ def shown(browser, tmp_path_factory):
     maps = [
         BrainMap("planted", np.where(back, np.where(left, 1.0, 0.5), 0.0), "r", Scale("gray", 0.0, 1.0)),
         BrainMap("sides", np.where(left, -1.0, 1.0), "difference", Scale("RdBu_r", -1.0, 1.0)),
+        BrainMap("height", np.sign(cortex.middle_mm[:, 2] - 10), "up"),
     ]
     surface = Surface(cortex.flat, inflated.points, inflated.triangles, cortex.curvature)
     atlas = Atlas("toy", back.astype(int), {1: "back"})
@@ -266,9 +293,13 @@ def visit(browser, page, view: str) -> None:
     assert browser.get_log("browser") == []
 
 
+def wait_for_two_frames(browser) -> None:
+    browser.execute_async_script("requestAnimationFrame(() => requestAnimationFrame(arguments[0]))")
+
+
 def screen(browser) -> np.ndarray:
     """Return the canvas as it is on the screen, shape (height, width, 3)."""
-    browser.execute_async_script("requestAnimationFrame(() => requestAnimationFrame(arguments[0]))")
+    wait_for_two_frames(browser)
     png = base64.b64decode(browser.find_element("id", "canvas").screenshot_as_base64)
     return np.asarray(Image.open(io.BytesIO(png)).convert("RGB")).astype(int)
 
@@ -280,6 +311,7 @@ def point(browser, across: float, up: float) -> str:
     canvas = browser.find_element("id", "canvas")
     x, y = across * canvas.size["width"] / 2, -up * canvas.size["height"] / 2
     ActionChains(browser, duration=0).move_to_element_with_offset(canvas, round(x), round(y)).perform()
+    wait_for_two_frames(browser)
     return browser.find_element("id", "readout").text
 
 
@@ -320,6 +352,17 @@ def test_patterns_come_out_where_they_belong(browser, shown):
     browser.find_element("id", "view-right").click()
     assert point(browser, -0.6, 0).startswith("hemisphere right")
     assert point(browser, -0.6, 0).endswith("region back r 0.500")
+
+
+def test_top_and_bottom_are_not_swapped_and_the_front_is_up_from_above(browser, shown):
+    visit(browser, shown, "top")
+    assert point(browser, -0.2, 0.7).endswith("region none r 0.00")
+    assert point(browser, -0.2, -0.7).endswith("region back r 1.00")
+    change(browser, "map", "2")
+    assert point(browser, -0.2, 0).endswith("up 1.00")
+    browser.find_element("id", "view-below").click()
+    assert point(browser, -0.2, 0).endswith("up -1.00")
+    assert point(browser, -0.2, 0).startswith("hemisphere left")
 
 
 def test_the_threshold_shows_the_folds_instead(browser, shown):

@@ -125,7 +125,7 @@ def draw_regions(
             fix="give labels of the subject's own surface",
         )
     tree = _tree(subject, mesh)
-    shapes = _group(tree.getroot(), "rois", "shapes")
+    shapes = _group(subject, tree.getroot(), "rois", "shapes")
     n_parts = {}
     for label, name in sorted(names.items()):
         group = _new_region(shapes, name, subject, replace=replace)
@@ -156,7 +156,7 @@ def drawn_regions(subject: Subject) -> dict[str, int]:
     """
     if not subject.drawing.is_file():
         return {}
-    shapes = _group(_parse(subject).getroot(), "rois", "shapes")
+    shapes = _group(subject, _parse(subject).getroot(), "rois", "shapes")
     return {group.get(_LABEL, ""): len(list(group.iter(_PATH))) for group in shapes}
 
 
@@ -211,14 +211,14 @@ def _layer(parent: ElementTree.Element, label: str, identifier: str) -> ElementT
     return ElementTree.SubElement(parent, _GROUP, attributes)
 
 
-def _group(root: ElementTree.Element, *labels: str) -> ElementTree.Element:
+def _group(subject: Subject, root: ElementTree.Element, *labels: str) -> ElementTree.Element:
     found = root
     for label in labels:
         below = [group for group in found if group.get(_LABEL) == label]
         if not below:
             raise SourceError(
                 f"has no layer {'/'.join(labels)}",
-                place="overlays.svg",
+                place=str(subject.drawing),
                 expected="the layers that pycortex makes",
                 fix="move the drawing away; 'nsd-bench cortex outlines' makes a new one",
             )

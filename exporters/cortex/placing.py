@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Final
 
@@ -10,10 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from exporters.cortex.store import Subject
-from exporters.nsd.surfaces import HEMISPHERES
-from exporters.nsd.volumes import Grid, read_grid, read_volume
-from nsd_bench.errors import SourceError, choices
-from nsd_bench.surfaces.meshes import read_mesh
+from exporters.nsd.volumes import read_grid, read_volume
+from nsd_bench.surfaces.cortex import read_cortex
+from nsd_bench.surfaces.pixelwise import Transform, read_transform
 from nsd_bench.surfaces.placing import NOWHERE, Placement
 
 __all__ = ["N_DEPTHS", "transform_placement", "volume_labels"]
@@ -23,7 +21,7 @@ N_DEPTHS: Final = 5
 
 
 def transform_placement(subject: Subject, name: str, *, n_depths: int = N_DEPTHS) -> Placement:
-    """Place the voxels of a functional grid on a subject's surfaces: the nearest voxel at some depths.
+    """Place the voxels of a functional grid on a subject's vertices: the nearest voxel at some depths.
 
     Parameters
     ----------
@@ -42,38 +40,19 @@ def transform_placement(subject: Subject, name: str, *, n_depths: int = N_DEPTHS
     SourceError
         If there is no such transform, or a file is damaged.
     """
-    folder = subject.transform(name)
-    coord, grid = _coord(subject, name), read_grid(folder / "reference.nii.gz")
-    white, pia = (
-        np.concatenate([read_mesh(subject.surface(kind, side))[0] for side in HEMISPHERES])
-        for kind in ("wm", "pia")
-    )
+    transform, cortex = read_transform(subject.transform(name)), read_cortex(subject.path)
     depths = np.linspace(0, 1, n_depths + 2)[1:-1]
-    units = np.stack([_voxels(white * (1 - depth) + pia * depth, coord, grid) for depth in depths], axis=1)
-    return Placement(units, grid.shape, str(folder), affine=grid.affine)
+    layers = [cortex.white_mm * (1 - depth) + cortex.pial_mm * depth for depth in depths]
+    units = np.stack([_voxels(layer, transform) for layer in layers], axis=1)
+    return Placement(units, transform.shape, transform.source, affine=transform.affine)
 
 
-def _coord(subject: Subject, name: str) -> npt.NDArray[np.float64]:
-    file = subject.transform(name) / "matrices.xfm"
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-        return np.asarray(content["coord"], dtype=np.float64).reshape(4, 4)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise SourceError(
-            f"there is no transform {name!r} ({type(error).__name__})",
-            place=str(file),
-            expected=choices(name, subject.transforms) if subject.transforms else "a transform",
-            fix="make it with 'nsd-bench cortex transform'",
-        ) from error
-
-
-def _voxels(
-    points: npt.NDArray[np.float64], coord: npt.NDArray[np.float64], grid: Grid
-) -> npt.NDArray[np.int64]:
-    voxels = np.rint(points @ coord[:3, :3].T + coord[:3, 3]).astype(np.int64)
-    inside = ((voxels >= 0) & (voxels < grid.shape)).all(axis=1)
-    units = np.full(len(points), NOWHERE, dtype=np.int64)
-    units[inside] = np.ravel_multi_index(tuple(voxels[inside].T), grid.shape)
+def _voxels(points_mm: npt.NDArray[np.float64], transform: Transform) -> npt.NDArray[np.int64]:
+    places = points_mm @ transform.to_voxel[:3, :3].T + transform.to_voxel[:3, 3]
+    voxels = np.rint(places).astype(np.int64)
+    inside = ((voxels >= 0) & (voxels < transform.shape)).all(axis=1)
+    units = np.full(len(voxels), NOWHERE, dtype=np.int64)
+    units[inside] = np.ravel_multi_index(tuple(voxels[inside].T), transform.shape)
     return units
 
 

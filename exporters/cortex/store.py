@@ -10,7 +10,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
-from nsd_bench.errors import NsdBenchError, OptionError
+from nsd_bench.errors import NsdBenchError, OptionError, OutputError
 from nsd_bench.outputs import new_file
 
 __all__ = ["FOLDERS", "SURFACES", "Subject", "open_store"]
@@ -126,6 +126,8 @@ def open_store(store: str | os.PathLike[str], settings: str | os.PathLike[str]) 
     ------
     NsdBenchError
         If pycortex is not installed, or was imported before with another store.
+    OutputError
+        If `settings` holds other settings already.
     """
     place, home = Path(store).resolve(), Path(settings).resolve()
     loaded = sys.modules.get("cortex")
@@ -143,8 +145,7 @@ def open_store(store: str | os.PathLike[str], settings: str | os.PathLike[str]) 
 
 
 def _import(store: Path, settings: Path) -> Any:
-    with new_file(settings / "pycortex/options.cfg") as file:
-        file.write(f"[basic]\nfilestore = {store}\n".encode())
+    _write_settings(settings / "pycortex/options.cfg", store)
     before = os.environ.get("XDG_CONFIG_HOME")
     os.environ["XDG_CONFIG_HOME"] = str(settings)
     try:
@@ -161,3 +162,19 @@ def _import(store: Path, settings: Path) -> Any:
             del os.environ["XDG_CONFIG_HOME"]
         else:
             os.environ["XDG_CONFIG_HOME"] = before
+
+
+def _write_settings(path: Path, store: Path) -> None:
+    """Name the store, and this environment's colour maps: those that pycortex was built with may be gone."""
+    colours = Path(sys.prefix) / "share/pycortex/colormaps"
+    text = f"[basic]\nfilestore = {store}\n"
+    text += f"\n[webgl]\ncolormaps = {colours}\n" if colours.is_dir() else ""
+    if path.is_file() and path.read_text(encoding="utf-8") != text:
+        raise OutputError(
+            "holds other settings",
+            place=str(path),
+            expected="a settings folder of this store alone",
+            fix="give an empty folder; one's own settings are never changed",
+        )
+    with new_file(path) as file:
+        file.write(text.encode())

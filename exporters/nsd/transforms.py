@@ -50,7 +50,7 @@ def read_placement(layout: Layout, subject: int, space: str, flat: FlatGeometry)
     subject
         1 to 8.
     space
-        "func1pt8mm", "func1mm", "MNI" or "nativesurface".
+        "func1pt8mm", "func1mm" or "nativesurface".
     flat
         A flat map of fsaverage, or of the subject's own surface.
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from nsd_bench.plots.flatmaps.drawing import Easel
     from nsd_bench.plots.flatmaps.maps import UnitMap
 
-__all__ = ["command"]
+__all__ = ["command", "maps_wanted"]
 
 _PATH = click.Path(path_type=Path)
 
@@ -46,6 +46,9 @@ _PATH = click.Path(path_type=Path)
 @click.option("--transform", help="Transform of a pycortex --surface: average through the depth of cortex.")
 @click.option("--approximate", is_flag=True, help="Place voxels by stretching the cortex to their grid.")
 @click.option("--outlines", help="Atlas to outline, or none; early visual areas by default.")
+@click.option("--sulci", help="Atlas to outline dashed and without names, such as corticalsulc.")
+@click.option("--line-width", type=float, help="Of outlines, in points.")
+@click.option("--label-size", type=float, help="Of names, in points.")
 @click.option("--no-curvature", is_flag=True, help="Plain grey below the data.")
 @click.option("--cmap", help="Colour map of matplotlib's.")
 @click.option("--vmin", type=float, help="Lower end of the colours, for all packages.")
@@ -56,6 +59,7 @@ _PATH = click.Path(path_type=Path)
 @click.option("--force", is_flag=True, help="Replace pictures that are there.")
 def command(packages: tuple[Path, ...], **options: Any) -> None:
     """Draw what units of PACKAGES hold on flattened cortex; packages share one colour scale."""
+    _refuse_idle(options)
     check_exporters()
     from exporters.flatmaps import PLACEMENT_SUFFIX, make_easels
     from nsd_bench.outputs import refuse_existing, write_npz
@@ -63,7 +67,7 @@ def command(packages: tuple[Path, ...], **options: Any) -> None:
 
     out, kinds = options["out"], options["kinds"]
     opened = [Package(path) for path in packages_below(packages)]
-    maps = [_maps(package, options) for package in opened]
+    maps = [maps_wanted(package, options) for package in opened]
     for package, found in zip(opened, maps, strict=True):
         for shown in found:
             for kind in kinds:
@@ -76,6 +80,13 @@ def command(packages: tuple[Path, ...], **options: Any) -> None:
             write_npz(out / f"{easel.package.name}{PLACEMENT_SUFFIX}", easel.placement.arrays())
 
 
+def _refuse_idle(options: dict[str, Any]) -> None:
+    """Refuse options that would change nothing."""
+    for option, needed in (("minus", "scores"), ("columns", "scores"), ("key", "values")):
+        if options[option] and not options[needed]:
+            raise click.UsageError(f"--{option.replace('columns', 'column')} needs --{needed}")
+
+
 def _file(out: Path, package: Package, shown: UnitMap, kind: str) -> Path:
     return out / f"{package.name}.{shown.name}.{kind}"
 
@@ -83,12 +94,11 @@ def _file(out: Path, package: Package, shown: UnitMap, kind: str) -> Path:
 def _draw_alike(easels: Sequence[Easel], maps: Sequence[UnitMap], options: dict[str, Any]) -> None:
     """Draw one map of every package, on one scale."""
     from nsd_bench.outputs import new_file
-    from nsd_bench.plots.flatmaps.scale import shared_scale
+    from nsd_bench.plots.flatmaps.drawing import scale_of
 
     scale = None
     if maps[0].label_names is None:
-        values = [shown.values for shown in maps]
-        scale = shared_scale(values, colours=options["cmap"], low=options["vmin"], high=options["vmax"])
+        scale = scale_of(maps, colours=options["cmap"], low=options["vmin"], high=options["vmax"])
     for easel, shown in zip(easels, maps, strict=True):
         for kind in options["kinds"]:
             file = _file(options["out"], easel.package, shown, kind)
@@ -98,7 +108,8 @@ def _draw_alike(easels: Sequence[Easel], maps: Sequence[UnitMap], options: dict[
             click.echo(str(file))
 
 
-def _maps(package: Package, options: dict[str, Any]) -> list[UnitMap]:
+def maps_wanted(package: Package, options: dict[str, Any]) -> list[UnitMap]:
+    """Read the maps that a command's options ask for; ncsnr if none."""
     from nsd_bench.plots.flatmaps.maps import array_map, package_map, score_map
 
     maps = [package_map(package, wanted) for wanted in options["maps"]]

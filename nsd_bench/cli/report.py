@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 _PATH = click.Path(path_type=Path)
+_FLATMAP_HEIGHT = 400
 
 
 @click.command("report")
@@ -39,6 +40,12 @@ _PATH = click.Path(path_type=Path)
 @click.option(
     "--tier", type=click.Choice(TIERS), help="Tier of the figures; the first one scored by default."
 )
+@click.option("--surface", help="Also flat maps, on fsaverage5 or the folder of a pycortex subject.")
+@click.option("--nsd-root", type=_PATH, help="For flat maps: voxels are placed by NSD's own transforms.")
+@click.option("--placements", type=_PATH, help="For flat maps: *.placement.npz of 'nsd-bench flatmap'.")
+@click.option(
+    "--approximate", is_flag=True, help="For flat maps: voxels are placed by stretching the cortex."
+)
 @click.option("--no-images", is_flag=True, help="Without NSD's photographs, so that the page may be shared.")
 @click.option("--force", is_flag=True, help="Replace --out.")
 def command(
@@ -50,6 +57,7 @@ def command(
     tier: str | None,
     no_images: bool,
     force: bool,
+    **placing: Any,
 ) -> None:
     """Draw a page from SCORES, the scores.json that 'nsd-bench score' wrote."""
     from nsd_bench.outputs import new_file, refuse_existing
@@ -67,10 +75,24 @@ def command(
         subject["package"]: _evidence(subject, packages, submissions, truths)
         for subject in content["subjects"]
     }
-    page = report_page(content, units, evidence, tier=tier, images=not no_images)
+    tier = tier or next(iter(content["subjects"][0]["tiers"]))
+    flatmaps = _flatmaps([one.package for one in evidence.values()], units, tier, placing)
+    page = report_page(content, units, evidence, tier=tier, images=not no_images, flatmaps=flatmaps)
     with new_file(out) as file:
         file.write(page.encode())
     click.echo(str(out))
+
+
+def _flatmaps(
+    packages: list[Package], units: dict[str, npt.NDArray[Any]], tier: str, placing: dict[str, Any]
+) -> dict[str, bytes]:
+    """Draw the share of the ceiling of every package on the flattened cortex, if a surface is given."""
+    if not placing["surface"]:
+        return {}
+    from exporters.flatmaps import make_easels, score_pictures
+
+    easels = make_easels(packages, {**placing, "outlines": "", "height": _FLATMAP_HEIGHT})
+    return score_pictures(easels, units, tier)
 
 
 def _evidence(

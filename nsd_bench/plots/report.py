@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping
 from importlib.metadata import version
 from importlib.resources import files
@@ -32,6 +33,7 @@ def report_page(
     *,
     tier: str | None = None,
     images: bool = True,
+    flatmaps: Mapping[str, bytes] | None = None,
 ) -> str:
     """Make the page.
 
@@ -47,6 +49,8 @@ def report_page(
         Which tier the figures show; the first one scored by default. The tables show all.
     images
         Whether to show photographs: they are NSD's, and such a page may not be passed on.
+    flatmaps
+        Name of a package to a PNG of its scores on the cortex; None shows none.
 
     Returns
     -------
@@ -75,12 +79,18 @@ def report_page(
         title=scores["subjects"][0]["card"].get("model", "submission"),
         headlines={name: row for name in [tier, *scored] if (row := _pooled_row(scores, name))},
         subjects=[
-            _subject(subject, units, evidence[subject["package"]], tier, images, limits) for subject in shown
+            _subject(subject, units, evidence[subject["package"]], tier, images, limits)
+            | {"flatmap": _embedded((flatmaps or {}).get(subject["package"]))}
+            for subject in shown
         ],
         pooled=_in_order(_pooled_rows(scores, tier)),
         images=images,
         version=version("nsd-bench"),
     )
+
+
+def _embedded(png: bytes | None) -> str | None:
+    return None if png is None else f"data:image/png;base64,{base64.b64encode(png).decode()}"
 
 
 def _template() -> jinja2.Template:

@@ -117,12 +117,12 @@ def pixelwise(
     inside = (shares > 0).any(axis=1)
     for ends in (inner, outer):
         inside &= (ends >= 0).all(axis=1) & (ends < transform.shape).all(axis=1)
-    units = np.full((len(places), n_depths), NOWHERE, dtype=np.int32)
+    units = np.full((n_depths, len(places)), NOWHERE, dtype=np.int32)  # each depth in one piece of memory
     for depth, share in enumerate(np.linspace(0, 1, n_depths + 2)[1:-1]):
         voxels = (outer[inside] * share + inner[inside] * (1 - share)).round().astype(np.int64)
-        units[inside, depth] = np.ravel_multi_index(tuple(voxels.T), transform.shape, mode="clip")
+        units[depth, inside] = np.ravel_multi_index(tuple(voxels.T), transform.shape, mode="clip")
     pixels = Canvas(canvas.mask, np.arange(len(places)), canvas.extent, places)
-    return pixels, Placement(units, transform.shape, transform.source, transform.affine)
+    return pixels, Placement(units.T, transform.shape, transform.source, transform.affine)
 
 
 def _interpolation(

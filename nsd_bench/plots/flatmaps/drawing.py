@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
 from nsd_bench.package import Package
-from nsd_bench.plots.flatmaps.figure import draw_labels, draw_values, folds
+from nsd_bench.plots.flatmaps.figure import Pen, draw_labels, draw_values, folds
 from nsd_bench.plots.flatmaps.maps import UnitMap
 from nsd_bench.plots.flatmaps.outlines import Region, regions_on
 from nsd_bench.plots.flatmaps.scale import Scale, shared_scale
@@ -16,7 +17,7 @@ from nsd_bench.spec import roi_column
 from nsd_bench.surfaces.canvas import Canvas
 from nsd_bench.surfaces.placing import Placement
 
-__all__ = ["Easel", "flatmap_image", "outline_atlas"]
+__all__ = ["Easel", "flatmap_image", "outline_atlas", "scale_of"]
 
 _FIRST_ATLASES = ("prf-visualrois", "streams")
 
@@ -37,6 +38,10 @@ class Easel:
         Which unit each vertex shows.
     atlas
         Whose regions are outlined; "" outlines none.
+    sulci
+        Atlas whose regions are outlined dashed, without names; "" for none.
+    pen
+        Width of lines and size of names.
 
     Raises
     ------
@@ -49,13 +54,16 @@ class Easel:
     package: Package
     placement: Placement
     atlas: str = ""
+    sulci: str = ""
+    pen: Pen = field(default_factory=Pen)
     regions: list[Region] = field(init=False)
 
     def __post_init__(self) -> None:
         units = self.package.units
         ids = units["unit_ids"].to_numpy()
         self.placement.check(ids, units[["x_mm", "y_mm", "z_mm"]].to_numpy())
-        object.__setattr__(self, "regions", self._regions(self.atlas) if self.atlas else [])
+        regions = self._regions(self.sulci, are_sulci=True) + self._regions(self.atlas)
+        object.__setattr__(self, "regions", regions)
 
     def draw(
         self, shown: UnitMap, scale: Scale | None = None, title: str = "", *, kind: str = "png"
@@ -86,11 +94,12 @@ class Easel:
             return draw_values(
                 self.canvas,
                 self.placement.on_vertices(shown.unit_ids, shown.values),
-                scale or shared_scale([shown.values]),
+                scale or scale_of([shown]),
                 title=title,
                 label=shown.label,
                 background=background,
                 regions=self.regions,
+                pen=self.pen,
                 kind=kind,
             )
         labels = self.placement.labels_on_vertices(shown.unit_ids, shown.values)
@@ -100,21 +109,47 @@ class Easel:
             title=title,
             background=background,
             regions=regions_on(self.canvas, labels, shown.label_names),
+            pen=self.pen,
             kind=kind,
         )
 
-    def _regions(self, atlas: str) -> list[Region]:
+    def _regions(self, atlas: str, *, are_sulci: bool = False) -> list[Region]:
+        if not atlas:
+            return []
         units = self.package.units
         labels = self.placement.labels_on_vertices(
             units["unit_ids"].to_numpy(), units[roi_column(atlas)].to_numpy(np.int64)
         )
-        return regions_on(self.canvas, labels, self.package.roi_names[atlas])
+        return regions_on(self.canvas, labels, self.package.roi_names[atlas], are_sulci=are_sulci)
 
 
 def outline_atlas(package: Package) -> str:
     """Return the atlas to outline by default: early visual areas if the package has them; "" for none."""
     atlases = [*(atlas for atlas in _FIRST_ATLASES if atlas in package.roi_names), *package.roi_names]
     return atlases[0] if atlases else ""
+
+
+def scale_of(
+    maps: Sequence[UnitMap],
+    *,
+    colours: str | None = None,
+    low: float | None = None,
+    high: float | None = None,
+) -> Scale:
+    """Choose one scale for maps of the same thing, see `nsd_bench.plots.flatmaps.scale.shared_scale`.
+
+    Raises
+    ------
+    OptionError
+        As `shared_scale`.
+    """
+    plain = maps[0].limits or (None, None)
+    return shared_scale(
+        [shown.values for shown in maps],
+        colours=colours,
+        low=plain[0] if low is None else low,
+        high=plain[1] if high is None else high,
+    )
 
 
 def flatmap_image(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import io
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 import matplotlib as mpl
@@ -20,17 +21,37 @@ from nsd_bench.plots.flatmaps.outlines import Region
 from nsd_bench.plots.flatmaps.scale import Scale
 from nsd_bench.surfaces.canvas import Canvas
 
-__all__ = ["FORMATS", "draw_labels", "draw_values", "folds"]
+__all__ = ["FORMATS", "Pen", "draw_labels", "draw_values", "folds"]
 
 FORMATS: Final = ("png", "svg", "pdf")
 _WIDTH_IN = 10.0
 _STRIP_IN = 0.62  # above the picture for the title, and below it for the colour bar
 _SULCUS, _GYRUS, _UNKNOWN = 0.375, 0.625, 0.5  # greys, as in pycortex
-_NAME: Final[dict[str, Any]] = {"color": "white", "fontsize": 9, "ha": "center", "va": "center"}
+_HALO = 1.2  # points of black around white lines and letters
+_NAME: Final[dict[str, Any]] = {"color": "white", "ha": "center", "va": "center"}
 _NO_DATE: Final[dict[str, dict[str, None]]] = {
     "png": {"Software": None},
     "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
 }
+
+
+@dataclass(frozen=True)
+class Pen:
+    """How regions are drawn.
+
+    Parameters
+    ----------
+    line_width
+        Of outlines, in points.
+    label_size
+        Of names, in points.
+    """
+
+    line_width: float = 1.0
+    label_size: float = 9.0
+
+
+_PEN: Final = Pen()
 
 
 def folds(curvature: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
@@ -52,6 +73,7 @@ def draw_values(
     label: str,
     background: npt.NDArray[np.floating],
     regions: Sequence[Region] = (),
+    pen: Pen = _PEN,
     kind: str = "png",
 ) -> bytes:
     """Draw what vertices hold.
@@ -70,6 +92,8 @@ def draw_values(
         Greys from 0 to 1, see `folds`.
     regions
         To be outlined and named.
+    pen
+        How.
     kind
         One of `FORMATS`.
 
@@ -94,7 +118,7 @@ def draw_values(
             interpolation="nearest",
         )
         _add_bar(figure, image, label)
-        _add_regions(axes, regions)
+        _add_regions(axes, regions, pen)
         return _finish(figure, canvas, title, kind)
 
 
@@ -105,6 +129,7 @@ def draw_labels(
     title: str,
     background: npt.NDArray[np.floating],
     regions: Sequence[Region],
+    pen: Pen = _PEN,
     kind: str = "png",
 ) -> bytes:
     """Fill regions with a colour each, as `draw_values` draws numbers; 0 and less show the background."""
@@ -122,7 +147,7 @@ def draw_labels(
             vmax=max(len(known), 1) - 0.5,
             interpolation="nearest",
         )
-        _add_regions(axes, regions)
+        _add_regions(axes, regions, pen)
         return _finish(figure, canvas, title, kind)
 
 
@@ -164,17 +189,18 @@ def _add_bar(figure: Figure, image: Any, label: str) -> None:
     bar.set_label(label, fontsize=10, labelpad=1)
 
 
-def _add_regions(axes: Any, regions: Sequence[Region]) -> None:
+def _add_regions(axes: Any, regions: Sequence[Region], pen: Pen) -> None:
     limits = axes.axis()
     for region in regions:
-        for loop in region.loops:
-            axes.plot(*loop.T, color="black", linewidth=2.2, solid_joinstyle="round")
-            axes.plot(*loop.T, color="white", linewidth=1.0, solid_joinstyle="round")
-    halo = [withStroke(linewidth=2.2, foreground="black")]
+        dashes = (0, (3, 2)) if region.is_sulcus else "-"
+        for colour, width in (("black", pen.line_width + _HALO), ("white", pen.line_width)):
+            for loop in region.loops:
+                axes.plot(*loop.T, color=colour, linewidth=width, linestyle=dashes, solid_joinstyle="round")
+    halo = [withStroke(linewidth=2 * _HALO, foreground="black")]
     for region in regions:  # names above all outlines
-        for x, y in region.places:
+        for x, y in () if region.is_sulcus else region.places:
             for effects in (halo, []):  # what has an effect becomes paths in an SVG; the name stays text
-                axes.text(x, y, region.name, path_effects=effects, **_NAME)
+                axes.text(x, y, region.name, path_effects=effects, fontsize=pen.label_size, **_NAME)
     axes.axis(limits)
 
 

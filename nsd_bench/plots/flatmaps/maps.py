@@ -27,6 +27,7 @@ _LABELS: Final = {
     "noise_ceiling": "noise ceiling",
     "share": "share of the noise ceiling",
 }
+_LIMITS: Final = {"share": (0.0, 1.0), "noise_ceiling": (0.0, 1.0)}
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,8 @@ class UnitMap:
         Integers are labels.
     label_names
         Label to name; None for numbers.
+    limits
+        Where colours begin and end, if that is plain: a share ends at 1.
     """
 
     name: str
@@ -51,6 +54,7 @@ class UnitMap:
     unit_ids: npt.NDArray[np.int64]
     values: npt.NDArray[Any]
     label_names: dict[int, str] | None = None
+    limits: tuple[float, float] | None = None
 
 
 def package_map(package: Package, wanted: str) -> UnitMap:
@@ -135,7 +139,7 @@ def array_map(package: Package, path: Path, key: str | None = None) -> UnitMap:
     values = found[key]
     if values.shape != ids.shape or values.dtype.kind not in "fiub":
         raise _not_values(path, f"{key!r} is {values.dtype} of shape {values.shape}", len(ids))
-    return UnitMap(key, key, ids, values.astype(np.float64))
+    return UnitMap(key.replace("/", "-"), key, ids, values.astype(np.float64))
 
 
 def _not_values(path: Path, problem: str, n_units: int) -> OptionError:
@@ -178,7 +182,7 @@ def score_map(
     ids, values = _score_column(units, package, tier, column)
     label = _LABELS.get(column, column)
     if minus is None:
-        return UnitMap(f"{column}-{tier}", f"{label}, {tier}", ids, values)
+        return UnitMap(f"{column}-{tier}", f"{label}, {tier}", ids, values, limits=_LIMITS.get(column))
     other_ids, other = _score_column(minus, package, tier, column)
     if not np.array_equal(ids, other_ids):
         raise SubmissionError(

@@ -31,11 +31,14 @@ class Region:
         One float64 array of shape (n_points, 2) per border: x and y in mm, the last point the first again.
     places
         Where to write the name, in mm: the middle of its largest part, on each hemisphere.
+    is_sulcus
+        Whether it is drawn dashed and without its name.
     """
 
     name: str
     loops: list[npt.NDArray[np.float64]]
     places: list[tuple[float, float]]
+    is_sulcus: bool = False
 
 
 def regions_on(
@@ -44,6 +47,7 @@ def regions_on(
     names: Mapping[int, str],
     *,
     least_area: float = LEAST_AREA,
+    are_sulci: bool = False,
 ) -> list[Region]:
     """Outline every region that a map shows.
 
@@ -57,6 +61,8 @@ def regions_on(
         Label to name.
     least_area
         Parts smaller than this fraction of the picture are left out.
+    are_sulci
+        Whether they are drawn dashed and without names.
 
     Returns
     -------
@@ -73,7 +79,7 @@ def regions_on(
     for label, name in sorted(names.items()):
         parts = _large_parts(picture == label, least_area)
         if parts.any():
-            regions.append(Region(name, _loops(parts, canvas), _places(parts, canvas)))
+            regions.append(Region(name, _loops(parts, canvas), _places(parts, canvas), are_sulci))
     return regions
 
 

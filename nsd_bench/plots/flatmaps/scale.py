@@ -48,7 +48,7 @@ def shared_scale(
     """Choose one scale for several maps.
 
     Where values lie on both sides of 0 it is symmetric, red and blue; else it begins at 0. The hundredth part
-    of the values that is most extreme does not count.
+    of the values that is most extreme does not count. A lower end that is given decides which of both it is.
 
     Parameters
     ----------
@@ -84,7 +84,7 @@ def shared_scale(
             expected="at least one finite value",
             fix="draw another column: the noise ceiling, for one, is unknown in MNI space",
         )
-    two_sided = (found < 0).mean() > _FEW_NEGATIVE
+    two_sided = low < 0 if low is not None else bool((found < 0).mean() > _FEW_NEGATIVE)
     largest = float(np.percentile(np.abs(found) if two_sided else found, 100 - _TAILS_PERCENT)) or 1.0
     low = (-largest if two_sided else 0.0) if low is None else low
     high = largest if high is None else high
