@@ -650,3 +650,33 @@ def test_a_wrong_rectangle_is_a_wrong_command_line():
 def test_an_empty_rectangle_is_refused(small, nsd_root, tmp_path):
     wanted = replace(small, rect_mm=(5.0, 5.0, 0.0, 9.0))
     assert "has no pixel" in refused(wanted, nsd_root, tmp_path, OptionError)
+
+
+def test_the_plan_names_every_fetch_and_fetches_nothing(tmp_path):
+    table = tmp_path / "nsddata/experiments/nsd/nsd_stim_info_merged.csv"
+    table.parent.mkdir(parents=True)
+    table.write_bytes(b"12345")
+    options = ["--surface", "fsaverage5", "--subjects", "3", "--sessions", "1,32", "--plan"]
+    done = CliRunner().invoke(
+        command,
+        ["--nsd-root", str(tmp_path), "--out", str(tmp_path / "out"), *options],
+        catch_exceptions=False,
+    )
+    fetch = "aws s3 cp --no-sign-request s3://natural-scenes-dataset/"
+    names = [
+        "nsddata_stimuli/stimuli/nsd/nsd_stimuli.hdf5",
+        "nsddata/experiments/nsd/nsd_expdesign.mat",
+        "nsddata/ppdata/subj03/behav/responses.tsv",
+        *(
+            f"nsddata_betas/ppdata/subj03/fsaverage/betas_fithrf_GLMdenoise_RR/{half}.betas_session{number}.mgh"
+            for number in ("01", "32")
+            for half in ("lh", "rh")
+        ),
+    ]
+    lines = done.output.splitlines()
+    assert [line for line in lines if line.startswith("aws")] == [f"{fetch}{name} {name}" for name in names]
+    assert "# 5 bytes are there: nsddata/experiments/nsd/nsd_stim_info_merged.csv" in lines
+    assert lines[-1].startswith(
+        "curl -LO http://images.cocodataset.org/annotations/annotations_trainval2017.zip"
+    )
+    assert not (tmp_path / "out").exists()

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from nsd_bench.cli.options import check_exporters, numbers
+
+if TYPE_CHECKING:
+    from exporters.flat.options import FlatOptions
 
 __all__ = ["command"]
 
@@ -51,6 +55,7 @@ def _rect(ctx: click.Context, param: click.Parameter, value: str) -> tuple[float
     help="Folder with COCO's annotations; without it there are neither captions nor objects.",
 )
 @click.option("--form", type=click.Choice(["arrow", "png", "both"]), default="both", show_default=True)
+@click.option("--plan", is_flag=True, help="Only print the commands that fetch what is missing.")
 @click.option("--legacy", is_flag=True, help="Keep what the original NSD-Flat got wrong.")
 @click.option("--workers", type=click.IntRange(min=1), help="Processes; the bytes do not depend on it.")
 @click.option("--quiet", is_flag=True, help="Draw no progress bars.")
@@ -71,6 +76,7 @@ def command(
     image_size: int,
     coco: Path | None,
     form: str,
+    plan: bool,
     legacy: bool,
     workers: int | None,
     quiet: bool,
@@ -96,6 +102,9 @@ def command(
         coco=coco,
         legacy=legacy,
     )
+    if plan:
+        _print_plan(options, nsd_root)
+        return
     made = export_flat(
         options,
         nsd_root,
@@ -111,3 +120,14 @@ def command(
     if coco is None:
         click.echo("without captions and objects; --coco gives them")
     click.echo(f"Next: nsd-bench view-flat {made[0].path} --out flat.html")
+
+
+def _print_plan(options: FlatOptions, nsd_root: Path) -> None:
+    from exporters.flat.plan import COCO_COMMAND, planned_flat_files
+
+    click.echo("# To be run in NSD's root; what the bucket denies does not stop the others.")
+    for file in planned_flat_files(options, nsd_root):
+        there = "" if file.n_bytes is None else f"# {file.n_bytes:,} bytes are there: {file.name}"
+        click.echo(there or file.command)
+    click.echo("# Captions and objects:")
+    click.echo(COCO_COMMAND)

@@ -23,6 +23,7 @@ __all__ = ["command"]
 
 _PATH = click.Path(path_type=Path)
 _FLATMAP_HEIGHT = 400
+_FLATMAP_OUTLINES = "streams"  # few and large enough for a small picture
 
 
 @click.command("report")
@@ -91,7 +92,9 @@ def _flatmaps(
         return {}
     from exporters.flatmaps import make_easels, score_pictures
 
-    easels = make_easels(packages, {**placing, "outlines": "", "height": _FLATMAP_HEIGHT})
+    coarse = all(_FLATMAP_OUTLINES in package.roi_names for package in packages)
+    outlines = _FLATMAP_OUTLINES if coarse else ""
+    easels = make_easels(packages, {**placing, "outlines": outlines, "height": _FLATMAP_HEIGHT})
     return score_pictures(easels, units, tier)
 
 
