@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 from html.parser import HTMLParser
@@ -573,3 +574,35 @@ def test_without_a_team_there_is_no_budget(tmp_path):
         '  What to do: write {"team": "..."} to a.card.json beside it.'
     )
     assert not (tmp_path / "l.jsonl").exists()
+
+
+def test_flat_maps_beside_a_score_are_on_its_page(three):
+    folder = three[0].with_suffix(".flatmaps")
+    folder.mkdir()
+    png = b"\x89PNG\r\n\x1a\nrest"
+    (folder / "nsd-subj01.share-test.png").write_bytes(png)
+    found = pages(read_entries(three))
+    embedded = base64.b64encode(png).decode()
+    assert (
+        f'<img src="data:image/png;base64,{embedded}" alt="nsd-subj01.share-test"'
+        in found["submissions/good.html"]
+    )
+    assert "On the cortex" not in found["submissions/fair.html"]
+    (folder / "nsd-subj01.share-test.png").write_bytes(b"GIF")
+    with pytest.raises(SubmissionError) as caught:
+        pages(read_entries(three))
+    assert str(caught.value) == (
+        f"{folder / 'nsd-subj01.share-test.png'}: is no PNG.\n"
+        "  Expected: pictures that 'nsd-bench flatmap --scores' drew.\n"
+        "  What to do: draw it again, or remove it."
+    )
+
+
+def test_a_live_tier_shows_no_flat_maps(tmp_path):
+    path = write(tmp_path, "a", 0.5)
+    folder = path.with_suffix(".flatmaps")
+    folder.mkdir()
+    (folder / "nsd-subj01.share-test.png").write_bytes(b"\x89PNG\r\n\x1a\nrest")
+    arguments = [str(path), "--out", str(tmp_path / "site"), "--ledger", str(tmp_path / "ledger.jsonl")]
+    assert CliRunner().invoke(command, arguments, catch_exceptions=False).exit_code == 0
+    assert "data:image/png" not in (tmp_path / "site/submissions/a.html").read_text()

@@ -47,7 +47,10 @@ def command(
     budget: int,
     ladder_step: float,
 ) -> None:
-    """Write a site from SCORES, files that 'nsd-bench score' wrote, each with NAME.card.json if you like."""
+    """Write a site from SCORES, files that 'nsd-bench score' wrote.
+
+    Beside each there may be NAME.card.json, and flat maps in the folder NAME.flatmaps.
+    """
     from nsd_bench.leaderboard.groups import Comparisons
     from nsd_bench.leaderboard.ledger import Ledger
     from nsd_bench.leaderboard.reading import read_entries

@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any, Final
 
 from nsd_bench import spec
+from nsd_bench.errors import SubmissionError
 from nsd_bench.leaderboard.cards import Cards, gpu_hours
 
 __all__ = ["IN_DISTRIBUTION", "BoardKey", "Entry", "Score", "atlas_order", "tier_order"]
 
 IN_DISTRIBUTION: Final = "in distribution"
 """Regime of the tiers of NSD itself; scores.json may hold others under "regimes", each like "pooled"."""
+_PNG: Final = b"\x89PNG\r\n\x1a\n"
 _FIRST_ATLASES: Final = ("all", "prf-visualrois", "streams")
 
 BoardKey = tuple[str, str]
@@ -90,6 +92,27 @@ class Entry:
     def context(self) -> str:
         """What the model was shown beside the image: `context` of the cards; empty if they do not say."""
         return self.cards.text("context")
+
+    @cached_property
+    def pictures(self) -> dict[str, bytes]:
+        """Name to PNG of the flat maps in the folder NAME.flatmaps beside NAME.json, if there is one.
+
+        Raises
+        ------
+        SubmissionError
+            If one is no PNG.
+        """
+        files = sorted(self.path.with_suffix(".flatmaps").glob("*.png"))
+        found = {file.stem: file.read_bytes() for file in files}
+        for file, data in zip(files, found.values(), strict=True):
+            if not data.startswith(_PNG):
+                raise SubmissionError(
+                    "is no PNG",
+                    place=str(file),
+                    expected="pictures that 'nsd-bench flatmap --scores' drew",
+                    fix="draw it again, or remove it",
+                )
+        return found
 
     @cached_property
     def gpu_hours(self) -> float | None:
