@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -16,7 +18,7 @@ from nsd_bench.scoring.check import aligned, check, is_partial, positions, tiers
 from nsd_bench.scoring.described import descriptions
 from nsd_bench.scoring.difficulty import Distances
 from nsd_bench.scoring.metrics import HEADLINE
-from nsd_bench.scoring.moments import accumulate
+from nsd_bench.scoring.moments import Moments, accumulate
 from nsd_bench.scoring.options import Options
 from nsd_bench.scoring.patterns import Patterns, image_means
 from nsd_bench.scoring.pooled import Draws, pooled_json
@@ -31,6 +33,7 @@ __all__ = ["FORMAT", "SCORER_VERSION", "Options", "SubjectScores", "score", "sco
 FORMAT: Final = "nsd_bench.scores/1"
 SCORER_VERSION: Final = "2"
 _UNITS_AT_ONCE = 128
+_AHEAD = 2
 
 
 @dataclass
@@ -135,15 +138,7 @@ def _score_tier(
         distance = distances.of_images(truth.package, truth.trial_idx[rows], image)
     sums = TierSums(truth, rois, k.astype(np.float64), options, distance)
     _refuse_broken(truth, rows)
-    trial, unit = positions(submission, truth, rows)
-    in_order = np.array_equal(unit, np.arange(len(unit)))
-    precision = response_precision(truth.response_std)
-    for start in range(0, len(unit), _UNITS_AT_ONCE):
-        columns = slice(start, start + _UNITS_AT_ONCE)
-        predictions = submission.predictions[:, columns if in_order else unit[columns]]
-        moments = accumulate(
-            truth.responses[:, columns], predictions, image, rows=(rows, trial), scale=precision[columns]
-        )
+    for columns, moments in _blocks(submission, truth, rows, image):
         sums.add(moments, columns)
     sums.finish(_patterns(submission, truth, rows, image) if options.patterns else None)
     result.summary["tiers"][tier] = {
@@ -162,6 +157,31 @@ def _score_tier(
     result.units |= {f"{tier}/unit_ids": truth.unit_ids, f"{tier}/ncsnr": truth.ncsnr}
     for name, values in sums.per_unit.items():
         result.units[f"{tier}/{name}"] = values.astype(np.float32)
+
+
+def _blocks(
+    submission: Submission, truth: Truth, rows: npt.NDArray[np.int64], image: npt.NDArray[np.int64]
+) -> Iterator[tuple[slice, Moments]]:
+    """Yield the moments of all units, a block at a time and in order; the next ones are made meanwhile."""
+    trial, unit = positions(submission, truth, rows)
+    in_order = np.array_equal(unit, np.arange(len(unit)))
+    precision = response_precision(truth.response_std)
+
+    def make(columns: slice) -> Moments:
+        predictions = submission.predictions[:, columns if in_order else unit[columns]]
+        responses = truth.responses[:, columns]
+        return accumulate(responses, predictions, image, rows=(rows, trial), scale=precision[columns])
+
+    starts = range(0, len(unit), _UNITS_AT_ONCE)
+    waiting: deque[tuple[slice, Future[Moments]]] = deque()
+    with ThreadPoolExecutor(_AHEAD) as pool:  # numpy lets other threads run while it computes
+        for columns in (slice(start, start + _UNITS_AT_ONCE) for start in starts):
+            waiting.append((columns, pool.submit(make, columns)))
+            if len(waiting) > _AHEAD:
+                first, moments = waiting.popleft()
+                yield first, moments.result()
+        for first, moments in waiting:
+            yield first, moments.result()
 
 
 def _patterns(
