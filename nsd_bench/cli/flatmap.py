@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,23 +17,37 @@ if TYPE_CHECKING:
     from nsd_bench.plots.flatmaps.drawing import Easel
     from nsd_bench.plots.flatmaps.maps import UnitMap
 
-__all__ = ["command", "maps_wanted"]
+__all__ = ["command", "map_options", "maps_wanted"]
 
 _PATH = click.Path(path_type=Path)
+
+
+_MAP_OPTIONS = (
+    click.option("--values", type=_PATH, help="Your own numbers, one a unit: .npy or .npz."),
+    click.option("--key", help="Which array of an .npz."),
+    click.option("--scores", type=_PATH, help="scores.json: draw columns of what was scored."),
+    click.option("--minus", type=_PATH, help="Another scores.json, subtracted."),
+    click.option(
+        "--tier", type=click.Choice(TIERS), default="test", show_default=True, help="Tier of --scores."
+    ),
+    click.option(
+        "--column", "columns", multiple=True, help="Column of --scores, or share; r and share by default."
+    ),
+)
+
+
+def map_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options that `maps_wanted` reads besides --map."""
+    for option in reversed(_MAP_OPTIONS):
+        command = option(command)
+    return command
 
 
 @click.command("flatmap")
 @click.argument("packages", nargs=-1, required=True, type=_PATH)
 @click.option("--out", type=_PATH, required=True, help="Folder for the pictures.")
 @click.option("--map", "maps", multiple=True, help="ncsnr, mean, sd, roi:ATLAS or beta:ROW; repeat for more.")
-@click.option("--values", type=_PATH, help="Your own numbers, one a unit: .npy or .npz.")
-@click.option("--key", help="Which array of an .npz.")
-@click.option("--scores", type=_PATH, help="scores.json: draw columns of what was scored.")
-@click.option("--minus", type=_PATH, help="Another scores.json, subtracted.")
-@click.option("--tier", type=click.Choice(TIERS), default="test", show_default=True, help="Tier of --scores.")
-@click.option(
-    "--column", "columns", multiple=True, help="Column of --scores, or share; r and share by default."
-)
+@map_options
 @click.option(
     "--surface",
     default="fsaverage5",

@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
+from nsd_bench.cli.flatmap import map_options, maps_wanted
 from nsd_bench.cli.options import check_exporters
-from nsd_bench.spec import TIERS
 
 __all__ = ["command"]
 
@@ -19,14 +19,7 @@ _PATH = click.Path(path_type=Path)
 @click.argument("package", type=_PATH)
 @click.option("--out", type=_PATH, required=True, help="Page to write, as in view.html.")
 @click.option("--map", "maps", multiple=True, help="ncsnr, mean, sd or beta:ROW; repeat for more.")
-@click.option("--values", type=_PATH, help="Your own numbers, one a unit: .npy or .npz.")
-@click.option("--key", help="Which array of an .npz.")
-@click.option("--scores", type=_PATH, help="scores.json: show columns of what was scored.")
-@click.option("--minus", type=_PATH, help="Another scores.json, subtracted.")
-@click.option("--tier", type=click.Choice(TIERS), default="test", show_default=True, help="Tier of --scores.")
-@click.option(
-    "--column", "columns", multiple=True, help="Column of --scores, or share; r and share by default."
-)
+@map_options
 @click.option(
     "--surface",
     default="fsaverage5",
@@ -44,7 +37,6 @@ def command(package: Path, out: Path, title: str, **options: Any) -> None:
     from exporters.cortex.placing import transform_placement
     from exporters.cortex.store import Subject
     from exporters.flatmaps import package_placement
-    from nsd_bench.cli.flatmap import maps_wanted
     from nsd_bench.outputs import new_file, refuse_existing
     from nsd_bench.package import Package
     from nsd_bench.plots.view import Surface
