@@ -471,11 +471,11 @@ def test_labels_and_runs_of_every_volume(curated, mni_root):
 
 
 def test_labels_of_images(curated):
-    table = pd.read_json(curated / "coco_categories.jsonl", lines=True)
+    table = pd.read_parquet(curated / "coco_categories.parquet")
     assert (table["id"] - table["nsd_id"]).unique().tolist() == [1]
     assert table["area_mode"].unique().tolist() == ["picture"]
     for row in table.itertuples():
-        largest = row.supercats[int(np.argmax(row.areas))] if row.areas else "unknown"
+        largest = row.supercats[int(np.argmax(row.areas))] if len(row.areas) else "unknown"
         assert row.supercat == largest
 
 
@@ -607,27 +607,6 @@ def test_zarr_asked_for_but_not_installed(coarse, mni_root, tmp_path, monkeypatc
     with pytest.raises(NsdBenchError) as caught:
         make(coarse, mni_root, tmp_path / "set", zarr=True)
     assert str(caught.value).endswith("What to do: pip install 'nsd-bench[zarr]', or leave out --zarr.")
-
-
-def test_parquet_asked_for_but_not_installed(coarse, mni_root, tmp_path, monkeypatch):
-    def without_pyarrow(*arguments: object, **options: object) -> None:
-        raise ImportError
-
-    monkeypatch.setattr(pd.DataFrame, "to_parquet", without_pyarrow)
-    with pytest.raises(NsdBenchError) as caught:
-        make(coarse, mni_root, tmp_path / "set", parquet=True)
-    assert str(caught.value).endswith("What to do: pip install 'nsd-bench[hf]', or leave out --parquet.")
-
-
-def test_parquet(coarse, mni_root, tmp_path, curated):
-    pytest.importorskip("pyarrow")
-    table = pd.read_parquet(
-        make(coarse, mni_root, tmp_path / "set", parquet=True) / "coco_categories.parquet"
-    )
-    lines = pd.read_json(curated / "coco_categories.jsonl", lines=True)
-    assert list(table) == list(lines)
-    assert table["nsd_id"].tolist() == lines["nsd_id"].tolist()
-    assert [list(cats) for cats in table["cats"]] == lines["cats"].tolist()
 
 
 def test_no_room(coarse, mni_root, tmp_path, monkeypatch):

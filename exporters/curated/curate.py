@@ -78,7 +78,7 @@ def curate(
     fresh = out.with_name(f".{out.name}.new") if out.exists() else out
     with new_folder(fresh) as folder:
         yield from _write_parts(parts, folder, options.zarr, pool or Pool())
-        write_shared(folder, selection, experiment.trial_numbers(), images, parquet=options.parquet)
+        write_shared(folder, selection, experiment.trial_numbers(), images)
         write_manifest(folder, coarse, parts, options, options.max_trials or experiment.common_trials)
     if fresh != out:
         shutil.rmtree(out)

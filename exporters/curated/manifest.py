@@ -17,20 +17,17 @@ from exporters.curated.write import SubjectPart
 from exporters.digests import Digests
 from exporters.manifest import CITATION, TERMS_URL, source_digest
 from nsd_bench.decoding import files
-from nsd_bench.errors import NsdBenchError
 from nsd_bench.outputs import array_to_bytes
 from nsd_bench.storage import sha256_file
 
 __all__ = ["write_manifest", "write_shared"]
 
-IMAGES: Final = "coco_categories.jsonl"
+IMAGES: Final = "coco_categories.parquet"
 _READ_ONLY: Final = 0o444
 _WRITTEN_WITH: Final = ("decoding/files", "decoding/volumes")
 
 
-def write_shared(
-    folder: Path, selection: Selection, numbers: pd.DataFrame, images: pd.DataFrame, *, parquet: bool = False
-) -> None:
+def write_shared(folder: Path, selection: Selection, numbers: pd.DataFrame, images: pd.DataFrame) -> None:
     """Write labels, runs and choice of all planned trials, and what every image shows.
 
     Parameters
@@ -43,13 +40,6 @@ def write_shared(
         See `exporters.curated.layout.Experiment.trial_numbers`.
     images
         See `exporters.curated.labels.label_images`.
-    parquet
-        Whether to write these also as Parquet.
-
-    Raises
-    ------
-    NsdBenchError
-        If Parquet is asked for and pyarrow is not installed.
     """
     arrays = {
         files.DROPPED: selection.dropped,
@@ -60,21 +50,7 @@ def write_shared(
         (folder / name).write_bytes(array_to_bytes(array))
     # The original counts NSD's images from 1 in its column "id".
     table = images.assign(id=images["nsd_id"] + 1)
-    (folder / IMAGES).write_text(table.to_json(orient="records", lines=True), encoding="utf-8")
-    if parquet:
-        _write_parquet(table, (folder / IMAGES).with_suffix(".parquet"))
-
-
-def _write_parquet(table: pd.DataFrame, path: Path) -> None:
-    try:
-        table.to_parquet(path, engine="pyarrow", index=False)
-    except ImportError as error:
-        raise NsdBenchError(
-            "pyarrow is not installed",
-            place=str(path),
-            expected="the extra that writes Parquet",
-            fix="pip install 'nsd-bench[hf]', or leave out --parquet",
-        ) from error
+    table.to_parquet(folder / IMAGES, engine="pyarrow", index=False)
 
 
 def write_manifest(

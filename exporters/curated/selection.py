@@ -38,8 +38,6 @@ class CurateOptions:
         Trials in each run of a session.
     zarr
         Whether to write zarr twins.
-    parquet
-        Whether to write the table of images also as Parquet.
     """
 
     rule: LabelRule = field(default_factory=LabelRule)
@@ -50,7 +48,6 @@ class CurateOptions:
     per_class: int | None = None
     run_lengths: tuple[int, ...] = RUN_LENGTHS
     zarr: bool = False
-    parquet: bool = False
 
 
 @dataclass(frozen=True)

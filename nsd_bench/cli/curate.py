@@ -46,7 +46,6 @@ __all__ = ["command"]
     "--per-class", type=click.IntRange(min=1), help="With --classes: by default as many as all have."
 )
 @click.option("--zarr", is_flag=True, help="Write the betas also as zarr.")
-@click.option("--parquet", is_flag=True, help="Write the table of images also as Parquet.")
 @click.option("--force", is_flag=True, help="Replace a set that is there already.")
 @click.option("--workers", type=click.IntRange(min=1), help="Processes; the bytes do not depend on it.")
 @click.option("--quiet", is_flag=True, help="Draw no progress bar.")
@@ -65,7 +64,6 @@ def command(
     classes: str | None,
     per_class: int | None,
     zarr: bool,
-    parquet: bool,
     force: bool,
     workers: int | None,
     quiet: bool,
@@ -87,7 +85,6 @@ def command(
         classes=tuple(classes.split(",")) if classes else None,
         per_class=per_class,
         zarr=zarr,
-        parquet=parquet,
     )
     target = out or folder / "curated"
     parts = curate(
