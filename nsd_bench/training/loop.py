@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -21,12 +21,13 @@ from nsd_bench.loaders.batch import Batch
 from nsd_bench.training.checkpoints import read_checkpoint, write_checkpoint
 from nsd_bench.training.data import TrainingData
 from nsd_bench.training.distributed import Processes
+from nsd_bench.training.history import Epoch, History
 from nsd_bench.training.losses import LOSSES, unit_correlation
 from nsd_bench.training.options import PRECISIONS, TrainingOptions, check_precision
 from nsd_bench.training.progress import Progress
 from nsd_bench.training.schedules import EarlyStopping, learning_rate_factor
 
-__all__ = ["Epoch", "History", "Trainable", "Trainer", "train"]
+__all__ = ["Trainable", "Trainer", "train"]
 
 
 class Trainable(Protocol):
@@ -52,36 +53,6 @@ class Trainable(Protocol):
 
     def load_state_dict(self, state: Mapping[str, Any], /) -> Any:
         """Take parameters and buffers."""
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """What one epoch gave.
-
-    Parameters
-    ----------
-    number
-        From 0 on.
-    loss
-        Mean over its steps, without the regulariser.
-    validation_r
-        Correlation with validation responses averaged over repeats; mean over units, then over packages.
-    learning_rate
-        At its last step.
-    """
-
-    number: int
-    loss: float
-    validation_r: float
-    learning_rate: float
-
-
-@dataclass(frozen=True)
-class History:
-    """All epochs of a training, and the number of the one that the module was left at."""
-
-    epochs: list[Epoch]
-    best: int
 
 
 class Trainer:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 from tqdm import tqdm
 
 from nsd_bench.errors import NsdBenchError
-
-if TYPE_CHECKING:
-    from nsd_bench.training.loop import Epoch
+from nsd_bench.training.history import Epoch
 
 __all__ = ["Progress"]
 
