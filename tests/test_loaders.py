@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import nsd_bench
-from nsd_bench.errors import PackageError
+from nsd_bench.errors import OptionError, PackageError
 from nsd_bench.loaders.compatibility import neuralpredictors_module
 
 
@@ -61,10 +61,11 @@ def test_workers_give_the_same_batches(path, method):
     alone = by_tier(path, seed=1)["train"]
     loader = by_tier(path, seed=1, num_workers=2)["train"]
     loader.multiprocessing_context, loader.timeout = method, 60
-    for mine, theirs in zip(alone, loader, strict=True):
-        assert type(mine) is type(theirs)
-        for a, b in zip(mine, theirs, strict=True):
-            torch.testing.assert_close(a, b, rtol=0, atol=0)
+    for _ in range(3):  # workers that stay alive must not change the order of later epochs
+        for mine, theirs in zip(alone, loader, strict=True):
+            assert type(mine) is type(theirs)
+            for a, b in zip(mine, theirs, strict=True):
+                torch.testing.assert_close(a, b, rtol=0, atol=0)
 
 
 def test_batches_are_picklable_and_single_items_work(path):
@@ -89,6 +90,16 @@ def test_withheld_responses_are_nan_and_behaviour_is_left_out(tmp_path):
     assert batch.responses.isnan().all()
     assert batch.responses.shape == (4, 5)
     assert not next(iter(loaders["train"])).responses.isnan().any()
+
+
+def test_behaviour_that_is_withheld_is_not_given_as_zeros(tmp_path):
+    path = tiny.make_package(tmp_path, "track1")
+    with pytest.raises(OptionError) as caught:
+        nsd_bench.open(path).dataloaders(behavior="channels")
+    assert str(caught.value) == (
+        f"{path}: behavior='channels', but the package withholds behavior: its files hold zeros.\n"
+        "  Expected: a package of kind open or track2.\n  What to do: leave out 'behavior'."
+    )
 
 
 def test_asking_for_a_tier_that_does_not_exist(path):

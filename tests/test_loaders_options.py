@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import pickle
+import shutil
 import sys
 
 import numpy as np
@@ -50,13 +51,14 @@ def tier(path, name="test", **options):
 
 def batch(path, name="test", **options):
     dataset = tier(path, name, **options)
-    return dataset.__getitems__(list(range(len(dataset))))
+    return dataset.__getitems__(list(range(len(dataset)))).batch
 
 
 @pytest.mark.parametrize(
     ("options", "columns"),
     [
         ({"areas": ["V1"]}, [0, 1]),
+        ({"areas": "V1"}, [0, 1]),
         ({"areas": ["V1", "V2"], "layers": ["rh"]}, [2]),
         ({"layers": ["rh", "lh"]}, [0, 1, 2, 3, 4]),
         ({"unit_ids": [77, 8]}, [4, 1]),
@@ -65,6 +67,31 @@ def batch(path, name="test", **options):
 )
 def test_units(path, options, columns):
     np.testing.assert_allclose(batch(path, **options).responses, STANDARDISED[8:, columns], rtol=1e-5)
+
+
+def test_an_area_stands_for_its_ventral_and_dorsal_part(path, tmp_path):
+    split = shutil.copytree(path, tmp_path / "split")
+    areas = array_to_bytes(np.array(["V1v", "V1d", "V2v", "hV4", "V1v"]))
+    (split / spec.neurons_file("area")).write_bytes(areas)
+    assert tier(split, areas="V1").units.tolist() == [0, 1, 4]
+    assert tier(split, areas=["V1d", "hV4"]).units.tolist() == [1, 3]
+    with pytest.raises(OptionError, match="areas asks for 'V2', which is not there"):
+        tier(split, areas="V2")
+
+
+def test_torchs_own_loader_subset_and_split(path):
+    dataset = tier(path, trial_info=["frame_image_class"])
+    subset = torch.utils.data.Subset(dataset, [3, 1])
+    for loader in (torch.utils.data.DataLoader(subset, batch_size=2), [dataset.__getitems__([3, 1]).batch]):
+        (got,) = loader
+        np.testing.assert_allclose(got.responses, STANDARDISED[[11, 9]], rtol=1e-5)
+        np.testing.assert_allclose(got.images, NORMALISED[[11, 9]], rtol=1e-4, atol=1e-6)
+        assert list(got.frame_image_class) == ["odd", "odd"]
+    assert [one.frame_image_class for one in dataset.__getitems__([0, 1, 2])[1:]] == ["odd", "even"]
+    halves = torch.utils.data.random_split(dataset, [2, 2], torch.Generator().manual_seed(1))
+    assert sorted(one.responses[0].item() for half in halves for one in half) == pytest.approx(
+        sorted(STANDARDISED[8:, 0]), rel=1e-5
+    )
 
 
 def test_random_units(path):
@@ -151,7 +178,7 @@ def test_what_is_not_standardised(path):
 
 def test_transforms_are_recorded_and_invertible(path):
     dataset = tier(path, unit_ids=[77, 8], eye_position="apart")
-    got = dataset.__getitems__([0, 3])
+    got = dataset.__getitems__([0, 3]).batch
     stored = {"responses": tiny.RESPONSES[:, [4, 1]], "images": tiny.IMAGES}
     stored |= {"behavior": tiny.BEHAVIOR, "pupil_center": PUPIL}
     assert dataset.transforms.keys() == stored.keys()
@@ -174,7 +201,7 @@ def test_trial_info(path):
 def test_average_of_repeats(path):
     dataset = tier(path, average_repeats=True)
     assert dataset.rows.tolist() == [8, 9]
-    got = dataset.__getitems__([1, 0])
+    got = dataset.__getitems__([1, 0]).batch
     np.testing.assert_allclose(got.responses[0], STANDARDISED[[9, 11]].mean(0), rtol=1e-5)
     np.testing.assert_allclose(got.responses[1], STANDARDISED[[8, 10]].mean(0), rtol=1e-5)
     np.testing.assert_allclose(got.behavior[0], BEHAVIOR[[9, 11]].mean(0), rtol=1e-5)
@@ -234,6 +261,11 @@ def test_withheld_responses(tmp_path):
         ({"image_condition": "noise"}, "image_condition asks for 'noise', which is not there"),
         ({"exclude": ["image"]}, "exclude asks for 'image', which is not there"),
         ({"trial_info": ["colour"]}, "trial_info asks for 'colour', which is not there"),
+        ({"scale": 0}, "scale=0 leaves no image.\n  Expected: a factor above 0"),
+        ({"scale": -1.5}, "scale=-1.5 leaves no image.\n  Expected: a factor above 0"),
+        ({"input_channel": 3}, "input_channel=3, but images have 3 channels.\n  Expected: 0 to 2"),
+        ({"input_channel": [0, -1]}, "input_channel=[0, -1], but images have 3 channels"),
+        ({"input_channel": 5, "eye_position": "channels"}, "images have 5 channels"),
     ],
 )
 def test_options_that_cannot_be_met(path, options, text):
@@ -299,8 +331,8 @@ def test_memory_is_used_again_only_when_nobody_holds_it():
 def test_batches_that_are_kept_do_not_change(path, monkeypatch):
     monkeypatch.setattr("nsd_bench.loaders.buffers._WORTH_KEEPING_BYTES", 1)
     dataset = tier(path, "train")
-    kept = [dataset.__getitems__([row]) for row in range(6)]
-    kept.append(dataset.__getitems__([0, 1, 2]).images[2:])
+    kept = [dataset.__getitems__([row]).batch for row in range(6)]
+    kept.append(dataset.__getitems__([0, 1, 2]).batch.images[2:])
     for row in range(6):
         np.testing.assert_allclose(kept[row].images, NORMALISED[[row]], rtol=1e-4, atol=1e-6)
         np.testing.assert_allclose(kept[row].responses, STANDARDISED[[row]], rtol=1e-5)
@@ -323,6 +355,8 @@ def test_joint_loaders(path, tmp_path):
     assert [key for key, _ in joint] == ["2-1-0", "3-1-0"] * 3
     assert len(joint) == 6
     assert list(JointLoader({})) == []
+    for alone in (path, str(path), nsd_bench.open(path)):
+        assert list(joint_dataloaders(alone, 2)["train"]) == ["2-1-0"]
 
 
 def test_two_packages_of_one_subject_are_refused(path):

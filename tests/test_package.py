@@ -227,6 +227,18 @@ def test_truth_is_not_in_a_package_that_withholds(tmp_path):
     )
 
 
+def test_training_trials_alone_are_no_truth(tmp_path):
+    path = tiny.make_package(tmp_path)
+    np.save(path / "meta/trials/tiers.npy", np.full(12, "train"))
+    with pytest.raises(PackageError) as caught:
+        load_truth(path)
+    assert str(caught.value) == (
+        f"{path}: has training trials alone: there is nothing to score.\n"
+        "  Expected: a package with trials in another tier.\n"
+        "  What to do: apply tiers that hold some trials out, with 'nsd-bench tiers apply'."
+    )
+
+
 def test_not_a_truth_file(tmp_path):
     write_npz(tmp_path / "x.npz", {"a": [1.0]})
     with pytest.raises(PackageError, match="not a truth file"):
@@ -379,6 +391,27 @@ def test_faults_are_named(tmp_path, fault):
     assert text in [str(issue) for issue in validate(folder)]
 
 
+@pytest.mark.parametrize(
+    ("name", "data", "place"),
+    [
+        (spec.MANIFEST, b"7", "check of manifest"),
+        (spec.FIT_ON, b"[]", "check of statistics"),
+        ("meta/trials/tiers.npy", array_to_bytes(np.array(["train"])), "check of statistics"),
+        ("meta/neurons/unit_ids.npy", array_to_bytes(3), "check of units"),
+        ("data/responses/0.npy", array_to_bytes(3.0), "check of data"),
+        (spec.CHECKSUMS, b"\xff\xfe", "check of checksums"),
+    ],
+)
+def test_files_that_are_built_otherwise_end_a_check_and_no_more(tmp_path, name, data, place):
+    folder = tiny.make_package(tmp_path)
+    (folder / name).write_bytes(data)
+    issues = validate(folder)
+    (broken,) = [issue for issue in issues if issue.place == place]
+    assert broken.problem.startswith("a file is not built as the format says (")
+    changed = [issue.place for issue in issues if "SHA-256 differs" in issue.problem]
+    assert changed == ([name] if name not in (spec.MANIFEST, spec.CHECKSUMS) else [])
+
+
 def test_many_faults_are_listed_at_once_and_cut_short(tmp_path):
     folder = tiny.make_package(tmp_path)
     remove("data/behavior/1.npy")(folder)
@@ -392,6 +425,9 @@ def test_validate_command_says_so_and_sets_the_exit_code(tmp_path):
     folder = tiny.make_package(tmp_path)
     good = CliRunner().invoke(cli, ["validate", str(folder), str(folder) + ".zip"])
     assert (good.exit_code, good.output) == (0, f"{folder}: ok\n{folder}.zip: ok\n")
+    shelf = CliRunner().invoke(cli, ["validate", str(tmp_path)])
+    assert (shelf.exit_code, shelf.output) == (0, f"{folder}: ok\n")
+    assert CliRunner().invoke(cli, ["info", str(tmp_path)]).output.startswith(f"{folder.name}: ")
     remove("data/images/4.npy")(folder)
     bad = CliRunner().invoke(cli, ["validate", str(folder)])
     assert bad.exit_code == 1

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from nsd_bench.cli.options import packages_below
 from nsd_bench.spec import TIERS, roi_column
 
 if TYPE_CHECKING:
@@ -18,10 +19,10 @@ __all__ = ["command"]
 @click.command("info")
 @click.argument("packages", nargs=-1, required=True, type=click.Path(path_type=Path))
 def command(packages: tuple[Path, ...]) -> None:
-    """Say what PACKAGES, folders or zips, hold."""
+    """Say what PACKAGES hold: folders, zips, or folders of them."""
     from nsd_bench.package import Package
 
-    for number, path in enumerate(packages):
+    for number, path in enumerate(packages_below(packages)):
         click.echo(("\n" if number else "") + "\n".join(_describe(Package(path))))
 
 

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from nsd_bench.cli.options import packages_below
+
 __all__ = ["command"]
 
 
@@ -13,9 +15,9 @@ __all__ = ["command"]
 @click.argument("packages", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder for the packed packages.")
 def command(packages: tuple[Path, ...], out: Path) -> None:
-    """Write the packed twin of PACKAGES, folders or zips: flat arrays, which zarr opens too."""
+    """Write the packed twin of PACKAGES, folders, zips or folders of them; zarr opens it too."""
     from nsd_bench.loaders.packing import pack
     from nsd_bench.package import Package
 
-    for path in packages:
+    for path in packages_below(packages):
         click.echo(f"packed: {pack(Package(path), out)}")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from nsd_bench.cli.options import packages_below
 from nsd_bench.issues import has_errors
 
 __all__ = ["command"]
@@ -15,11 +16,11 @@ __all__ = ["command"]
 @click.command("validate")
 @click.argument("packages", nargs=-1, required=True, type=click.Path(path_type=Path))
 def command(packages: tuple[Path, ...]) -> None:
-    """Check every file and number of PACKAGES, folders or zips; exit 1 if one cannot be used."""
+    """Check all of PACKAGES, folders, zips or folders of them; exit 1 if one cannot be used."""
     from nsd_bench.validate import validate
 
     failed = False
-    for path in packages:
+    for path in packages_below(packages):
         issues = validate(path)
         failed |= has_errors(issues)
         n_errors = sum(issue.level == "error" for issue in issues)

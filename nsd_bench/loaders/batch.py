@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import namedtuple
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
-from typing import Any, Protocol
+from typing import Any, Protocol, cast, overload
 
 import torch
 
-__all__ = ["Batch", "make_batch"]
+__all__ = ["Batch", "Gathered", "make_batch", "whole"]
 
 
 class Batch(Protocol):
@@ -39,6 +39,42 @@ def make_batch(values: Mapping[str, Any]) -> Batch:
     """
     batch: Batch = _batch_type(tuple(values))(*values.values())
     return batch
+
+
+class Gathered(Sequence[Batch]):
+    """Trials that were gathered at once, for whoever takes them one by one: torch's own collate, a `Subset`.
+
+    Parameters
+    ----------
+    batch
+        All of them together.
+
+    Examples
+    --------
+    >>> trials = Gathered(make_batch({"images": torch.zeros(2, 1, 3, 4), "responses": torch.zeros(2, 5)}))
+    >>> len(trials), trials[1].responses.shape, trials.batch.responses.shape
+    (2, torch.Size([5]), torch.Size([2, 5]))
+    """
+
+    def __init__(self, batch: Batch) -> None:
+        self.batch = batch
+
+    def __len__(self) -> int:
+        return len(self.batch.images)
+
+    @overload
+    def __getitem__(self, index: int) -> Batch: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Batch]: ...
+    def __getitem__(self, index: int | slice) -> Batch | list[Batch]:
+        if isinstance(index, slice):
+            return [self[one] for one in range(*index.indices(len(self)))]
+        return make_batch({name: values[index] for name, values in self.batch._asdict().items()})
+
+
+def whole(trials: Sequence[Batch]) -> Batch:
+    """Return the batch that trials were gathered as; what our loaders collate with."""
+    return cast(Gathered, trials).batch
 
 
 @cache

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import DataLoader, RandomSampler, Sampler
 from torch.utils.data.distributed import DistributedSampler
 
-from nsd_bench.loaders.batch import Batch
+from nsd_bench.loaders.batch import Batch, whole
 from nsd_bench.loaders.dataset import TierDataset
 
 __all__ = ["tier_loader"]
@@ -24,23 +22,20 @@ def tier_loader(
     distributed: bool = False,
 ) -> DataLoader[Batch]:
     """Return a DataLoader over one tier; see `OpenPackage.dataloaders`."""
-    shuffled = dataset.tier == "train" and len(dataset) > 0
-    sampler: Sampler[int] | None = None
-    if shuffled and distributed:
-        sampler = DistributedSampler(dataset, shuffle=True, seed=seed)
     return DataLoader(
         dataset,
         batch_size=batch_size,
-        shuffle=shuffled and sampler is None,
-        sampler=sampler,
+        sampler=_shuffled(dataset, seed, distributed) if dataset.tier == "train" and len(dataset) else None,
         generator=torch.Generator().manual_seed(seed),
         num_workers=num_workers,
         pin_memory=pin_memory,
         persistent_workers=num_workers > 0,
-        collate_fn=_as_it_is,
+        collate_fn=whole,
     )
 
 
-def _as_it_is(batch: Any) -> Any:
-    """`__getitems__` has put the batch together already."""
-    return batch
+def _shuffled(dataset: TierDataset, seed: int, distributed: bool) -> Sampler[int]:
+    if distributed:
+        return DistributedSampler(dataset, shuffle=True, seed=seed)
+    # Not the loader's generator: that one is drawn from once more in every epoch, unless workers stay alive.
+    return RandomSampler(dataset, generator=torch.Generator().manual_seed(seed))

@@ -12,11 +12,17 @@ from torch.utils.data import Dataset
 
 from nsd_bench import spec
 from nsd_bench.loaders.affine import Affine, standardisations
-from nsd_bench.loaders.batch import Batch, make_batch
+from nsd_bench.loaders.batch import Batch, Gathered, make_batch
 from nsd_bench.loaders.buffers import Buffers
 from nsd_bench.loaders.options import Options
 from nsd_bench.loaders.resample import Resample
-from nsd_bench.loaders.selection import extra_keys, select_trials, select_units, trial_ids
+from nsd_bench.loaders.selection import (
+    extra_keys,
+    select_channels,
+    select_trials,
+    select_units,
+    trial_ids,
+)
 from nsd_bench.package import Package
 
 __all__ = ["TierDataset"]
@@ -60,6 +66,7 @@ class TierDataset(Dataset[Batch]):
         self.rows = self._trials if self._repeats is None else self._trials[self._repeats.first]
         self._is_nan = _withheld(package) & (options.withheld == "nan")
         self._extra = extra_keys(package, options)
+        self._channels = select_channels(package, options)
         self.transforms = self._transforms()
         self._info = {name: package.array(spec.trials_file(name)) for name in options.trial_info}
         self._resample = self._resampler()
@@ -69,11 +76,11 @@ class TierDataset(Dataset[Batch]):
         return len(self.rows)
 
     def __getitem__(self, index: int) -> Batch:
-        return make_batch({name: values[0] for name, values in self._batch([index]).items()})
+        return self.__getitems__([index])[0]
 
-    def __getitems__(self, indices: list[int]) -> Batch:
-        """Return a whole batch: torch calls this when a data set has it."""
-        return make_batch(self._batch(indices))
+    def __getitems__(self, indices: list[int]) -> Gathered:
+        """Return trials that were gathered at once: torch calls this when a data set has it."""
+        return Gathered(make_batch(self._batch(indices)))
 
     @property
     def field_names(self) -> list[str]:
@@ -118,8 +125,8 @@ class TierDataset(Dataset[Batch]):
         for key, option in (("behavior", self.options.behavior), ("pupil_center", self.options.eye_position)):
             if option == "channels":
                 images = _with_channels(images, extra[key])
-        if self.options.input_channel is not None:
-            images = images[:, np.atleast_1d(self.options.input_channel)]
+        if self._channels is not None:
+            images = images[:, self._channels]
         return images if self._resample is None else self._resample(images)
 
     def _responses(self, rows: Numbers) -> Floats:

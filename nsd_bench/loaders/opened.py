@@ -168,7 +168,9 @@ def open(path: str | os.PathLike[str], *, check: Literal["none", "full"] = "none
 
 
 def joint_dataloaders(
-    packages: Iterable[Package | str | os.PathLike[str]], batch_size: int = 64, **options: Any
+    packages: Package | str | os.PathLike[str] | Iterable[Package | str | os.PathLike[str]],
+    batch_size: int = 64,
+    **options: Any,
 ) -> dict[str, dict[str, DataLoader[Batch]]]:
     """Return DataLoaders of several packages by tier and data key.
 
@@ -177,7 +179,7 @@ def joint_dataloaders(
     Parameters
     ----------
     packages
-        Packages, or their paths.
+        Packages, or their paths; one may stand alone.
     batch_size, **options
         As in `OpenPackage.dataloaders`.
 
@@ -188,7 +190,8 @@ def joint_dataloaders(
     """
     together: dict[str, dict[str, DataLoader[Batch]]] = {}
     places: dict[str, str] = {}
-    for item in packages:
+    several = [packages] if isinstance(packages, Package | str | os.PathLike) else packages
+    for item in several:
         package = OpenPackage(item.path if isinstance(item, Package) else item)
         if package.data_key in places:
             raise PackageError(

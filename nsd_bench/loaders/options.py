@@ -22,7 +22,7 @@ class Options:
     images
         "float32" standardises images; "uint8" leaves them as they are stored.
     areas, layers
-        Only units of these areas, and of these layers.
+        Only units of these areas, and of these layers. As in scores, V1 stands for V1v and V1d.
     unit_ids
         Only these units, in this order.
     n_units, unit_seed, exclude_n_units
@@ -56,8 +56,8 @@ class Options:
     """
 
     images: Literal["float32", "uint8"] = "float32"
-    areas: Sequence[str] | None = None
-    layers: Sequence[str] | None = None
+    areas: str | Sequence[str] | None = None
+    layers: str | Sequence[str] | None = None
     unit_ids: Sequence[int] | None = None
     n_units: int | None = None
     unit_seed: int | None = None
@@ -96,6 +96,11 @@ class Options:
         for name, needed in _NEEDS:
             if name in given and needed not in given:
                 raise _refused(f"{name!r} has no effect alone", f"{needed!r} with it", f"give {needed!r} too")
+
+        if self.scale is not None and not self.scale > 0:
+            raise _refused(
+                f"scale={self.scale} leaves no image", "a factor above 0", "give 0.5 for half the size"
+            )
 
     def _clashes(self, name: str, clash: list[str]) -> bool:
         """Whether the values clash too: some options do so with "channels" only."""

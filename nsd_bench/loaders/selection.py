@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -12,8 +12,9 @@ from nsd_bench import spec
 from nsd_bench.errors import OptionError, choices
 from nsd_bench.loaders.options import Options
 from nsd_bench.package import Package
+from nsd_bench.rois import labels_by_roi
 
-__all__ = ["extra_keys", "select_trials", "select_units", "trial_ids"]
+__all__ = ["extra_keys", "select_channels", "select_trials", "select_units", "trial_ids"]
 
 Numbers: TypeAlias = npt.NDArray[np.int64]
 
@@ -33,8 +34,7 @@ def select_units(package: Package, options: Options) -> Numbers | None:
     for column, wanted in (("area", options.areas), ("layer", options.layers)):
         if wanted is not None:
             values = package.array(spec.neurons_file(column))
-            _refuse_unknown(package, f"{column}s", wanted, values)
-            chosen &= np.isin(values, list(wanted))
+            chosen &= np.isin(values, _names(package, f"{column}s", wanted, values))
     columns = np.flatnonzero(chosen)
     if options.n_units is not None:
         n_drawn = options.exclude_n_units + options.n_units
@@ -58,8 +58,7 @@ def select_trials(package: Package, tier: str | None, options: Options) -> Numbe
     rows = np.arange(package.n_trials) if tier is None else package.rows(tier)
     ids, classes = trial_ids(package)
     if options.image_condition is not None:
-        single = isinstance(options.image_condition, str)
-        wanted = [options.image_condition] if single else list(options.image_condition)
+        wanted = _listed(options.image_condition)
         _refuse_unknown(package, "image_condition", wanted, classes)
         rows = rows[np.isin(classes[rows], wanted)]
     if tier != "train":
@@ -92,12 +91,33 @@ def extra_keys(package: Package, options: Options) -> list[str]:
         if presence != "none" and key not in known:
             problem = f"{option}={presence!r}, but the package has no {key}"
             raise _cannot(package, problem, choices(key, known), f"leave out {option!r}")
+        if presence != "none" and package.kind == "track1":
+            problem = f"{option}={presence!r}, but the package withholds {key}: its files hold zeros"
+            raise _cannot(package, problem, "a package of kind open or track2", f"leave out {option!r}")
         keys += [key] * (presence != "none")
     if options.exclude:
         _refuse_unknown(package, "exclude", options.exclude, np.array([*known, *options.trial_info]))
     if options.trial_info:
         _refuse_unknown(package, "trial_info", options.trial_info, np.array(package.trial_columns))
     return keys
+
+
+def select_channels(package: Package, options: Options) -> list[int] | None:
+    """Return channels of the images, or None for all.
+
+    Raises
+    ------
+    OptionError
+        If the images, with what is put behind them, have fewer.
+    """
+    if options.input_channel is None:
+        return None
+    wanted: list[int] = np.atleast_1d(options.input_channel).tolist()
+    n_channels = package.image_shape[0] + 2 * (options.eye_position == "channels")
+    if not wanted or not all(0 <= channel < n_channels for channel in wanted):
+        problem = f"input_channel={options.input_channel}, but images have {n_channels} channels"
+        raise _cannot(package, problem, f"0 to {n_channels - 1}", "correct 'input_channel'")
+    return wanted
 
 
 def trial_ids(package: Package) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
@@ -129,6 +149,18 @@ def _positions(package: Package, option: str, known: npt.NDArray[Any], wanted: I
     _refuse_unknown(package, option, wanted, known)
     order = np.argsort(known, kind="stable")
     return order[np.searchsorted(known, wanted, sorter=order)].astype(np.int64)
+
+
+def _listed(names: str | Sequence[str]) -> list[str]:
+    return [names] if isinstance(names, str) else list(names)
+
+
+def _names(package: Package, option: str, wanted: str | Sequence[str], known: npt.NDArray[Any]) -> list[str]:
+    """Return the names in the package's table: V1 stands for V1v and V1d, as in scores."""
+    names = dict(enumerate(np.unique(known).tolist()))
+    parts = labels_by_roi(names)
+    _refuse_unknown(package, option, _listed(wanted), np.array(list(parts)))
+    return [names[label] for name in _listed(wanted) for label in parts[name]]
 
 
 def _refuse_unknown(package: Package, option: str, wanted: Iterable[Any], known: npt.NDArray[Any]) -> None:

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Sampler, SubsetRandomSampler
 
 from nsd_bench import spec
 from nsd_bench.errors import OptionError
-from nsd_bench.loaders.batch import Batch, make_batch
+from nsd_bench.loaders.batch import Batch, make_batch, whole
 from nsd_bench.loaders.dataset import TierDataset
 from nsd_bench.loaders.options import Options
 from nsd_bench.loaders.selection import select_trials, trial_ids
@@ -201,16 +201,12 @@ def _loader(
         batch_size=batch_size,
         sampler=sampler,
         generator=generator,
-        collate_fn=_to_gpu if cuda else _as_it_is,
+        collate_fn=_to_gpu if cuda else whole,
     )
 
 
-def _as_it_is(batch: Any) -> Any:
-    return batch
-
-
-def _to_gpu(batch: Any) -> Any:
-    return make_batch({name: values.cuda() for name, values in batch._asdict().items()})
+def _to_gpu(trials: Sequence[Batch]) -> Batch:
+    return make_batch({name: values.cuda() for name, values in whole(trials)._asdict().items()})
 
 
 def _rows(package: Package, tier: str, options: Options) -> npt.NDArray[np.int64]:

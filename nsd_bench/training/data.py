@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 from torch.utils.data.distributed import DistributedSampler
 
 from nsd_bench.errors import ModelError
-from nsd_bench.loaders.batch import Batch
+from nsd_bench.loaders.batch import Batch, whole
 from nsd_bench.loaders.dataset import TierDataset
 from nsd_bench.loaders.joint import JointLoader
 from nsd_bench.loaders.options import Options
@@ -101,11 +101,11 @@ def training_data(
             num_workers=num_workers,
             persistent_workers=num_workers > 0,
             pin_memory=processes.device.type == "cuda",
-            collate_fn=_as_it_is,
+            collate_fn=whole,
             generator=torch.Generator(),  # or else every epoch would advance torch's own
         )
         validation[package.data_key] = DataLoader(
-            _dataset(package, "validation", every_image), _IMAGES_AT_ONCE, collate_fn=_as_it_is
+            _dataset(package, "validation", every_image), _IMAGES_AT_ONCE, collate_fn=whole
         )
     return TrainingData(JointLoader(train), validation, samplers)
 
@@ -120,8 +120,3 @@ def _dataset(package: Package, tier: str, options: Options) -> TierDataset:
             fix="export with tiers that have a validation tier, or more sessions",
         )
     return dataset
-
-
-def _as_it_is(batch: Any) -> Any:
-    """`__getitems__` has put the batch together already."""
-    return batch
