@@ -18,7 +18,17 @@ from PIL import Image
 
 from nsd_bench.errors import NsdBenchError, PackageError, choices
 
-__all__ = ["COLUMNS", "FORMAT", "PICTURES", "FlatSplit", "load", "needed", "read_manifest"]
+__all__ = [
+    "COLUMNS",
+    "FORMAT",
+    "PICTURES",
+    "FlatSplit",
+    "load",
+    "needed",
+    "read_manifest",
+    "read_regions",
+    "regions_file",
+]
 
 FORMAT: Final = "nsd_bench.flat/1"
 COLUMNS: Final = (
@@ -55,7 +65,7 @@ def load(path: str | os.PathLike[str], split: str, *, allow_download: bool = Fal
     PackageError
         If there is no such data set, or no such split in it.
     NsdBenchError
-        If pyarrow, or datasets for a download, is not installed.
+        If a download is asked for and datasets is not installed.
     """
     folder = Path(path)
     if folder.is_dir():
@@ -105,13 +115,10 @@ class FlatSplit(Sequence[Record]):
     ------
     PackageError
         If the split is not there.
-    NsdBenchError
-        If pyarrow is not installed.
     """
 
     def __init__(self, path: Path, split: str) -> None:
         self.path, self.split = path, split
-        needed("pyarrow", "flat", str(path))
         self._files, form = _shards(path, split)
         self._read = form.read
         self._ends = list(accumulate(form.n_rows(file) for file in self._files))
@@ -240,3 +247,47 @@ def read_manifest(path: str | os.PathLike[str]) -> dict[str, Any]:
             fix="check the path, or export the data set again",
         ) from error
     return manifest
+
+
+def regions_file(subject: int) -> str:
+    """Return where the outlines of a subject's regions lie in a data set.
+
+    >>> regions_file(1)
+    'maps/subj01.geojson'
+    """
+    return f"maps/subj{subject:02}.geojson"
+
+
+def read_regions(path: str | os.PathLike[str], subject: int) -> list[dict[str, Any]]:
+    """Read the outlines of a subject's regions.
+
+    Parameters
+    ----------
+    path
+        Folder of the data set.
+    subject
+        1 to 8.
+
+    Returns
+    -------
+    regions
+        GeoJSON's features, one for each region and hemisphere. `properties` are `atlas`, `label` and `name`
+        (None for what is drawn itself), `hemisphere` ("left", "right") and `area_mm2`; `geometry` is a
+        MultiPolygon in mm of the flat map.
+
+    Raises
+    ------
+    PackageError
+        If there are none, or they are damaged.
+    """
+    file = Path(path) / regions_file(subject)
+    try:
+        regions: list[dict[str, Any]] = json.loads(file.read_bytes())["features"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise PackageError(
+            f"not the outlines of regions ({type(error).__name__})",
+            place=str(file),
+            expected="what 'nsd-bench export-flat' writes for every subject of the data set",
+            fix="give a subject of the data set, or export it again",
+        ) from error
+    return regions

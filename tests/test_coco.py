@@ -15,6 +15,7 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
+from exporters.coco.clipping import clip_polygons
 from exporters.coco.crop import SIDE, Crop, polygon_area
 from exporters.coco.export import LABELS, MERGED, export_coco
 from exporters.coco.labels import label_table, legacy_coco_ids
@@ -31,7 +32,6 @@ from nsd_bench.package import Package
 from tiers import load_tier_file
 
 mask_tools = pytest.importorskip("pycocotools.mask")
-pytest.importorskip("pyarrow")
 
 PERSON, BICYCLE, CAR, CAT, DOG, BANANA = 1, 2, 3, 17, 18, 52
 ID_OF = {one["name"]: one["id"] for one in CATEGORIES}
@@ -404,6 +404,90 @@ def test_points_stay_inside_and_follow_the_formula(shape, where, flat):
     np.testing.assert_allclose(moved[::2], x * SIDE / min(shape), atol=0.0051)
 
 
+def decoded(code: dict) -> np.ndarray:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # pycocotools has not caught up with numpy
+        return mask_tools.decode(code)
+
+
+def star(rng, n: int, centre: tuple[float, float], size: float) -> np.ndarray:
+    """Corners of a polygon that does not cross itself, and is hardly ever convex."""
+    angles = (np.arange(n) + rng.uniform(0, 0.9, n)) * 2 * np.pi / n
+    arms = size * rng.uniform(0.1, 1, n)
+    return np.stack([centre[0] + arms * np.cos(angles), centre[1] + arms * np.sin(angles)], axis=1)
+
+
+def enclosed(corners: np.ndarray) -> float:
+    x, y = corners.T
+    return abs(x @ np.roll(y, -1) - y @ np.roll(x, -1)) / 2
+
+
+def stars(seed: int) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    polygons = [star(rng, int(rng.integers(3, 14)), rng.uniform(-30, 130, 2), 60) for _ in range(40)]
+    return polygons, np.concatenate(polygons), np.array([len(one) for one in polygons])
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_polygons_are_cut_as_shapely_cuts_them(seed):
+    shapely = pytest.importorskip("shapely")
+    polygons, corners, lengths = stars(seed)
+    before = corners.copy()
+    left, n_left = clip_polygons(corners, lengths, (0, 10), (100, 90))
+    assert np.array_equal(corners, before)
+    parts = np.split(left, np.cumsum(n_left)[:-1])
+    square = shapely.box(0, 10, 100, 90)
+    for polygon, part in zip(polygons, parts, strict=True):
+        expected = shapely.Polygon(polygon).intersection(square)
+        assert (enclosed(part) if len(part) else 0) == pytest.approx(expected.area, abs=1e-9)
+        if expected.area:
+            assert shapely.Polygon(part).buffer(0).symmetric_difference(expected).area < 1e-6
+    assert (n_left == 0).any()
+    assert (n_left > lengths).any()  # some fall apart
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_area_in_the_crop_is_that_of_the_pixels_in_it(seed):
+    """Without shapely: what pycocotools draws of the whole picture, cut out of its pixels."""
+    crop = Crop.of((0.0, 0.0, 0.2, 0.2), 425, 425 / 0.6, "here")  # as large as NSD's image
+    rng, n_cut = np.random.default_rng(seed), 0
+    for _ in range(30):
+        polygon = star(rng, 12, rng.uniform((0, 0), (708, 425)), 250)
+        ours = polygon_area([part for part in crop.polygons([polygon.ravel()]) if len(part) > 4])
+        (code,) = mask_tools.frPyObjects([(polygon + np.array([300 - 425 / 3, 300])).ravel()], 1200, 1200)
+        drawn = decoded(code)
+        expected = int(drawn[300:725, 300:725].sum())
+        n_cut += expected < drawn.sum()
+        assert ours == pytest.approx(expected, abs=40)
+    assert n_cut > 20
+
+
+def test_a_corner_outside_is_cut_off_and_not_folded_in():
+    """A triangle whose tip lies 40 pixels left of the crop: the original keeps the tip's height."""
+    crop = Crop.of((0.0, 0.0, 0.125, 0.125), 480, 640, "here")
+    triangle = [np.array([40.0, 240, 120, 200, 120, 280])]
+    (cut,), (folded,) = crop.polygons(triangle), crop.polygons(triangle, legacy=True)
+    scale = SIDE / 480
+    assert enclosed(cut.reshape(-1, 2)) == pytest.approx(2400 * scale**2, rel=1e-3)
+    assert enclosed(folded.reshape(-1, 2)) == pytest.approx(1600 * scale**2, rel=1e-3)
+    assert cut.tolist() == [0, 230.21, 0, 194.79, 35.42, 177.08, 35.42, 247.92]
+    assert folded.tolist() == [0, 212.5, 35.42, 177.08, 35.42, 247.92]
+
+
+def test_polygons_inside_are_left_alone():
+    crop, rng = Crop.of((0.0, 0.0, 0.125, 0.125), 480, 640, "here"), np.random.default_rng(0)
+    inside = [star(rng, 9, (320, 240), 200).ravel() for _ in range(3)]
+    for one, other in zip(crop.polygons(inside), crop.polygons(inside, legacy=True), strict=True):
+        assert np.array_equal(one, other)
+    assert crop.polygons([]) == []
+
+
+def test_parts_outside_are_no_part_of_the_outline(coco):
+    cat, original = shown(coco, 4)[1], shown(coco, 4, legacy=True)[0]
+    assert len(cat["segmentation"]["poly"]) == 1  # of two, the first of which was cut away
+    assert len(original["segmentation"]["poly"]) == 2
+
+
 def test_masks_are_cut_and_scaled_as_scikit_image_does():
     from skimage.transform import resize
 
@@ -419,9 +503,7 @@ def test_masks_are_cut_and_scaled_as_scikit_image_does():
 
 def test_crowds_are_decoded_cropped_and_encoded_again(coco):
     crowd = shown(coco, 3)[0]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # pycocotools has not caught up with numpy
-        mask = mask_tools.decode(crowd["segmentation"])
+    mask = decoded(crowd["segmentation"])
     assert crowd["segmentation"]["size"] == [SIDE, SIDE]
     n_columns = round(200 * SIDE / 427)
     assert mask[:, :n_columns].all()
@@ -677,13 +759,15 @@ def test_other_formats_are_refused(coco, tmp_path):
     )
 
 
-@pytest.mark.parametrize(("module", "name"), [("pycocotools", "pycocotools"), ("pyarrow", "pyarrow")])
-def test_a_missing_extra_is_named(coco, tmp_path, monkeypatch, module, name):
-    monkeypatch.setitem(sys.modules, module, None)
+def test_a_missing_extra_is_named(coco, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pycocotools", None)
     with pytest.raises(NsdBenchError) as error:
         write_records(records(coco, IMAGES), tmp_path / "a.parquet")
-    assert f"{name} is not installed" in str(error.value)
-    assert "pip install 'nsd-bench[coco]'" in str(error.value)
+    assert str(error.value) == (
+        "COCO's outlines: pycocotools is not installed.\n"
+        "  Expected: the extra that measures them.\n"
+        "  What to do: pip install 'nsd-bench[coco]'."
+    )
     assert list(tmp_path.iterdir()) == []
 
 
@@ -717,6 +801,13 @@ def test_simulated_files_have_cocos_keys(nsd_root):
         } == set(content["images"][0])
         for one in content["annotations"]:
             assert set(one) == {"segmentation", "area", "iscrowd", "image_id", "bbox", "category_id", "id"}
+
+
+def test_simulated_categories_are_cocos():
+    assert len(CATEGORIES) == 80
+    assert len({one["supercategory"] for one in CATEGORIES}) == 12
+    missing = set(range(1, 91)) - {one["id"] for one in CATEGORIES}
+    assert missing == {12, 26, 29, 30, 45, 66, 68, 69, 71, 83}
 
 
 def test_simulated_areas_are_those_of_their_outlines(simulated):
@@ -768,6 +859,14 @@ def test_command_writes_one_file_from_another_folder(nsd_root, simulated, known,
     assert result.exit_code == 0, result.output
     assert list(read_records(out)) == list(records(simulated, known, legacy=True))
     assert "label" not in result.output
+
+
+def test_command_labels_without_crowds(nsd_root, simulated, known, tmp_path):
+    result = run("--nsd-root", nsd_root, "--out", tmp_path / "coco", "--incomplete", "--no-crowds")
+    assert result.exit_code == 0, result.output
+    found = pd.read_parquet(tmp_path / "coco" / LABELS)["supercat"].tolist()
+    assert found == labels(simulated, known, known.index, crowds=False)
+    assert found != labels(simulated, known, known.index)
 
 
 def test_incomplete_files_and_old_outputs_are_errors(nsd_root, tmp_path):

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,29 +14,39 @@ import h5py
 import nibabel as nib
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
+from cortex_trees import bundled
 from PIL import Image
 from sklearn.preprocessing import scale
 
 from exporters.flat import dataset
 from exporters.flat.dataset import export_flat
 from exporters.flat.masks import mask_files, read_mask_file
-from exporters.flat.options import FlatOptions
+from exporters.flat.options import RECT_MM, FlatOptions
 from exporters.flat.png import encode_png
 from exporters.flat.session import Drawn, draw_session, session_zscores
+from exporters.flat.trials import REPETITIONS, stimulus_trials
+from exporters.nsd.layout import SESSIONS, TRIALS_PER_SESSION
 from exporters.nsd.surfaces import Surface
 from exporters.pool import Pool
 from nsd_bench import flat as flat_module
 from nsd_bench.cli.export_flat import command
 from nsd_bench.errors import NsdBenchError, OptionError, OutputError, PackageError, SourceError, TierError
-from nsd_bench.flat import COLUMNS, load, read_manifest
+from nsd_bench.flat import COLUMNS, load, read_manifest, read_regions
+from nsd_bench.surfaces.coarse import coarsened
+from nsd_bench.surfaces.files import read_flat
 from nsd_bench.surfaces.flatmap import FlatMap
-from nsd_bench.surfaces.geometry import join_hemispheres
+from nsd_bench.surfaces.geometry import join_hemispheres, mask_of
 from nsd_bench.surfaces.grid import Grid
+from nsd_bench.surfaces.meshes import read_mesh, write_mesh
+from nsd_bench.surfaces.polygons import triangle_polygons
 from nsd_bench.surfaces.raster import gaussian_raster
+from nsd_bench.surfaces.rings import rim, signed_area
+from tiers import assign_trials, load_tier_file
 
-pytest.importorskip("pyarrow")
 pytest.importorskip("nilearn")
 pytest.importorskip("pycocotools")
 
@@ -131,6 +144,107 @@ def read_mgh(path: Path) -> np.ndarray:
     """Betas of a hemisphere, (n_trials, n_vertices); nibabel would leave the file open."""
     betas = np.asarray(nib.MGHImage.from_bytes(path.read_bytes()).dataobj)
     return betas.reshape(len(betas), -1).T
+
+
+# the flat map: what NSD-Flat's own code gave on fsaverage5
+
+
+@pytest.fixture(scope="module")
+def fsaverage5():
+    return read_flat("fsaverage5")
+
+
+@pytest.fixture(scope="module")
+def probe() -> np.ndarray:
+    """Vertices more than 60 mm behind the origin on the white surface, both hemispheres."""
+    halves = [read_mesh(bundled(f"white_{side}"))[0] for side in ("left", "right")]
+    return np.concatenate(halves)[:, 1] < -60
+
+
+def test_vertices_and_triangles_of_the_probe(fsaverage5, probe):
+    patch = fsaverage5.patch(probe)
+    assert (probe.sum(), len(patch.points), len(patch.triangles)) == (3454, 3442, 6484)
+    assert len(fsaverage5.patch(probe, cut_away=True).points) == 3454
+
+
+@pytest.mark.parametrize(("pixel_mm", "n_pixels", "n_inside"), [(1.0, 43_000, 15_909), (4.0, 2700, 1720)])
+def test_pixels_of_the_probe(fsaverage5, probe, pixel_mm, n_pixels, n_inside):
+    raster = gaussian_raster(fsaverage5.patch(probe).points, Grid.of_rect(RECT_MM, pixel_mm))
+    assert (raster.grid.n_pixels, raster.mask.sum()) == (n_pixels, n_inside)
+    points, sigma = fsaverage5.patch(probe).points, pixel_mm / 2.35482004503
+    distance = [np.hypot(*(points - centre).T).min() for centre in raster.grid.centres()[::7]]
+    assert np.array_equal(np.array(distance) <= 3 * sigma, raster.mask.ravel()[::7])
+
+
+def test_the_probe_comes_back(fsaverage5, probe):
+    points = fsaverage5.patch(probe).points
+    raster = gaussian_raster(points, Grid.of_rect(RECT_MM, 1.0))
+    left, right, bottom, top = RECT_MM
+    x, y = points.T
+    within = (x > left) & (x < right) & (y > bottom) & (y < top)
+    smooth = np.sin(x / 15) + np.cos(y / 11)
+    assert np.corrcoef(smooth[within], raster.units(raster.pictures(smooth))[within])[0, 1] >= 0.998
+
+
+PYCORTEX = """
+import sys, warnings
+warnings.simplefilter("ignore")
+import numpy as np
+from exporters.cortex.store import open_store
+cortex = open_store(sys.argv[1], sys.argv[2])
+found = {hemi: cortex.db.get_surf("fsaverage", "flat", hemi) for hemi in ("lh", "rh")}
+np.savez(sys.argv[3], **{f"{hemi}{i}": found[hemi][i] for hemi in found for i in range(2)})
+"""
+
+
+def test_the_flat_map_is_pycortexs(tmp_path):
+    """fsaverage5 stands in for a subject named fsaverage, which NSD-Flat asks pycortex for."""
+    pytest.importorskip("cortex.version")
+    surfaces = tmp_path / "store/fsaverage/surfaces"
+    surfaces.mkdir(parents=True)
+    (surfaces.parent / "transforms").mkdir()  # without which pycortex does not list the subject
+    for hemi, side in (("lh", "left"), ("rh", "right")):
+        write_mesh(surfaces / f"flat_{hemi}.gii", *read_mesh(bundled(f"flat_{side}")))
+    arguments = [tmp_path / "store", tmp_path / "settings", tmp_path / "found.npz"]
+    subprocess.run(
+        [sys.executable, "-c", PYCORTEX, *map(str, arguments)],
+        env={**os.environ, "HOME": str(tmp_path / "home"), "MPLBACKEND": "agg"},
+        check=True,
+        capture_output=True,
+    )
+    with np.load(tmp_path / "found.npz") as found:
+        left, right = found["lh0"][:, :2].astype(float), found["rh0"][:, :2].astype(float)
+        left[:, 0] = left[:, 0] - left[:, 0].max() - 2
+        right[:, 0] = right[:, 0] - right[:, 0].min() + 2
+        triangles = np.concatenate([found["lh1"], found["rh1"] + len(left)])
+    ours = read_flat(tmp_path / "store/fsaverage")
+    np.testing.assert_allclose(ours.points, np.concatenate([left, right]), rtol=0, atol=1e-9)
+    assert np.array_equal(ours.triangles, triangles)
+
+
+@pytest.mark.parametrize(("n_vertices", "level"), [(2562, 4), (642, 3), (12, 0)])
+def test_coarser_spheres_are_icosahedra(n_vertices, level):
+    sphere = join_hemispheres(*(read_mesh(bundled(f"sphere_{side}")) for side in ("left", "right")))
+    coarse = coarsened(sphere, n_vertices)
+    assert len(coarse.triangles) == 2 * 20 * 4**level
+    assert len(rim(coarse.triangles)[0]) == 0  # closed, and each edge once either way
+    assert np.array_equal(np.unique(coarse.triangles), np.arange(2 * n_vertices))
+    assert (np.bincount(coarse.triangles.ravel()) == 5).sum() == 2 * 12  # the corners of an icosahedron
+
+
+def test_a_coarser_map_covers_the_same_places(fsaverage5):
+    coarse = coarsened(fsaverage5, N_VERTICES)
+    (x1, y1), (x2, y2) = np.diff(coarse.points[coarse.triangles], axis=1).transpose(1, 2, 0)
+    areas = (x1 * y2 - x2 * y1) / 2
+    assert (areas > 0).all()  # they turn as the finer ones do
+    assert 0.9 < areas.sum() / fsaverage5.patch(fsaverage5.on_map).area_mm2 < 1
+    assert len(triangle_polygons(coarse.points, coarse.triangles)) == 2
+
+
+def test_a_map_as_fine_as_it_is_stays(fsaverage5):
+    same = coarsened(fsaverage5, 10_242)
+    assert np.array_equal(same.triangles, fsaverage5.triangles)
+    assert np.array_equal(same.points, fsaverage5.points)
 
 
 # sessions
@@ -360,6 +474,55 @@ def test_records_say_what_nsd_says(made, nsd_root):
     assert trials[: 2 * N_TEST] == [*range(688, 750), *range(1438, 1500)]
 
 
+def test_trials_are_listed_as_the_original_lists_them(tmp_path):
+    images = pd.DataFrame({"cocoId": [9, 8, 7], "nsdId": [0, 1, 2], "cropBox": ["(0, 1)"] * 3})
+    images = images.assign(**{name: 0 for name in REPETITIONS})
+    images.loc[0, ["subject1_rep0", "subject1_rep1", "subject8_rep2"]] = [3, 1, 30_000]
+    images.loc[2, "subject1_rep0"] = 2
+    images.to_csv(tmp_path / "images.csv")
+    rows = []
+    for _, image in images.iterrows():
+        for subject in range(1, 9):
+            for repeat in range(3):
+                if trial := image[f"subject{subject}_rep{repeat}"]:
+                    rows.append({"subject_id": subject - 1, "trial_id": trial - 1, **image})
+    expected = pd.DataFrame(rows).set_index(["subject_id", "trial_id"]).sort_index()
+    found = stimulus_trials(tmp_path / "images.csv")
+    assert found.index.tolist() == [(0, 0), (0, 1), (0, 2), (7, 29_999)]
+    pd.testing.assert_frame_equal(found, expected)
+    assert stimulus_trials(tmp_path / "images.csv", [8]).index.tolist() == [(7, 29_999)]
+
+
+def test_a_table_that_is_none_is_refused(tmp_path):
+    (tmp_path / "images.csv").write_text(",nsdId\n0,0\n")
+    with pytest.raises(SourceError) as error:
+        stimulus_trials(tmp_path / "images.csv")
+    assert "Expected: the columns subject1_rep0 to subject8_rep2." in message(error)
+
+
+def test_the_table_of_trials_goes_with_the_records(made):
+    table = pd.read_csv(made / "nsd-flat-arrow/nsd_stim_info_long.csv", index_col=[0, 1])
+    assert table.index.is_monotonic_increasing
+    assert set(table.index.get_level_values("subject_id")) == {0, 2}
+    assert len(table.loc[0]) == 30_000
+    for record in load(made / "nsd-flat-arrow", "test")[::50]:
+        row = table.loc[(record["subject_id"], record["trial_id"])]
+        assert (row["nsdId"], row["cocoId"]) == (record["nsd_id"], record["coco_id"])
+
+
+def test_the_whole_data_set_has_the_originals_size():
+    tier_file, n_trials = load_tier_file("nsd-flat"), {"train": 0, "test": 0}
+    for n_sessions in SESSIONS.values():
+        trials = pd.DataFrame({"trial": np.arange(n_sessions * TRIALS_PER_SESSION)})
+        trials = trials.assign(nsd_id=trials["trial"], session=trials["trial"] // TRIALS_PER_SESSION + 1)
+        images = trials[["nsd_id"]].assign(sessions_total=n_sessions)
+        tier = assign_trials(tier_file, trials, images)
+        assert set(trials["session"][tier == "test"]) == set(range(n_sessions - 2, n_sessions + 1))
+        for name in n_trials:
+            n_trials[name] += int((tier == name).sum())
+    assert n_trials == {"train": 195_000, "test": 18_000}
+
+
 def test_photographs_are_nsds(made, nsd_root):
     record = load(made / "nsd-flat-arrow", "train")[40]
     with h5py.File(nsd_root / STIMULI) as file:
@@ -394,6 +557,34 @@ def test_pictures_go_back_to_units(made, nsd_root):
     assert np.corrcoef(units[:, in_picture].ravel(), truth.ravel())[0, 1] > 0.9
     assert (activity[:, ~flat.mask] == 127).all()
     assert flat.rois["streams"].max() > 0
+
+
+def test_regions_are_outlined_beside_the_map(made):
+    regions = read_regions(made / "nsd-flat-png", 1)
+    assert regions == read_regions(made / "nsd-flat-arrow", 1)
+    manifest, names = read_manifest(made / "nsd-flat-png"), {one["properties"]["name"] for one in regions}
+    assert names == {None, *manifest["roi_names"]["streams"].values()} - {"Unknown"}
+    drawn = [one["properties"] for one in regions if not one["properties"]["atlas"]]
+    areas = {one["hemisphere"]: one["area_mm2"] for one in drawn}
+    assert areas == manifest["subjects"]["subj01"]["area_mm2"]
+    inside = mask_of(FlatMap.read(made / "nsd-flat-png", 1).unit_ids, 2 * N_VERTICES)
+    patch = coarsened(read_flat("fsaverage5"), N_VERTICES).patch(inside)
+    assert sum(areas.values()) == pytest.approx(patch.area_mm2, abs=0.01)
+    for one in regions:
+        sign = {"left": -1, "right": 1}[one["properties"]["hemisphere"]]
+        rings = [np.array(ring) for part in one["geometry"]["coordinates"] for ring in part]
+        assert all((ring[:, 0] * sign >= 2).all() and np.array_equal(ring[0], ring[-1]) for ring in rings)
+        assert sum(map(signed_area, rings)) == pytest.approx(one["properties"]["area_mm2"], abs=0.5)
+
+
+def test_missing_outlines_are_named(made):
+    with pytest.raises(PackageError) as error:
+        read_regions(made / "nsd-flat-png", 7)
+    assert message(error) == (
+        f"{made}/nsd-flat-png/maps/subj07.geojson: not the outlines of regions (FileNotFoundError).\n"
+        "  Expected: what 'nsd-bench export-flat' writes for every subject of the data set.\n"
+        "  What to do: give a subject of the data set, or export it again."
+    )
 
 
 def test_the_manifest_says_what_it_was_made_of(made, nsd_root):
@@ -468,6 +659,48 @@ def test_a_missing_hemisphere_of_betas_is_named(small, nsd_copy, tmp_path):
     path = nsd_copy / BETAS.format(3, "rh", 1)
     path.unlink()
     assert refused(small, nsd_copy, tmp_path).startswith(f"subj03, session 1: no file {path}")
+
+
+def test_sessions_without_betas_can_be_left_out(options, nsd_copy, tmp_path):
+    """The bucket denied those that were held out."""
+    for half in ("lh", "rh"):
+        (nsd_copy / BETAS.format(1, half, 2)).unlink()
+    arguments = ["--nsd-root", nsd_copy, "--out", tmp_path, "--surface", "fsaverage5", "--subjects", "1,3"]
+    arguments += [
+        "--tiers",
+        options.tiers,
+        "--pixel-mm",
+        8,
+        "--image-size",
+        8,
+        "--form",
+        "png",
+        "--incomplete",
+    ]
+    result = CliRunner().invoke(command, [*map(str, arguments), "--workers", "1", "--quiet"])
+    assert result.exit_code == 0, result.output
+    assert "subj01: left out as there are no betas: session 2\n" in result.output
+    found = read_manifest(tmp_path / "nsd-flat-png")
+    assert found["subjects"]["subj01"]["sessions_left_out"] == [2]
+    assert found["subjects"]["subj03"]["sessions_left_out"] == []
+    assert found["n_records"] == {"train": 2 * N_TRAIN, "test": 2 * N_TEST}
+    trials = load(tmp_path / "nsd-flat-png", "test").column("trial_id")
+    assert trials == [*range(688, 750)] * 2
+    for half in ("lh", "rh"):
+        (nsd_copy / BETAS.format(3, half, 1)).unlink()
+    only = replace(options, subjects=(3,), coco=None, incomplete=True)
+    assert "subj03, session 1: no file" in refused(only, nsd_copy, tmp_path / "none")
+
+
+def test_a_part_of_the_sessions_is_split_as_the_whole(options, nsd_root, tmp_path):
+    by_session = tmp_path / "last.toml"
+    by_session.write_text(
+        'title = "t"\nsource = "s"\nby = "trial"\n[[rules]]\ntier = "test"\n'
+        'where = "session > sessions_total - 1"\n[[rules]]\ntier = "train"\n'
+    )
+    first = replace(options, subjects=(1,), coco=None, sessions=(1,), tiers=str(by_session), image_size=8)
+    (made,) = export_flat(first, nsd_root, tmp_path / "out", forms=("png",), progress=False)
+    assert made.n_records == {"train": 750}  # the last session is the second, which is not asked for
 
 
 def test_a_session_too_many_is_named(small, nsd_root, tmp_path):
@@ -574,8 +807,6 @@ def test_the_hub_is_asked_only_when_told_to(monkeypatch):
 
 
 def test_published_shards_with_fewer_fields_open(made, tmp_path):
-    arrow = pytest.importorskip("pyarrow")
-    parquet = pytest.importorskip("pyarrow.parquet")
     records = load(made / "nsd-flat-png", "train")[:5]
     rows = [
         {
@@ -587,9 +818,7 @@ def test_published_shards_with_fewer_fields_open(made, tmp_path):
     ]
     (tmp_path / "data").mkdir()
     for number, part in enumerate((rows[:3], rows[3:])):
-        parquet.write_table(
-            arrow.Table.from_pylist(part), tmp_path / f"data/train-{number:05}-of-00002.parquet"
-        )
+        pq.write_table(pa.Table.from_pylist(part), tmp_path / f"data/train-{number:05}-of-00002.parquet")
     again = load(tmp_path, "train")
     assert len(again) == 5
     for one, other in zip(again, records, strict=True):
@@ -601,18 +830,21 @@ def test_published_shards_with_fewer_fields_open(made, tmp_path):
         again[5]
 
 
-def test_without_an_extra_it_is_named(monkeypatch, made):
+def test_without_datasets_the_extra_is_named(monkeypatch, small, nsd_root, tmp_path):
     def none(name):
         raise ModuleNotFoundError(name)
 
     monkeypatch.setattr(flat_module, "import_module", none)
     with pytest.raises(NsdBenchError) as error:
-        load(made / "nsd-flat-png", "train")
+        export_flat(small, nsd_root, tmp_path / "out", forms=("arrow",), progress=False)
     assert message(error) == (
-        f"{made}/nsd-flat-png: pyarrow is not installed.\n"
-        "  Expected: the extra 'flat'.\n"
-        "  What to do: pip install 'nsd-bench[flat]'."
+        "form arrow: datasets is not installed.\n"
+        "  Expected: the extra 'hf'.\n"
+        "  What to do: pip install 'nsd-bench[hf]'."
     )
+    with pytest.raises(NsdBenchError, match=r"^somebody/nsd-flat: datasets is not installed"):
+        load("somebody/nsd-flat", "train", allow_download=True)
+    assert not (tmp_path / "out").exists()
 
 
 # the command
@@ -676,7 +908,15 @@ def test_the_plan_names_every_fetch_and_fetches_nothing(tmp_path):
     lines = done.output.splitlines()
     assert [line for line in lines if line.startswith("aws")] == [f"{fetch}{name} {name}" for name in names]
     assert "# 5 bytes are there: nsddata/experiments/nsd/nsd_stim_info_merged.csv" in lines
-    assert lines[-1].startswith(
-        "curl -LO http://images.cocodataset.org/annotations/annotations_trainval2017.zip"
-    )
+    unzip = "curl -LO http://images.cocodataset.org/annotations/annotations_trainval2017.zip && unzip "
+    assert lines[-1] == f"{unzip}annotations_trainval2017.zip -d COCO"
     assert not (tmp_path / "out").exists()
+
+
+def test_the_plan_says_that_annotations_are_there(options, nsd_root, tmp_path):
+    arguments = ["--nsd-root", nsd_root, "--out", tmp_path, "--surface", "fsaverage5", "--plan", "--coco"]
+    there, elsewhere = (
+        CliRunner().invoke(command, [*map(str, arguments), str(folder)]) for folder in (options.coco, "a b")
+    )
+    assert there.output.splitlines()[-1] == "# Captions and objects are there."
+    assert elsewhere.output.splitlines()[-1].endswith("unzip annotations_trainval2017.zip -d 'a b'")

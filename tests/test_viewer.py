@@ -6,9 +6,12 @@ import base64
 import io
 import json
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 from PIL import Image
@@ -23,10 +26,25 @@ from nsd_bench.surfaces.flatmap import FlatMap
 from nsd_bench.surfaces.grid import Grid
 from nsd_bench.surfaces.raster import gaussian_raster
 
-arrow = pytest.importorskip("pyarrow")
-parquet = pytest.importorskip("pyarrow.parquet")
-
 GRID = Grid(1.0, -6.0, 0.0, 12, 9)
+
+
+def feature(name: str | None, *boxes: tuple[float, float, float, float]) -> dict:
+    """Rectangles: left, right, bottom and top in mm."""
+    rings = [[[a, c], [b, c], [b, d], [a, d], [a, c]] for a, b, c, d in boxes]
+    properties = {"atlas": name and "toy", "label": 1, "name": name, "hemisphere": "left", "area_mm2": 1.0}
+    return {
+        "properties": properties,
+        "geometry": {"type": "MultiPolygon", "coordinates": [[ring] for ring in rings]},
+    }
+
+
+V1, SPECK, FAR = (
+    feature("V1", (-5, -1, 2, 6), (1, 4, 2, 4)),
+    feature("s", (-2, -1, 7, 8)),
+    feature("f", (50, 60, 0, 9)),
+)
+FEATURES = [feature(None, (-5, 5, 1, 8)), V1, SPECK, FAR]
 N = 7
 
 
@@ -37,10 +55,11 @@ def dataset(tmp_path_factory) -> Path:
     (folder / "train").mkdir(parents=True)
     rng = np.random.default_rng(0)
     points = np.array([(x + 0.5, y + 0.5) for x in range(-5, 5) for y in range(1, 8)])
-    labels = np.zeros(GRID.shape, dtype=np.int16)
-    labels[2:6, 1:5], labels[2:6, 7:11], labels[7, 4] = 1, 1, 2
-    flat = FlatMap(gaussian_raster(points, GRID), np.arange(len(points)), {"toy": labels})
+    flat = FlatMap(gaussian_raster(points, GRID), np.arange(len(points)), {})
     write_npz(folder / "maps/subj02.npz", flat.arrays(1.0))
+    (folder / "maps/subj02.geojson").write_text(
+        json.dumps({"type": "FeatureCollection", "features": FEATURES})
+    )
     rows = []
     for number in range(N):
         rows.append(
@@ -57,16 +76,19 @@ def dataset(tmp_path_factory) -> Path:
                 "shared1000": number == 3,
                 "coco_split": "val2017",
                 "coco_id": 5000 + number,
-                "objects": {"category": ["cup"], "bbox": [[10.0, 20.0, 100.0, 50.5]]},
+                "objects": {
+                    "category": ["cup"],
+                    "bbox": [[10.0, 20.0, 100.0, 50.5]],
+                    "segmentation": [{"poly": None if number == 2 else [[10.0, 20, 110, 20, 10, 70.5]]}],
+                },
                 "captions": [] if number == 0 else [f"</script><b>caption {number}</b> "],
             }
         )
-    parquet.write_table(arrow.Table.from_pylist(rows), folder / "train/part.parquet")
+    pq.write_table(pa.Table.from_pylist(rows), folder / "train/part.parquet")
     manifest = {
         "format": FORMAT,
         "name": "toy & co",
         "n_records": {"train": N},
-        "roi_names": {"toy": {"1": "V1", "2": "speck", "3": "absent"}},
         "terms": "https://example.org/terms",
         "citation": "Allen et al. 2022",
     }
@@ -106,7 +128,9 @@ def test_a_sample_larger_than_the_split_is_all_of_it(dataset):
     assert records[3]["flags"] == ["shared1000"]
     assert records[3]["coco"] == "val2017 5003"
     assert records[0]["captions"] == []
-    assert records[1]["objects"] == [{"category": "cup", "bbox": [10.0, 20.0, 100.0, 50.5]}]
+    cup = {"category": "cup", "bbox": [10.0, 20.0, 100.0, 50.5]}
+    assert records[1]["objects"] == [{**cup, "path": "M10.0 20.0L110.0 20.0L10.0 70.5Z"}]
+    assert records[2]["objects"] == [{**cup, "path": ""}]  # a crowd
 
 
 def test_captions_cannot_break_out_of_the_page(dataset):
@@ -146,12 +170,32 @@ def test_photographs_are_unchanged(dataset):
     assert np.array_equal(np.asarray(decoded(page["records"][4]["image"])), photograph)
 
 
-def test_regions_are_outlined_and_named_once_a_hemisphere(dataset):
+def test_regions_are_outlined_and_named_in_their_largest_part(dataset):
     regions = content(viewer_page(dataset, n_records=1))["regions"]["subj02"]
-    assert [region["name"] for region in regions] == ["V1"]  # not the speck of a pixel, nor what is absent
-    assert regions[0]["path"].count("M") == regions[0]["path"].count("Z") == 2
-    # Rows 2 to 5 from below are 3 to 6 from above; columns 1 to 4 and 7 to 10.
-    assert regions[0]["places"] == [[3.0, 5.0], [9.0, 5.0]]
+    assert [region["name"] for region in regions] == ["V1"]  # not the speck, nor what is beside the picture
+    # x from the left edge at -6, y from the upper edge at 9
+    assert regions[0]["path"] == "M1.0 7.0L5.0 7.0L5.0 3.0L1.0 3.0ZM7.0 7.0L10.0 7.0L10.0 5.0L7.0 5.0Z"
+    assert regions[0]["place"] == [3.0, 5.0]
+
+
+def test_what_reaches_into_the_picture_from_beside_it_has_no_name(dataset, tmp_path):
+    shutil.copytree(dataset, tmp_path / "plain")
+    (tmp_path / "plain/maps/subj02.geojson").write_text(
+        json.dumps({"features": [feature("V4", (-30, -3, 2, 6))]})
+    )
+    (region,) = content(viewer_page(tmp_path / "plain", n_records=1))["regions"]["subj02"]
+    assert (region["name"], region["place"]) == ("V4", None)
+
+
+def test_without_atlases_what_is_drawn_is_outlined(dataset, tmp_path):
+    shutil.copytree(dataset, tmp_path / "plain")
+    file = tmp_path / "plain/maps/subj02.geojson"
+    file.write_text(json.dumps({"features": FEATURES[:1]}))
+    (region,) = content(viewer_page(tmp_path / "plain", n_records=1))["regions"]["subj02"]
+    assert (region["name"], region["path"]) == (None, "M1.0 8.0L11.0 8.0L11.0 1.0L1.0 1.0Z")
+    file.write_text("{}")
+    with pytest.raises(PackageError, match=r"subj02.geojson: not the outlines of regions \(KeyError\)"):
+        viewer_page(tmp_path / "plain", n_records=1)
 
 
 def test_an_empty_sample_is_refused(dataset):
@@ -216,7 +260,7 @@ def test_a_browser_leafs_through_it(dataset, tmp_path, browser):
     browser.find_element("id", "previous").click()
     assert (text("count"), text("objects")) == ("3 / 3", "cup")
     assert len(browser.find_elements("css selector", "#boxes rect")) == 1
-    assert len(browser.find_elements("css selector", "#regions text")) == 2
+    assert len(browser.find_elements("css selector", "#regions text")) == 1
     browser.find_element("id", "show-regions").click()
     assert not browser.find_element("id", "regions").is_displayed()
     assert browser.get_log("browser") == []

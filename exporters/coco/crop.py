@@ -1,8 +1,8 @@
 """From a COCO picture into the square of it that NSD showed: boxes, polygons and masks.
 
 NSD cut a square out of each picture and scaled it to 425 x 425 pixels. The rules are those of NSD-Flat
-(github.com/clane9/NSD-Flat, convert_nsd_annotations.py): corners are moved to the nearest point of the square
-one by one, which is not the same as cutting the polygon, and coordinates are rounded to two decimals.
+(github.com/clane9/NSD-Flat, convert_nsd_annotations.py), but for polygons: instead of cutting them, it moves
+each corner to the nearest point of the square, so that what lies outside is folded onto the border.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from skimage.transform import resize
 
+from exporters.coco.clipping import clip_polygons
 from nsd_bench.errors import NsdBenchError, SourceError
 
 __all__ = ["SIDE", "Crop", "CropBox", "mask_tools", "polygon_area"]
@@ -104,12 +105,39 @@ class Crop:
         moved: npt.NDArray[np.float64] = np.round(scaled, 2).ravel()
         return moved
 
-    def polygons(self, polygons: Sequence[npt.NDArray[np.float64]]) -> list[npt.NDArray[np.float64]]:
-        """Move polygons, each of shape (2 x n_corners,); all at once, as there are many small ones."""
+    def polygons(
+        self, polygons: Sequence[npt.NDArray[np.float64]], *, legacy: bool = False
+    ) -> list[npt.NDArray[np.float64]]:
+        """Cut polygons along the square and scale them to NSD's image.
+
+        Parameters
+        ----------
+        polygons
+            Each of shape (2 x n_corners,): x and y in turn, in pixels of the whole picture.
+        legacy
+            Move corners instead of cutting, as NSD-Flat does.
+
+        Returns
+        -------
+        moved
+            As many, in pixels of NSD's image; one that lies outside has no corner.
+
+        Examples
+        --------
+        >>> crop = Crop.of((0, 0, 0.125, 0.125), 480, 640, "nsd_id 7")
+        >>> triangle = np.array([60.0, 0, 100, 0, 60, 40])
+        >>> crop.polygons([triangle])[0].tolist(), crop.polygons([triangle], legacy=True)[0].tolist()
+        ([0.0, 0.0, 17.71, 0.0, 0.0, 17.71], [0.0, 0.0, 17.71, 0.0, 0.0, 35.42])
+        """
         if not polygons:
             return []
-        ends = np.cumsum([len(polygon) for polygon in polygons]).tolist()
-        moved = self.points(np.concatenate(polygons))
+        corners = np.concatenate(polygons).reshape(-1, 2)
+        lengths = np.array([len(polygon) // 2 for polygon in polygons])
+        if not legacy:  # all at once, as there are many small ones
+            corners, lengths = clip_polygons(
+                corners, lengths, (self.left, self.top), (self.right, self.bottom)
+            )
+        moved, ends = self.points(corners), (2 * np.cumsum(lengths)).tolist()
         return [moved[begin:end] for begin, end in zip([0, *ends], ends, strict=False)]
 
     def boxes(self, boxes: npt.ArrayLike) -> npt.NDArray[np.float64]:

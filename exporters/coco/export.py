@@ -44,6 +44,7 @@ def export_coco(
     out: Path,
     *,
     mode: Mode = "picture",
+    crowds: bool = True,
     legacy: bool = False,
     incomplete: bool = False,
     merged: bool = False,
@@ -61,8 +62,10 @@ def export_coco(
         labels.
     mode
         Which area decides about labels, see `exporters.coco.labels.MODES`.
+    crowds
+        Whether one mask around many objects counts for labels like an object; records have all.
     legacy
-        Measure polygons as NSD-Flat does, see `exporters.coco.crop.polygon_area`.
+        Cut and measure polygons as NSD-Flat does, see `exporters.coco.crop`.
     incomplete
         Leave out images that COCO's files do not have; by default that is an error. The simulated files only
         have images that were shown.
@@ -85,7 +88,7 @@ def export_coco(
     if out.suffix:
         write_records(described, out)
         return CocoExport(len(known), len(images) - len(known), None)
-    labelled = label_table(coco, known, known.index, mode)
+    labelled = label_table(coco, known, known.index, mode, crowds=crowds)
     with new_folder(out) as folder:
         write_table(labelled, folder / LABELS)
         lines = folder / f"{RECORDS}.jsonl"

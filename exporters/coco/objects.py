@@ -28,7 +28,7 @@ def objects(coco: Coco, coco_id: int, crop: CropBox, *, legacy: bool = False) ->
     crop
         What NSD cut away: fractions of top, bottom, left, right.
     legacy
-        Measure polygons as NSD-Flat does, see `exporters.coco.crop.polygon_area`.
+        Cut and measure polygons as NSD-Flat does, see `exporters.coco.crop`.
 
     Returns
     -------
@@ -95,14 +95,15 @@ def _in_crop(coco: Coco, coco_id: int, square: Crop, legacy: bool) -> Iterator[t
     """Give row, polygons or mask, and area of each object of a picture."""
     rows, table = coco.rows(coco_id), coco.annotations
     outlines = [table.polygons_of(row) for row in range(rows.start, rows.stop)]
-    moved = iter(square.polygons([polygon for outline in outlines for polygon in outline]))
+    moved = iter(square.polygons([polygon for outline in outlines for polygon in outline], legacy=legacy))
     for row, outline in enumerate(outlines, start=rows.start):
         if int(table.ids[row]) in table.masks:
             mask = square.mask(_decoded(coco, row))
             yield row, mask, int(mask.sum())
         else:
             polygons = list(islice(moved, len(outline)))
-            yield row, polygons, polygon_area(polygons, legacy=legacy)
+            shown = polygons if legacy else [one for one in polygons if len(one) > 4]
+            yield row, shown, polygon_area(shown, legacy=legacy)
 
 
 def _decoded(coco: Coco, row: int) -> npt.NDArray[np.uint8]:

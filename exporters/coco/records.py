@@ -13,7 +13,7 @@ import pandas as pd
 from exporters.coco.annotations import Coco, captions
 from exporters.coco.crop import SIDE
 from exporters.coco.objects import objects
-from nsd_bench.errors import NsdBenchError, OutputError, choices
+from nsd_bench.errors import OutputError, choices
 from nsd_bench.outputs import new_file
 
 __all__ = ["FORMATS", "OBJECT_FIELDS", "read_records", "records", "write_records", "write_table"]
@@ -68,8 +68,6 @@ def write_records(described: Iterator[dict[str, Any]], path: Path) -> None:
     ------
     OutputError
         If it is neither, or cannot be written.
-    NsdBenchError
-        If Parquet is asked for and pyarrow is not installed.
     """
     if path.suffix not in FORMATS:
         raise OutputError(
@@ -89,13 +87,13 @@ def _write_lines(described: Iterator[dict[str, Any]], file: BinaryIO) -> None:
 
 
 def _write_parquet(described: Iterator[dict[str, Any]], file: BinaryIO) -> None:
-    arrow = _pyarrow()
-    import pyarrow.parquet as parquet
+    import pyarrow as pa
+    import pyarrow.parquet as pq
 
-    schema = _schema(arrow)
-    with parquet.ParquetWriter(file, schema, compression="zstd") as writer:
+    schema = _schema()
+    with pq.ParquetWriter(file, schema, compression="zstd") as writer:
         while rows := list(islice(described, _ROWS_AT_ONCE)):
-            writer.write_table(arrow.Table.from_pylist(rows, schema=schema))
+            writer.write_table(pa.Table.from_pylist(rows, schema=schema))
 
 
 def write_table(table: pd.DataFrame, path: Path) -> None:
@@ -105,32 +103,23 @@ def write_table(table: pd.DataFrame, path: Path) -> None:
     ------
     OutputError
         If it cannot be written.
-    NsdBenchError
-        If pyarrow is not installed.
     """
-    arrow = _pyarrow()
-    import pyarrow.parquet as parquet
+    import pyarrow as pa
+    import pyarrow.parquet as pq
 
     with new_file(path) as file:
-        parquet.write_table(arrow.Table.from_pandas(table, preserve_index=False), file, compression="zstd")
+        pq.write_table(pa.Table.from_pandas(table, preserve_index=False), file, compression="zstd")
 
 
 def read_records(path: Path) -> Iterator[dict[str, Any]]:
-    """Read what `write_records` wrote; both formats give equal records.
-
-    Raises
-    ------
-    NsdBenchError
-        If it is Parquet and pyarrow is not installed.
-    """
+    """Read what `write_records` wrote; both formats give equal records."""
     if path.suffix != ".parquet":
         with path.open(encoding="utf-8") as lines:
             yield from (json.loads(line) for line in lines)
         return
-    _pyarrow()
-    import pyarrow.parquet as parquet
+    import pyarrow.parquet as pq
 
-    with parquet.ParquetFile(path) as file:
+    with pq.ParquetFile(path) as file:
         for batch in file.iter_batches(_ROWS_AT_ONCE):
             for record in batch.to_pylist():
                 outlines = record["objects"]["segmentation"]
@@ -143,25 +132,12 @@ def _without_gaps(outline: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in outline.items() if value is not None}
 
 
-def _schema(arrow: Any) -> Any:
-    integer, real, text = arrow.int64(), arrow.float64(), arrow.string()
-    outline = arrow.struct(
-        {"poly": arrow.list_(arrow.list_(real)), "size": arrow.list_(integer), "counts": text}
-    )
-    kinds = (integer, text, text, arrow.list_(real), outline, integer, integer)
-    lists = {name: arrow.list_(kind) for name, kind in zip(OBJECT_FIELDS, kinds, strict=True)}
+def _schema() -> Any:
+    import pyarrow as pa
+
+    integer, real, text = pa.int64(), pa.float64(), pa.string()
+    outline = pa.struct({"poly": pa.list_(pa.list_(real)), "size": pa.list_(integer), "counts": text})
+    kinds = (integer, text, text, pa.list_(real), outline, integer, integer)
+    lists = {name: pa.list_(kind) for name, kind in zip(OBJECT_FIELDS, kinds, strict=True)}
     fields = {"nsd_id": integer, "coco_split": text, "coco_id": integer, "height": integer, "width": integer}
-    return arrow.schema({**fields, "objects": arrow.struct(lists), "captions": arrow.list_(text)})
-
-
-def _pyarrow() -> Any:
-    try:
-        import pyarrow
-    except ModuleNotFoundError as error:
-        raise NsdBenchError(
-            "pyarrow is not installed",
-            place="Parquet",
-            expected="the extra that writes and reads it",
-            fix="pip install 'nsd-bench[coco]', or write .jsonl",
-        ) from error
-    return pyarrow
+    return pa.schema({**fields, "objects": pa.struct(lists), "captions": pa.list_(text)})

@@ -17,21 +17,23 @@ from exporters.flat.photographs import photograph_file
 from exporters.flat.records import Annotations, records
 from exporters.flat.session import Drawn
 from exporters.flat.source import Experiment, FlatSource
+from exporters.flat.trials import TRIALS, stimulus_trials
 from exporters.flat.writers import ArrowForm, PngForm, Shard
 from exporters.manifest import CITATION, TERMS_URL, source_digest
 from exporters.nsd.layout import TRIALS_PER_SESSION, Layout
 from exporters.nsd.rois import read_label_names
 from nsd_bench import spec
-from nsd_bench.flat import FORMAT
+from nsd_bench.flat import FORMAT, regions_file
 from nsd_bench.outputs import write_npz
 from nsd_bench.surfaces.flatmap import map_file
 from nsd_bench.surfaces.levels import LIMIT
 
 __all__ = ["DRAWN_WITH", "Build", "drawn_file", "photographs_folder"]
 
+_DRAWING = "coarse", "files", "flatmap", "geometry", "grid", "levels", "polygons", "raster", "rings"
 DRAWN_WITH: Final = (
     "flat",
-    *(f"surfaces/{name}" for name in ("files", "flatmap", "geometry", "grid", "levels", "raster")),
+    *(f"surfaces/{name}" for name in _DRAWING),
 )
 """What decides a flat map's bytes besides the exporters."""
 _FITTED: Final = "z-scores: on all trials of each session, whichever split they are in, as NSD-Flat has it"
@@ -70,7 +72,12 @@ class Build:
         """Write one form into a folder that is not there yet."""
         (folder / "maps").mkdir(parents=True)
         for source in self.sources:
-            write_npz(folder / map_file(source.subject), source.flat.arrays(self.options.fwhm))
+            write_npz(folder / map_file(source.subject), source.map.flat.arrays(self.options.fwhm))
+            collection = {"type": "FeatureCollection", "features": source.map.regions}
+            text = json.dumps(collection, separators=(",", ":")) + "\n"
+            (folder / regions_file(source.subject)).write_text(text, encoding="utf-8")
+        table = stimulus_trials(self.layout.stimulus_table, self.options.subjects)
+        table.to_csv(folder / TRIALS)
         n_records = {}
         for split in self._splits():
             parts = list(self._parts(split))
@@ -140,10 +147,16 @@ class Build:
 def _described(source: FlatSource) -> dict[str, Any]:
     return {
         "sessions": list(source.betas),
+        "sessions_left_out": list(source.left_out),
         "n_vertices": list(source.surface.n_vertices),
-        "n_units": len(source.flat.unit_ids),
-        "n_vertices_not_on_map": source.n_cut_away,
-        "n_pixels_inside": int(source.flat.raster.mask.sum()),
+        "n_units": len(source.map.flat.unit_ids),
+        "n_vertices_not_on_map": source.map.n_cut_away,
+        "n_pixels_inside": int(source.map.flat.raster.mask.sum()),
+        "area_mm2": {
+            region["properties"]["hemisphere"]: region["properties"]["area_mm2"]
+            for region in source.map.regions
+            if region["properties"]["atlas"] is None
+        },
     }
 
 

@@ -35,6 +35,7 @@ __all__ = ["Exported", "export_flat"]
 _IMAGES_AT_ONCE: Final = 256
 _STAGING: Final = "staging"
 _ENTRY_BYTES: Final = 4096  # what a small file takes on disk more than it holds
+_TABLE_BYTES: Final = 30_000 * 300  # of the table of a subject's trials
 
 
 @dataclass(frozen=True)
@@ -47,10 +48,13 @@ class Exported:
         Its folder.
     n_records
         By split.
+    left_out
+        Subject ("subj01") to the sessions whose betas were not there.
     """
 
     path: Path
     n_records: dict[str, int]
+    left_out: dict[str, list[int]]
 
 
 def export_flat(
@@ -121,7 +125,9 @@ def export_flat(
 
 
 def _exported(path: Path) -> Exported:
-    return Exported(path, read_manifest(path)["n_records"])
+    manifest = read_manifest(path)
+    left_out = {name: one["sessions_left_out"] for name, one in manifest["subjects"].items()}
+    return Exported(path, manifest["n_records"], {name: some for name, some in left_out.items() if some})
 
 
 def _add_coco_digests(options: FlatOptions, experiment: Experiment) -> None:
@@ -151,7 +157,7 @@ def _draw(
         for session, paths in source.betas.items():
             out = drawn_file(work, source, session)
             if not out.is_file():
-                flat = (source.flat.unit_ids, source.surface, source.flat.raster)
+                flat = (source.map.flat.unit_ids, source.surface, source.map.flat.raster)
                 jobs.append((draw_session, (paths, *flat, TRIALS_PER_SESSION, out)))
     shown = _shown(sources)
     for start in range(0, len(shown), _IMAGES_AT_ONCE):
@@ -188,9 +194,10 @@ def _identity(options: FlatOptions, experiment: Experiment, sources: list[FlatSo
 def _need(options: FlatOptions, sources: list[FlatSource], forms: tuple[str, ...]) -> tuple[int, int]:
     """Return how many bytes and files an export takes at most, its scratch files among them."""
     n_trials, n_images = sum(len(_kept(source)) for source in sources), len(_shown(sources))
-    picture = sources[0].flat.raster.grid.n_pixels
+    picture = sources[0].map.flat.raster.grid.n_pixels
     photograph = 2 * options.image_size**2
     scratch = n_trials * picture + n_images * photograph
     arrow = n_trials * (picture + photograph) if "arrow" in forms else 0
     png = n_trials * (picture + _ENTRY_BYTES) if "png" in forms else 0
-    return scratch + arrow + png, n_images + n_trials * ("png" in forms) + 500
+    tables = _TABLE_BYTES * len(sources) * len(forms)
+    return scratch + arrow + png + tables, n_images + n_trials * ("png" in forms) + 500

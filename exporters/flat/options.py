@@ -41,9 +41,11 @@ class FlatOptions:
         Side of the photographs in pixels; NSD's are 425.
     coco
         Folder with COCO's annotations; None leaves captions and objects empty.
+    incomplete
+        Whether to leave out sessions whose betas are not there; by default that is an error.
     legacy
-        Whether to keep what NSD-Flat got wrong: vertices that were cut out of the flat map, and areas of
-        objects by their first polygon.
+        Whether to keep what NSD-Flat got wrong: vertices that were cut out of the flat map, and objects'
+        outlines that are folded into the crop and measured by their first polygon.
     """
 
     subjects: tuple[int, ...]
@@ -58,4 +60,5 @@ class FlatOptions:
     fwhm: float = 1.0
     image_size: int = 425
     coco: Path | None = None
+    incomplete: bool = False
     legacy: bool = False

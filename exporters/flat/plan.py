@@ -2,21 +2,41 @@
 
 from __future__ import annotations
 
+import contextlib
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 from exporters.flat.options import FlatOptions
+from exporters.nsd.coco import SPLITS, coco_file
 from exporters.nsd.layout import SESSIONS, Layout
 from exporters.plan import PlannedFile
+from nsd_bench.errors import SourceError
 
-__all__ = ["COCO_COMMAND", "planned_flat_files"]
+__all__ = ["coco_command", "planned_flat_files"]
 
-COCO_COMMAND: Final = (
+_COCO_COMMAND: Final = (
     "curl -LO http://images.cocodataset.org/annotations/annotations_trainval2017.zip"
-    " && unzip annotations_trainval2017.zip -d COCO"
+    " && unzip annotations_trainval2017.zip -d {}"
 )
-"""Command that fetches captions and objects, for `--coco COCO`."""
+
+
+def coco_command(folder: Path | None) -> str | None:
+    """Return the command that fetches captions and objects; None where they are there.
+
+    Parameters
+    ----------
+    folder
+        Of COCO's annotations; None proposes one.
+    """
+    if folder is not None:
+        with contextlib.suppress(SourceError):
+            for split in SPLITS:
+                for kind in ("captions", "instances"):
+                    coco_file(folder, kind, split)
+            return None
+    return _COCO_COMMAND.format(shlex.quote(str(folder or "COCO")))
 
 
 def planned_flat_files(options: FlatOptions, nsd_root: Path) -> Iterator[PlannedFile]:

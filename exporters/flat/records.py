@@ -5,18 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import pandas as pd
 
+from exporters.coco.records import OBJECT_FIELDS
 from exporters.flat.source import FlatSource
+from exporters.flat.trials import REPETITIONS
 from exporters.nsd.coco import Coco, captions, nsd_images, objects, read_coco
 from exporters.nsd.layout import TRIALS_PER_SESSION
 
-__all__ = ["OBJECT_FIELDS", "Annotations", "records"]
-
-OBJECT_FIELDS: Final = ("target", "category", "supercategory", "bbox", "segmentation", "area", "iscrowd")
-_REPETITIONS: Final = [f"subject{subject}_rep{repeat}" for subject in range(1, 9) for repeat in range(3)]
+__all__ = ["Annotations", "records"]
 
 
 @dataclass(frozen=True)
@@ -92,5 +91,5 @@ def records(
             "coco_split": str(image["coco_split"]),
             "coco_id": int(image["coco_id"]),
             **annotations.of(nsd_id),
-            "repetitions": {name: int(image[name]) for name in _REPETITIONS},
+            "repetitions": {name: int(image[name]) for name in REPETITIONS},
         }

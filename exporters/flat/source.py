@@ -10,8 +10,10 @@ import numpy as np
 import pandas as pd
 
 from exporters.digests import Digests
-from exporters.flat.masks import read_roi, roi_files
+from exporters.flat.maps import SubjectMap, subject_map
+from exporters.flat.masks import roi_files
 from exporters.flat.options import FlatOptions
+from exporters.flat.trials import REPETITIONS
 from exporters.nsd.behaviour import check_against_design, read_responses_table
 from exporters.nsd.design import (
     Design,
@@ -22,19 +24,14 @@ from exporters.nsd.design import (
     with_special_images,
 )
 from exporters.nsd.layout import TRIALS_PER_SESSION, Layout, require_files
-from exporters.nsd.rois import label_files, read_labels
+from exporters.nsd.rois import label_files
 from exporters.nsd.surfaces import Surface, read_mgh_header
 from nsd_bench.errors import SourceError
 from nsd_bench.surfaces.files import flat_files, read_flat
-from nsd_bench.surfaces.flatmap import FlatMap
 from nsd_bench.surfaces.geometry import FlatGeometry
-from nsd_bench.surfaces.grid import Grid
-from nsd_bench.surfaces.raster import gaussian_raster
 from tiers import TierFile, assign_trials
 
 __all__ = ["Experiment", "FlatSource", "examine", "examine_subject"]
-
-_ICOSAHEDRA = frozenset(10 * 4**order + 2 for order in range(8))  # fsaverage has order 7, fsaverage5 order 5
 
 
 @dataclass(frozen=True)
@@ -69,21 +66,22 @@ class FlatSource:
         1 to 8.
     betas
         Session to its two files, ascending.
+    left_out
+        Sessions whose betas are not there, where that is allowed.
     surface
         fsaverage, as the betas have it.
-    flat
-        Which units are drawn, and where.
-    n_cut_away
-        Vertices of the region that are not on the flat map.
+    map
+        What is drawn of whom, and where.
     trials
-        All trials of the sessions in order: `trial`, `session`, `nsd_id`, `repeat`, `tier`.
+        All trials of `betas` in order: `trial`, `session`, `nsd_id`, `repeat`, `tier`. Tiers are those that
+        all sessions together have, so that a part of the data set is split as the whole.
     """
 
     subject: int
     betas: dict[int, tuple[Path, ...]]
+    left_out: tuple[int, ...]
     surface: Surface
-    flat: FlatMap
-    n_cut_away: int
+    map: SubjectMap
     trials: pd.DataFrame
 
 
@@ -106,9 +104,8 @@ def examine(options: FlatOptions, layout: Layout, tier_file: TierFile) -> Experi
 
 
 def _repetitions(path: Path) -> pd.DataFrame:
-    columns = [f"subject{subject}_rep{repeat}" for subject in range(1, 9) for repeat in range(3)]
     try:
-        return pd.read_csv(path, usecols=columns)[columns]
+        return pd.read_csv(path, usecols=REPETITIONS)[list(REPETITIONS)]
     except ValueError as error:
         raise SourceError(
             f"cannot be read ({error})",
@@ -131,13 +128,9 @@ def examine_subject(options: FlatOptions, layout: Layout, experiment: Experiment
     place, table_path = f"subj{subject:02}", layout.responses_table(subject)
     require_files({table_path: place}, layout.root)
     table = read_responses_table(table_path)
-    betas = {
-        session: layout.betas(subject, "fsaverage", options.version, session, "mgh")
-        for session in _sessions(options, len(table) // TRIALS_PER_SESSION, table_path)
-    }
-    needed = {path: f"{place}, session {session}" for session, paths in betas.items() for path in paths}
-    require_files(needed, layout.root)
-    trials = trial_table(experiment.design, subject, list(betas))
+    n_sessions = len(table) // TRIALS_PER_SESSION
+    betas, left_out = _betas(options, layout, subject, _sessions(options, n_sessions, table_path))
+    trials = trial_table(experiment.design, subject, list(range(1, n_sessions + 1)))
     check_against_design(table, trials, table_path)
     _check_repetitions(trials, experiment.stimuli, subject, layout.stimulus_table)
     images = image_table(trials, experiment.stimuli)
@@ -145,8 +138,25 @@ def examine_subject(options: FlatOptions, layout: Layout, experiment: Experiment
     surface = _surface(next(iter(betas.values())))
     for path in (table_path, *_region_files(options, layout, subject)):
         experiment.digests.add_file(path)
-    flat, n_cut_away = _flat_map(options, layout, experiment.geometry, subject, surface)
-    return FlatSource(subject, betas, surface, flat, n_cut_away, trials)
+    drawn = subject_map(options, layout, experiment.geometry, subject, surface)
+    trials = trials[trials["session"].isin(betas)].reset_index(drop=True)
+    return FlatSource(subject, betas, left_out, surface, drawn, trials)
+
+
+def _betas(
+    options: FlatOptions, layout: Layout, subject: int, sessions: list[int]
+) -> tuple[dict[int, tuple[Path, ...]], tuple[int, ...]]:
+    """Return the files of each session, and which sessions are left out."""
+    wanted = {
+        session: layout.betas(subject, "fsaverage", options.version, session, "mgh") for session in sessions
+    }
+    there = {session: paths for session, paths in wanted.items() if all(path.is_file() for path in paths)}
+    betas = there if options.incomplete and there else wanted
+    needed = {
+        path: f"subj{subject:02}, session {session}" for session, paths in betas.items() for path in paths
+    }
+    require_files(needed, layout.root)
+    return betas, tuple(session for session in wanted if session not in betas)
 
 
 def _sessions(options: FlatOptions, available: int, path: Path) -> list[int]:
@@ -187,37 +197,3 @@ def _region_files(options: FlatOptions, layout: Layout, subject: int) -> Iterato
     for atlas in options.outlines:
         files += [*label_files(layout, subject, "fsaverage", atlas), layout.label_names(subject, atlas)]
     yield from (path for path in dict.fromkeys(files) if path.is_file())  # what is missing is told later
-
-
-def _flat_map(
-    options: FlatOptions, layout: Layout, geometry: FlatGeometry, subject: int, surface: Surface
-) -> tuple[FlatMap, int]:
-    """Cut the region out of the flat map, and make its raster; say how many vertices are not on the map."""
-    kept = _common_vertices(geometry, surface)
-    flat = geometry if geometry.n_vertices == (kept, kept) else geometry.first(kept)
-    inside = read_roi(layout, subject, options.roi, surface)
-    on_flat = np.concatenate([inside[:kept], inside[surface.n_vertices[0] :][:kept]])
-    patch = flat.patch(on_flat, cut_away=options.legacy)
-    grid = Grid.of_rect(options.rect_mm, options.pixel_mm)
-    raster = gaussian_raster(patch.points, grid, fwhm=options.fwhm)
-    right = patch.vertices >= kept
-    unit_ids = patch.vertices + np.where(right, surface.n_vertices[0] - kept, 0)
-    rois = {}
-    for atlas in options.outlines:
-        labels = read_labels(layout, subject, "fsaverage", atlas, surface)[unit_ids]
-        rois[atlas] = raster.label_picture(np.maximum(labels, 0).astype(np.int16))
-    return FlatMap(raster, unit_ids, rois), int(on_flat.sum()) - len(patch.vertices)
-
-
-def _common_vertices(geometry: FlatGeometry, surface: Surface) -> int:
-    """Return how many vertices a hemisphere of map and betas share: fsaverage3 to 6 are its first ones."""
-    on_map, in_betas = geometry.n_vertices, surface.n_vertices
-    nested = on_map[0] == on_map[1] and in_betas[0] == in_betas[1] and {*on_map, *in_betas} <= _ICOSAHEDRA
-    if on_map != in_betas and not nested:
-        raise SourceError(
-            f"has {on_map[0]} and {on_map[1]} vertices",
-            place=f"flat map {geometry.source}",
-            expected=f"{in_betas[0]} and {in_betas[1]} as the betas have, or a coarser fsaverage's",
-            fix="give the flat map of fsaverage, or fsaverage5",
-        )
-    return min(on_map[0], in_betas[0])

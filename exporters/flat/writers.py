@@ -66,10 +66,7 @@ class ArrowForm:
     """
 
     def __init__(self) -> None:
-        self._datasets, self._arrow = (
-            needed("datasets", "hf", "form arrow"),
-            needed("pyarrow", "flat", "form arrow"),
-        )
+        self._datasets = needed("datasets", "hf", "form arrow")
         self._features = self._make_features()
 
     def write_split(self, folder: Path, split: str, shards: Iterator[Shard], n_shards: int) -> int:
@@ -96,36 +93,32 @@ class ArrowForm:
         return n_records
 
     def _write(self, path: Path, shard: Shard) -> None:
+        import pyarrow as pa
+
         images = [{"bytes": file.read_bytes(), "path": None} for file in shard.images]
         activity = [{"bytes": png, "path": None} for png in shard.activity]
         schema = self._features.arrow_schema
         rows = shard.with_pictures(images, activity)
-        with self._arrow.OSFile(str(path), "wb") as file, self._arrow.ipc.new_stream(file, schema) as stream:
-            stream.write_table(self._arrow.Table.from_pylist(rows, schema=schema))
+        with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, schema) as stream:
+            stream.write_table(pa.Table.from_pylist(rows, schema=schema))
 
     def _make_features(self) -> Any:
         """Say in the library's own words what `_schema` says."""
-        of_type = self._datasets.Features.from_arrow_schema(_schema(self._arrow))
+        of_type = self._datasets.Features.from_arrow_schema(_schema())
         return self._datasets.Features(
             {**of_type, "image": self._datasets.Image(), "activity": self._datasets.Image()}
         )
 
 
 class PngForm:
-    """What everything opens: PNG files, and a Parquet table a session that names them.
-
-    Raises
-    ------
-    NsdBenchError
-        If pyarrow is not installed.
-    """
-
-    def __init__(self) -> None:
-        self._arrow = needed("pyarrow", "flat", "form png")
-        self._parquet = needed("pyarrow.parquet", "flat", "form png")
+    """What everything opens: PNG files, and a Parquet table a session that names them."""
 
     def write_split(self, folder: Path, split: str, shards: Iterator[Shard], n_shards: int) -> int:
         """Write a split; return how many records it has."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        schema = _schema()
         (folder / split).mkdir(parents=True)
         (folder / "images").mkdir(exist_ok=True)
         n_records = 0
@@ -139,41 +132,43 @@ class PngForm:
                 if not (folder / name).exists():
                     (folder / name).hardlink_to(file)
             rows = shard.with_pictures(images, activity)
-            table = self._arrow.Table.from_pylist(rows, schema=_schema(self._arrow))
-            self._parquet.write_table(table, folder / split / f"{shard.name}.parquet")
+            table = pa.Table.from_pylist(rows, schema=schema)
+            pq.write_table(table, folder / split / f"{shard.name}.parquet")
             n_records += len(shard.rows)
         return n_records
 
 
-def _schema(arrow: Any) -> Any:
-    numbers, polygons = arrow.list_(arrow.float64()), arrow.list_(arrow.list_(arrow.float64()))
-    integers, words = arrow.list_(arrow.int64()), arrow.list_(arrow.string())
-    segmentation = {"poly": polygons, "size": integers, "counts": arrow.string()}
+def _schema() -> Any:
+    import pyarrow as pa
+
+    numbers, polygons = pa.list_(pa.float64()), pa.list_(pa.list_(pa.float64()))
+    integers, words = pa.list_(pa.int64()), pa.list_(pa.string())
+    segmentation = {"poly": polygons, "size": integers, "counts": pa.string()}
     objects = {
         "target": integers,
         "category": words,
         "supercategory": words,
         "bbox": polygons,
-        "segmentation": arrow.list_(arrow.struct(segmentation)),
+        "segmentation": pa.list_(pa.struct(segmentation)),
         "area": numbers,
         "iscrowd": integers,
     }
-    repetitions = {f"subject{s}_rep{r}": arrow.int64() for s in range(1, 9) for r in range(3)}
+    repetitions = {f"subject{s}_rep{r}": pa.int64() for s in range(1, 9) for r in range(3)}
     types = {
-        "subject_id": arrow.int64(),
-        "trial_id": arrow.int64(),
-        "session_id": arrow.int64(),
-        "nsd_id": arrow.int64(),
-        "image": arrow.string(),
-        "activity": arrow.string(),
-        "subject": arrow.string(),
-        "flagged": arrow.bool_(),
-        "BOLD5000": arrow.bool_(),
-        "shared1000": arrow.bool_(),
-        "coco_split": arrow.string(),
-        "coco_id": arrow.int64(),
-        "objects": arrow.struct(objects),
+        "subject_id": pa.int64(),
+        "trial_id": pa.int64(),
+        "session_id": pa.int64(),
+        "nsd_id": pa.int64(),
+        "image": pa.string(),
+        "activity": pa.string(),
+        "subject": pa.string(),
+        "flagged": pa.bool_(),
+        "BOLD5000": pa.bool_(),
+        "shared1000": pa.bool_(),
+        "coco_split": pa.string(),
+        "coco_id": pa.int64(),
+        "objects": pa.struct(objects),
         "captions": words,
-        "repetitions": arrow.struct(repetitions),
+        "repetitions": pa.struct(repetitions),
     }
-    return arrow.schema([(name, types[name]) for name in COLUMNS])
+    return pa.schema([(name, types[name]) for name in COLUMNS])

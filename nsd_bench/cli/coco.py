@@ -27,14 +27,16 @@ __all__ = ["command"]
     show_default=True,
     help="Which area decides about labels.",
 )
+@click.option("--no-crowds", is_flag=True, help="Labels only from single objects.")
 @click.option("--incomplete", is_flag=True, help="Leave out images that COCO's files do not have.")
 @click.option("--merged", is_flag=True, help="Write train and val as one file, too.")
-@click.option("--legacy", is_flag=True, help="Measure only an object's first polygon, as NSD-Flat does.")
+@click.option("--legacy", is_flag=True, help="Cut and measure polygons as NSD-Flat does.")
 def command(
     nsd_root: Path,
     folder: Path | None,
     out: Path,
     mode: Literal["picture", "crop", "category_sum"],
+    no_crowds: bool,
     incomplete: bool,
     merged: bool,
     legacy: bool,
@@ -52,6 +54,7 @@ def command(
         folder or coco_folder(nsd_root),
         out,
         mode=mode,
+        crowds=not no_crowds,
         legacy=legacy,
         incomplete=incomplete,
         merged=merged,

@@ -56,6 +56,7 @@ def _rect(ctx: click.Context, param: click.Parameter, value: str) -> tuple[float
 )
 @click.option("--form", type=click.Choice(["arrow", "png", "both"]), default="both", show_default=True)
 @click.option("--plan", is_flag=True, help="Only print the commands that fetch what is missing.")
+@click.option("--incomplete", is_flag=True, help="Leave out sessions whose betas are not there.")
 @click.option("--legacy", is_flag=True, help="Keep what the original NSD-Flat got wrong.")
 @click.option("--workers", type=click.IntRange(min=1), help="Processes; the bytes do not depend on it.")
 @click.option("--quiet", is_flag=True, help="Draw no progress bars.")
@@ -77,6 +78,7 @@ def command(
     coco: Path | None,
     form: str,
     plan: bool,
+    incomplete: bool,
     legacy: bool,
     workers: int | None,
     quiet: bool,
@@ -100,6 +102,7 @@ def command(
         fwhm=fwhm,
         image_size=image_size,
         coco=coco,
+        incomplete=incomplete,
         legacy=legacy,
     )
     if plan:
@@ -117,17 +120,22 @@ def command(
     for one in made:
         records = ", ".join(f"{n} {split}" for split, n in one.n_records.items())
         click.echo(f"{one.path}: {records}")
+    for subject, left_out in made[0].left_out.items():
+        click.echo(f"{subject}: left out as there are no betas: session {', '.join(map(str, left_out))}")
     if coco is None:
         click.echo("without captions and objects; --coco gives them")
     click.echo(f"Next: nsd-bench view-flat {made[0].path} --out flat.html")
 
 
 def _print_plan(options: FlatOptions, nsd_root: Path) -> None:
-    from exporters.flat.plan import COCO_COMMAND, planned_flat_files
+    from exporters.flat.plan import coco_command, planned_flat_files
 
     click.echo("# To be run in NSD's root; what the bucket denies does not stop the others.")
     for file in planned_flat_files(options, nsd_root):
         there = "" if file.n_bytes is None else f"# {file.n_bytes:,} bytes are there: {file.name}"
         click.echo(there or file.command)
-    click.echo("# Captions and objects:")
-    click.echo(COCO_COMMAND)
+    if fetch := coco_command(options.coco):
+        click.echo("# Captions and objects:")
+        click.echo(fetch)
+    else:
+        click.echo("# Captions and objects are there.")

@@ -17,18 +17,18 @@ import numpy.typing as npt
 from PIL import Image
 
 from nsd_bench.errors import OptionError
-from nsd_bench.flat import Record, load, read_manifest
+from nsd_bench.flat import Record, load, read_manifest, read_regions
 from nsd_bench.surfaces.flatmap import FlatMap
 from nsd_bench.surfaces.grid import Grid
-from nsd_bench.surfaces.levels import LIMIT, upright
-from nsd_bench.surfaces.outlines import outlines
+from nsd_bench.surfaces.levels import LIMIT
+from nsd_bench.surfaces.rings import signed_area
 
 __all__ = ["viewer_page"]
 
 _COLOURS: Final = "RdBu_r"
 _OUTSIDE: Final = 255  # palette index; the highest level shares 254 with its neighbour
 _IMAGE_SIDE: Final = 425  # COCO's boxes are in pixels of NSD's own images
-_LEAST_OUTLINE: Final = 9  # corners; shorter ones are specks of a pixel or two
+_LEAST_PIXELS: Final = 4  # smaller parts of regions are specks
 
 
 def viewer_page(path: Path, split: str | None = None, *, n_records: int = 24, seed: int = 0) -> str:
@@ -75,7 +75,9 @@ def viewer_page(path: Path, split: str | None = None, *, n_records: int = 24, se
     maps = {subject: FlatMap.read(path, subject) for subject in subjects}
     content = {
         "records": [_shown(record, maps[record["subject_id"] + 1].mask) for record in sample],
-        "regions": {f"subj{subject:02}": _regions(maps[subject], manifest) for subject in subjects},
+        "regions": {
+            f"subj{subject:02}": _regions(read_regions(path, subject), maps[subject]) for subject in subjects
+        },
         "side": _IMAGE_SIDE,
     }
     return _template().render(
@@ -108,8 +110,6 @@ def _palette() -> npt.NDArray[np.uint8]:
 
 
 def _shown(record: Record, mask: npt.NDArray[np.bool_]) -> dict[str, Any]:
-    objects = record.get("objects") or {}
-    boxes = zip(objects.get("category", ()), objects.get("bbox", ()), strict=True)
     return {
         "subject": record["subject"],
         "session": record["session_id"] + 1,
@@ -120,8 +120,23 @@ def _shown(record: Record, mask: npt.NDArray[np.bool_]) -> dict[str, Any]:
         "image": _data_uri(record["image"]),
         "activity": _data_uri(_coloured(np.asarray(record["activity"]), mask), transparency=_OUTSIDE),
         "captions": [caption.strip() for caption in record.get("captions") or ()],
-        "objects": [{"category": category, "bbox": box} for category, box in boxes],
+        "objects": _objects(record.get("objects") or {}),
     }
+
+
+def _objects(fields: dict[str, list[Any]]) -> list[dict[str, Any]]:
+    """Return category, box and, but for crowds, outline of each object."""
+    boxes = zip(fields.get("category", ()), fields.get("bbox", ()), strict=True)
+    outlines = fields.get("segmentation") or [{}] * len(fields.get("category", ()))
+    return [
+        {"category": category, "bbox": box, "path": _object_path(outline.get("poly") or ())}
+        for (category, box), outline in zip(boxes, outlines, strict=True)
+    ]
+
+
+def _object_path(polygons: Sequence[Sequence[float]]) -> str:
+    corners = [np.reshape(polygon, (-1, 2)) for polygon in polygons]
+    return _svg_path([np.concatenate([polygon, polygon[:1]]) for polygon in corners])
 
 
 def _coloured(levels: npt.NDArray[np.uint8], mask: npt.NDArray[np.bool_]) -> Image.Image:
@@ -136,28 +151,45 @@ def _data_uri(picture: Image.Image, **options: Any) -> str:
     return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode()
 
 
-def _regions(flat: FlatMap, manifest: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return name, SVG path and places of the name for every region of every atlas."""
+def _regions(features: list[dict[str, Any]], flat: FlatMap) -> list[dict[str, Any]]:
+    """Return name, SVG path and place of the name of each region to show: of atlases, if there are any."""
     regions = []
-    for atlas, labels in flat.rois.items():
-        for label, name in manifest["roi_names"].get(atlas, {}).items():
-            inside = upright(labels == int(label))
-            loops = [loop for loop in outlines(inside) if len(loop) >= _LEAST_OUTLINE]
-            if loops:
-                places = _places(loops, flat.raster.grid)
-                regions.append({"atlas": atlas, "name": name, "path": _svg_path(loops), "places": places})
+    for feature in [one for one in features if one["properties"]["atlas"]] or features:
+        parts = [_in_pixels(part, flat.raster.grid) for part in feature["geometry"]["coordinates"]]
+        seen = [part for part in parts if _size(part) >= _LEAST_PIXELS and _shows(flat.mask, part[0])]
+        if seen:
+            largest = max(seen, key=_size)[0]
+            region = {
+                "name": feature["properties"]["name"],
+                "path": _svg_path([ring for part in seen for ring in part]),
+                "place": _middle(largest, flat.mask.shape),
+            }
+            regions.append(region)
     return regions
 
 
-def _places(loops: list[npt.NDArray[np.float64]], grid: Grid) -> list[list[float]]:
-    """Return where to write a region's name: once a hemisphere, in the middle of its longest border."""
-    places, middle = [], -grid.left / grid.pixel_mm
-    for left in (True, False):
-        side = [loop for loop in loops if (loop[:, 0].mean() < middle) == left]
-        if side:
-            longest = max(side, key=len)
-            places.append(((longest.min(axis=0) + longest.max(axis=0)) / 2).round(1).tolist())
-    return places
+def _middle(border: npt.NDArray[np.float64], shape: tuple[int, ...]) -> list[float] | None:
+    """Return where to write a name; None where that is beside the picture."""
+    middle = (border.min(axis=0) + border.max(axis=0)) / 2
+    inside = (middle >= 0).all() and (middle <= shape[::-1]).all()
+    return middle.round(1).tolist() if inside else None
+
+
+def _in_pixels(rings: list[Any], grid: Grid) -> list[npt.NDArray[np.float64]]:
+    """Turn mm of the flat map into pixels of the picture, upper row first."""
+    left, _, _, top = grid.rect
+    return [(np.asarray(ring) - (left, top)) * (1, -1) / grid.pixel_mm for ring in rings]
+
+
+def _size(part: list[npt.NDArray[np.float64]]) -> float:
+    return abs(signed_area(part[0]))
+
+
+def _shows(mask: npt.NDArray[np.bool_], border: npt.NDArray[np.float64]) -> bool:
+    """Say whether a border touches a pixel that is drawn."""
+    column, row = np.floor(border).astype(np.int64).T
+    in_picture = (row >= 0) & (row < mask.shape[0]) & (column >= 0) & (column < mask.shape[1])
+    return bool(mask[row[in_picture], column[in_picture]].any())
 
 
 def _svg_path(loops: Sequence[npt.NDArray[np.float64]]) -> str:

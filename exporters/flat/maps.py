@@ -1,0 +1,104 @@
+"""One subject's flat map: which vertices are drawn, on which pixels, and the regions around them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from exporters.flat.masks import read_roi
+from exporters.flat.options import FlatOptions
+from exporters.flat.regions import drawn_region, labelled_regions
+from exporters.nsd.layout import Layout
+from exporters.nsd.rois import read_label_names, read_labels
+from exporters.nsd.surfaces import Surface
+from nsd_bench.errors import SourceError
+from nsd_bench.surfaces.coarse import coarsened
+from nsd_bench.surfaces.flatmap import FlatMap
+from nsd_bench.surfaces.geometry import FlatGeometry
+from nsd_bench.surfaces.grid import Grid
+from nsd_bench.surfaces.raster import gaussian_raster
+
+__all__ = ["SubjectMap", "subject_map"]
+
+_ICOSAHEDRA = frozenset(10 * 4**order + 2 for order in range(8))  # fsaverage has order 7, fsaverage5 order 5
+
+
+@dataclass(frozen=True)
+class SubjectMap:
+    """What is drawn of a subject, and where.
+
+    Parameters
+    ----------
+    flat
+        Units and pixels.
+    regions
+        What is drawn, and the atlases to look at, as GeoJSON's features.
+    n_cut_away
+        Vertices of the region that are not on the flat map.
+    """
+
+    flat: FlatMap
+    regions: list[dict[str, Any]]
+    n_cut_away: int
+
+
+def subject_map(
+    options: FlatOptions, layout: Layout, geometry: FlatGeometry, subject: int, surface: Surface
+) -> SubjectMap:
+    """Cut the region out of the flat map, make its raster, and outline it.
+
+    Parameters
+    ----------
+    geometry
+        The flat map, as fine as the betas or not.
+    surface
+        fsaverage, as the betas have it.
+
+    Raises
+    ------
+    SourceError
+        If a file is missing or damaged, or the flat map does not fit.
+    RecipeError
+        If there is no such atlas.
+    """
+    geometry = _common_map(geometry, surface)
+    left, right = map(np.arange, geometry.n_vertices)
+    units = np.concatenate([left, surface.n_vertices[0] + right])  # that are on this map
+    inside = read_roi(layout, subject, options.roi, surface)[units]
+    labels = {
+        atlas: np.maximum(read_labels(layout, subject, "fsaverage", atlas, surface)[units], 0)
+        for atlas in options.outlines
+    }
+    patch = geometry.patch(inside, cut_away=options.legacy)
+    grid = Grid.of_rect(options.rect_mm, options.pixel_mm)
+    raster = gaussian_raster(patch.points, grid, fwhm=options.fwhm)
+    rois = {atlas: raster.label_picture(found[patch.vertices]) for atlas, found in labels.items()}
+    flat = FlatMap(raster, units[patch.vertices], rois)
+    regions = [*drawn_region(geometry, inside), *_outlined(layout, subject, geometry, labels)]
+    return SubjectMap(flat, regions, int(inside.sum()) - len(patch.vertices))
+
+
+def _outlined(
+    layout: Layout, subject: int, geometry: FlatGeometry, labels: dict[str, npt.NDArray[np.int16]]
+) -> Iterator[dict[str, Any]]:
+    for atlas, found in labels.items():
+        names = read_label_names(layout.label_names(subject, atlas))
+        yield from labelled_regions(geometry, atlas, found, names)
+
+
+def _common_map(geometry: FlatGeometry, surface: Surface) -> FlatGeometry:
+    """Return the map of the vertices that map and betas share: a coarser fsaverage's are the first ones."""
+    on_map, in_betas = geometry.n_vertices, surface.n_vertices
+    nested = on_map[0] == on_map[1] and in_betas[0] == in_betas[1] and {*on_map, *in_betas} <= _ICOSAHEDRA
+    if on_map != in_betas and not nested:
+        raise SourceError(
+            f"has {on_map[0]} and {on_map[1]} vertices",
+            place=f"flat map {geometry.source}",
+            expected=f"{in_betas[0]} and {in_betas[1]} as the betas have, or a coarser fsaverage's",
+            fix="give the flat map of fsaverage, or fsaverage5",
+        )
+    return coarsened(geometry, in_betas[0]) if in_betas[0] < on_map[0] else geometry
