@@ -220,9 +220,10 @@ def _fit_normalization(
                 fix=_FIX,
             )
         mean[row], std[row] = percent.mean(axis=0), percent.std(axis=0, ddof=1)
-        if not std[row].all():
+        still = np.ptp(percent, axis=0) == 0  # their std may differ from 0 by rounding
+        if still.any():
             raise RecipeError(
-                f"{(std[row] == 0).sum()} units do not vary over the training trials",
+                f"{still.sum()} units do not vary over the training trials",
                 place=place,
                 expected="betas that vary, to fit the z-score on",
                 fix=_FIX,

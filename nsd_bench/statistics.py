@@ -16,7 +16,8 @@ def response_precision(std: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.flo
     """Return what responses are multiplied with to be standardised.
 
     Sensorium's rule (neuralpredictors, NeuroNormalizer): divide by the unit's standard deviation,
-    but never by less than 1 % of the mean standard deviation. Responses are not centred.
+    but never by less than 1 % of the mean standard deviation. Responses are not centred. Where no unit
+    varies, that rule would divide by 0, and responses stay as they are.
 
     Parameters
     ----------
@@ -33,6 +34,8 @@ def response_precision(std: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.flo
     [0.5, 50.0, 0.25]
     """
     smallest = _SMALLEST_STD_FRACTION * np.nanmean(std)
+    if smallest == 0:
+        return np.ones(std.shape, dtype=np.float32)
     precision = np.full(std.shape, 1 / smallest, dtype=std.dtype)
     large = std > smallest
     precision[large] = 1 / std[large]

@@ -84,7 +84,7 @@ class Submission:
                 problem = f"the card is a {type(card).__name__}, not a JSON object"
                 raise ValueError(problem)
             return cls(arrays["trial_idx"], arrays["unit_ids"], arrays["predictions"], card)
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, RecursionError) as error:
             raise SubmissionError(
                 f"not a submission ({type(error).__name__}: {error})",
                 place=str(path),

@@ -56,13 +56,13 @@ def read_csv(path: str | os.PathLike[str]) -> Submission:
     Raises
     ------
     SubmissionError
-        If it is not such a table, a list is not of numbers, or rows list different neurons.
+        If it is not such a table, a list is empty or not of numbers, or rows list different neurons.
     """
     path = Path(path)
     csv.field_size_limit(min(sys.maxsize, 2**31 - 1))  # a row holds thousands of numbers
     try:
-        with path.open(newline="", encoding="utf-8") as text:
-            return _read(csv.DictReader(text), path)
+        with path.open(newline="", encoding="utf-8-sig") as text:
+            return _read(csv.DictReader(text, restval=""), path)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise _broken(f"cannot be read ({error})", str(path)) from error
 
@@ -91,6 +91,8 @@ def _read(table: csv.DictReader[str], path: Path) -> Submission:
 def _numbers(text: str, dtype: npt.DTypeLike, place: str) -> npt.NDArray[Any]:
     """Read "[1.5, 2]" at the speed of C."""
     inside = text.strip().removeprefix("[").removesuffix("]")
+    if not inside.strip():
+        raise _broken("lists no numbers", place)
     try:
         values = np.loadtxt(io.StringIO(inside), dtype=dtype, delimiter=",", ndmin=1)
     except (TypeError, ValueError) as error:

@@ -93,13 +93,22 @@ class Truth:
 
     def of_units(self, units: npt.NDArray[np.bool_]) -> Truth:
         """Return the truth of some units; `units` has shape (n_units,)."""
-        of_each = ("unit_ids", "ncsnr", "response_mean", "response_std")
         return replace(
             self,
             responses=self.responses[:, units],
             rois={atlas: labels[units] for atlas, labels in self.rois.items()},
-            **{name: getattr(self, name)[units] for name in of_each},
+            **{name: getattr(self, name)[units] for name in _OF_UNITS},
         )
+
+    def _check_shapes(self) -> None:
+        n_trials, n_units = self.responses.shape
+        of_trials = {name: getattr(self, name) for name in ("trial_idx", "frame_image_id", "tier")}
+        of_units = {name: getattr(self, name) for name in _OF_UNITS} | self.rois
+        for arrays, length in ((of_trials, n_trials), (of_units, n_units)):
+            for name, values in arrays.items():
+                if values.shape != (length,):
+                    problem = f"{name} has shape {values.shape}, responses {self.responses.shape}"
+                    raise ValueError(problem)
 
     def write(self, path: Path) -> None:
         """Write an .npz that only its owner can read; same truth, same bytes."""
@@ -119,12 +128,12 @@ class Truth:
         Raises
         ------
         PackageError
-            If it is not a truth file.
+            If it is not a truth file, or its arrays contradict each other.
         """
         try:
             arrays = read_npz(path)
             header = json.loads(str(arrays["header"]))
-            return cls(
+            truth = cls(
                 package=header["package"],
                 subject=header["subject"],
                 manifest_sha256=header["manifest_sha256"],
@@ -135,15 +144,18 @@ class Truth:
                 },
                 **{name: arrays[name] for name in _ARRAYS},
             )
-        except (OSError, ValueError, KeyError) as error:
+            truth._check_shapes()
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise PackageError(
                 f"not a truth file ({type(error).__name__}: {error})",
                 place=str(path),
                 expected="a .truth.npz that 'nsd-bench export' wrote beside the package",
                 fix="check the path, or export the package again",
             ) from error
+        return truth
 
 
+_OF_UNITS = ("unit_ids", "ncsnr", "response_mean", "response_std")
 _ARRAYS = tuple(
     one.name
     for one in fields(Truth)
@@ -161,13 +173,20 @@ def load_truth(path: str | os.PathLike[str]) -> Truth:
     Raises
     ------
     PackageError
-        If it is neither, or a package that withholds its test responses.
+        If it is neither, or a package that withholds its test responses or has training trials alone.
     """
     path = Path(path)
     if path.name.endswith(".npz"):
         return Truth.read(path)
     package = Package(path)
     scored = [tier for tier in spec.TIERS if tier != "train" and package.rows(tier).size]
+    if not scored:
+        raise PackageError(
+            "has training trials alone: there is nothing to score",
+            place=str(path),
+            expected="a package with trials in another tier",
+            fix="apply tiers that hold some trials out, with 'nsd-bench tiers apply'",
+        )
     withheld = [tier for tier in scored if package.is_withheld(tier)]
     if withheld:
         raise PackageError(

@@ -21,6 +21,7 @@ __all__ = ["CHECKS", "validate"]
 _AGAIN = "Export or download the package again"
 _MOST_OF_A_KIND = 20
 Found = Iterator[Issue]
+Check = Callable[[Package], Found]
 
 
 def validate(path: str | os.PathLike[str]) -> list[Issue]:
@@ -47,12 +48,22 @@ def validate(path: str | os.PathLike[str]) -> list[Issue]:
     package = Package(path)
     issues: list[Issue] = []
     for check in CHECKS.values():
-        try:
-            found = list(check(package))
-        except PackageError as error:  # what this check needs is itself broken
-            found = [_error(error.place, error.problem, error.fix[:1].upper() + error.fix[1:])]
-        issues += [issue for issue in found if issue not in issues]
+        for issue in _found(check, package):
+            if issue not in issues:
+                issues.append(issue)
     return issues
+
+
+def _found(check: Check, package: Package) -> Found:
+    """Yield what a check finds, and what stops it: what it needs may itself be broken."""
+    try:
+        yield from check(package)
+    except PackageError as error:
+        yield _error(error.place, error.problem, error.fix[:1].upper() + error.fix[1:])
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        name = next(name for name, one in CHECKS.items() if one is check)
+        problem = f"a file is not built as the format says ({type(error).__name__}: {error})"
+        yield _error(f"check of {name}", problem)
 
 
 def _error(place: str, problem: str, fix: str = _AGAIN) -> Issue:
@@ -246,7 +257,7 @@ def _check_checksums(package: Package) -> Found:
         yield Issue("warning", name, "was not there when the package was made", "Remove the file")
 
 
-CHECKS: dict[str, Callable[[Package], Found]] = {
+CHECKS: dict[str, Check] = {
     "manifest": _check_manifest,
     "trials": _check_trials,
     "withholding": _check_withholding,

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from nsd_bench.package import Package
+
 SHAPE = (11, 13, 9)
 SESSIONS = (2, 1)
 
@@ -17,6 +19,22 @@ def nsd_root(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("simulated") / "nsd"
     simulate(root, subjects=(1, 3), sessions=SESSIONS, shape=SHAPE, seed=3, progress=False)
     return root
+
+
+@pytest.fixture(scope="session")
+def opened(nsd_root, tmp_path_factory) -> Package:
+    """Subject 1's open package in percent signal change: to be read, not changed."""
+    from exports import export
+
+    return export(nsd_root, tmp_path_factory.mktemp("open"))
+
+
+@pytest.fixture(scope="session")
+def track1(nsd_root, tmp_path_factory) -> Package:
+    """The same, withholding its test tiers and all behaviour: to be read, not changed."""
+    from exports import export
+
+    return export(nsd_root, tmp_path_factory.mktemp("track1"), kind="track1")
 
 
 @pytest.fixture

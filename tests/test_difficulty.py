@@ -58,6 +58,15 @@ def test_a_level_scores_as_its_images_alone():
     assert "difficulty" not in row(without)
 
 
+def test_a_level_of_one_image_has_no_score():
+    truth, signal = make_truth(n_images=5)
+    distance = np.array([0.1, 0.5, 0.2, 0.9, 0.4])
+    found = score(fading(truth, signal, np.full(5, 0.6)), truth, FEW, distances=distances_of(truth, distance))
+    ladder = row(found)["difficulty"]
+    assert ladder["far"] == {"value": None, "interval": None, "reason": "there are fewer than two images"}
+    assert ladder["near"]["value"] is not None  # though no image of it is in some draws
+
+
 def test_the_slope_is_that_of_the_images_shares():
     rng = np.random.default_rng(0)
     share, distance, weights = rng.normal(size=30), rng.uniform(size=30), rng.integers(0, 3, (4, 30))

@@ -101,7 +101,7 @@ def test_random_units(path):
     with pytest.raises(OptionError) as caught:
         tier(path, n_units=4, layers=["rh"])
     assert str(caught.value) == (
-        f"{path}: there are 3 units, not 4.\n  Expected: at most 3.\n  What to do: ask for fewer."
+        f"{path}: there are 3 units, not 4.\n  Expected: 1 to 3.\n  What to do: ask for fewer."
     )
 
 
@@ -252,6 +252,11 @@ def test_withheld_responses(tmp_path):
         ),
         ({"unit_seed": 1}, "'unit_seed' has no effect alone"),
         ({"n_units": 2, "exclude_n_units": 1}, "'exclude_n_units' has no effect alone"),
+        ({"n_units": 6}, "there are 5 units, not 6.\n  Expected: 1 to 5"),
+        ({"n_units": 0}, "there are 5 units, not 0.\n  Expected: 1 to 5.\n  What to do: ask for more."),
+        ({"n_units": 3, "unit_seed": 1, "exclude_n_units": -2}, "exclude_n_units=-2.\n  Expected: 0"),
+        ({"n_units": 3, "unit_seed": 2**31}, "the seed of the draw, 2147483648 times 3, is 6442450944"),
+        ({"n_units": 3, "unit_seed": -1}, "the seed of the draw, -1 times 3, is -3.\n  Expected: 0 or more"),
         ({"images": "float16"}, "images='float16' is unknown"),
         ({"area": ["V1"]}, "there is no option 'area'"),
         ({"areas": ["V1", "V3"]}, "areas asks for 'V3', which is not there"),

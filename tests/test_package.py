@@ -15,9 +15,9 @@ from click.testing import CliRunner
 from nsd_bench import spec
 from nsd_bench.cli import cli
 from nsd_bench.errors import OutputError, PackageError
-from nsd_bench.outputs import new_file, new_folder, write_npz, write_zip
+from nsd_bench.outputs import array_to_bytes, new_file, new_folder, write_npz, write_zip
 from nsd_bench.package import Package
-from nsd_bench.storage import array_from_bytes, sha256_file
+from nsd_bench.storage import array_from_bytes, read_npz, sha256_file
 from nsd_bench.truth import Truth, load_truth
 from nsd_bench.validate import CHECKS, validate
 from nsd_bench.writer import new_package
@@ -243,6 +243,30 @@ def test_not_a_truth_file(tmp_path):
     write_npz(tmp_path / "x.npz", {"a": [1.0]})
     with pytest.raises(PackageError, match="not a truth file"):
         load_truth(tmp_path / "x.npz")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "problem"),
+    [
+        ("header", "[1]", "TypeError: list indices must be integers or slices, not str"),
+        ("roi_names", "[]", "AttributeError: 'list' object has no attribute 'items'"),
+        ("tier", np.array(["test"]), "ValueError: tier has shape (1,), responses (6, 5)"),
+        ("ncsnr", np.ones(6), "ValueError: ncsnr has shape (6,), responses (6, 5)"),
+        ("roi_visual", np.ones(4), "ValueError: visual has shape (4,), responses (6, 5)"),
+    ],
+)
+def test_a_truth_file_that_contradicts_itself(tmp_path, name, content, problem):
+    path = tmp_path / "t.truth.npz"
+    load_truth(tiny.make_package(tmp_path)).write(path)
+    arrays = {key: str(array) if array.ndim == 0 else array for key, array in read_npz(path).items()}
+    write_npz(path, arrays | {name: content})
+    with pytest.raises(PackageError) as caught:
+        Truth.read(path)
+    assert str(caught.value) == (
+        f"{path}: not a truth file ({problem}).\n"
+        "  Expected: a .truth.npz that 'nsd-bench export' wrote beside the package.\n"
+        "  What to do: check the path, or export the package again."
+    )
 
 
 # -- validation -------------------------------------------------------------------------------------

@@ -35,6 +35,14 @@ def test_card_must_be_an_object_of_plain_json(tmp_path, card, problem):
     assert str(caught.value) == f"{path}: not a submission ({problem}).\n{EXPECTED}"
 
 
+def test_a_card_nested_without_end_is_no_card(tmp_path):
+    path = tmp_path / "a.submission.npz"
+    empty = np.empty(0)
+    write_npz(path, {"trial_idx": empty, "unit_ids": empty, "predictions": empty, "card": "[" * 100_000})
+    with pytest.raises(SubmissionError, match="not a submission \\(RecursionError: "):
+        Submission.read(path)
+
+
 @pytest.mark.parametrize("entry", [float("nan"), np.float32(1)])
 def test_a_card_that_is_no_json_is_not_written(tmp_path, entry):
     truth, signal = make_truth(n_images=4, n_units=5)

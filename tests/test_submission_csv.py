@@ -83,11 +83,19 @@ def test_the_table_scores_as_the_file(tmp_path):
     assert found[0] == found[1]
 
 
+def test_a_table_that_a_spreadsheet_saved_is_read(tmp_path):
+    (tmp_path / "mine.csv").write_bytes(b"\xef\xbb\xbf" + ROWS.replace("\n", "\r\n").encode())
+    assert read_csv(tmp_path / "mine.csv").trial_idx.tolist() == [7, 3]
+
+
 @pytest.mark.parametrize(
     ("before", "after", "place", "problem"),
     [
         ("neuron_ids\n", "units\n", "", "has no column neuron_ids"),
         (ROWS[46:], "", "", "has no rows"),
+        (',1,"[2, 1.25]","[4, 9]"\n', "\n", ", row 2", "lists other neuron_ids than row 1"),
+        (',1,"[0.5, -1e-3]","[4, 9]"', "", ", row 1", "lists no numbers"),
+        ('"[0.5, -1e-3]"', '"[]"', ", row 1", "lists no numbers"),
         ('"[2, 1.25]"', '"[2, 1.25, 3]"', ", row 2", "has 3 predictions, row 1 has 2"),
         ('"[2, 1.25]","[4, 9]"', '"[2, 1.25]","[9, 4]"', ", row 2", "lists other neuron_ids than row 1"),
         (

@@ -133,6 +133,8 @@ def test_reseeding_draws_anew_and_is_recorded():
         ("n_repeats not in [1, 3]", IMAGES["n_repeats"] == 2),
         ("100 <= nsd_id < 105 or nsd_id % 1000 == 0", (IMAGES["nsd_id"] < 105) | (IMAGES["nsd_id"] == 1000)),
         ("nsd_id - 100 == -(-4)", IMAGES["nsd_id"] == 104),
+        ("1 < 2 < n_repeats", IMAGES["n_repeats"] == 3),
+        ("1 == 2", np.zeros(1200, dtype=bool)),
     ],
 )
 def test_expressions(expression, expected):
@@ -147,6 +149,18 @@ def test_expressions(expression, expected):
         ("nsd_id", "gives numbers, not yes or no"),
         ("nsd_id and shared1000", "joins numbers with and/or/not"),
         ("nsd_id ==", "cannot be read (invalid syntax)"),
+        (
+            "n_repeats == '3'",
+            "compares things of different kinds (texts and numbers are never equal)",
+        ),
+        (
+            "n_repeats not in ('2', 3)",
+            "compares things of different kinds (texts and numbers are never equal)",
+        ),
+        ("nsd_id == (100, 101)", "compares things of different kinds (a list goes with 'in' alone)"),
+        ("nsd_id > 7 % 0", "cannot be computed (integer modulo by zero)"),
+        ("nsd_id % 0 == 1", "cannot be computed (divide by zero encountered in remainder)"),
+        ("(1 < 2, 2 < 3)", "gives a list, not yes or no for every row"),
     ],
 )
 def test_bad_expressions(expression, problem):

@@ -303,6 +303,12 @@ def test_page_shows_pairs_and_needs_no_other_file(tmp_path):
     assert "data:image" not in audit_page(found, Package(path), images=False)
 
 
+def test_a_package_without_training_trials_is_audited(tmp_path):
+    tiers = np.where(TIERS == "train", "test", TIERS)
+    path = make(tmp_path, tiers=tiers, fit_rows=np.arange(14))
+    assert [issue.place for issue in audit(path).issues] == [spec.FIT_ON]
+
+
 def test_page_of_a_package_without_test_images(tmp_path):
     path = make(tmp_path, tiers=np.where(np.isin(TIERS, ["test", "final_test"]), "validation", TIERS))
     assert "There is no test image" in audit_page(audit(path), Package(path))

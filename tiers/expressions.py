@@ -22,6 +22,8 @@ _COMPARISONS: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
     ast.LtE: operator.le,
     ast.Gt: operator.gt,
     ast.GtE: operator.ge,
+}
+_MEMBERSHIPS: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
     ast.In: lambda left, right: np.isin(left, right),
     ast.NotIn: lambda left, right: ~np.isin(left, right),
 }
@@ -67,11 +69,18 @@ def evaluate(expression: str, table: pd.DataFrame, place: str) -> npt.NDArray[np
     except SyntaxError as error:
         raise _unreadable(expression, place, f"cannot be read ({error.msg})") from error
     try:
-        value = np.asarray(_value(tree, table, place, expression))
+        with np.errstate(divide="raise"):
+            value = np.asarray(_value(tree, table, place, expression))
+    except TierError:
+        raise
     except TypeError as error:
         raise _unreadable(expression, place, f"compares things of different kinds ({error})") from error
+    except (ValueError, ArithmeticError) as error:
+        raise _unreadable(expression, place, f"cannot be computed ({error})") from error
     if value.dtype != bool:
         raise _unreadable(expression, place, "gives numbers, not yes or no")
+    if value.shape not in {(), (len(table),)}:
+        raise _unreadable(expression, place, "gives a list, not yes or no for every row")
     return np.broadcast_to(value, len(table)).copy()
 
 
@@ -98,12 +107,29 @@ def _value(node: ast.expr, table: pd.DataFrame, place: str, expression: str) -> 
         case ast.BinOp(left=left, op=join, right=right) if type(join) in _ARITHMETIC:
             return _ARITHMETIC[type(join)](inner(left), inner(right))
         case ast.Compare(left=left, ops=joins, comparators=others) if all(
-            type(j) in _COMPARISONS for j in joins
+            type(join) in _COMPARISONS | _MEMBERSHIPS for join in joins
         ):
             sides = [inner(side) for side in (left, *others)]
-            pairs = zip(joins, sides, sides[1:], strict=False)
-            return np.logical_and.reduce([np.asarray(_COMPARISONS[type(j)](a, b)) for j, a, b in pairs])
+            found = [_compared(*pair) for pair in zip(joins, sides, sides[1:], strict=False)]
+            return np.logical_and.reduce(np.broadcast_arrays(*found))
     raise _unreadable(expression, place, f"uses {ast.unparse(node)!r}, which tier files do not know")
+
+
+def _compared(join: ast.cmpop, left: Any, right: Any) -> npt.NDArray[np.bool_]:
+    if _is_text(left) != _is_text(right) and np.size(left) and np.size(right):
+        raise TypeError("texts and numbers are never equal")
+    if type(join) in _MEMBERSHIPS:
+        return np.asarray(_MEMBERSHIPS[type(join)](left, right))
+    if isinstance(left, list) or isinstance(right, list):
+        raise TypeError("a list goes with 'in' alone")
+    return np.asarray(_COMPARISONS[type(join)](left, right))
+
+
+def _is_text(value: Any) -> bool:
+    array = np.asarray(value)
+    return array.dtype.kind == "U" or (
+        array.dtype == object and any(isinstance(one, str) for one in array.flat)
+    )
 
 
 def _yes_or_no(value: Any, expression: str, place: str) -> npt.NDArray[np.bool_]:

@@ -47,6 +47,8 @@ def _means(package: Package) -> list[Issue]:
     """Compare the stored mean of responses with that of the training trials."""
     name = spec.statistics_file("responses", "all", "mean")
     rows = package.rows("train")
+    if not rows.size:
+        return []
     total = np.zeros(package.n_units)
     for start in range(0, len(rows), _BLOCK_TRIALS):
         total += package.responses(rows[start : start + _BLOCK_TRIALS]).sum(axis=0, dtype=np.float64)

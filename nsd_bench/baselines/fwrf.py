@@ -7,10 +7,10 @@ was not fitted on.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Self, TypeAlias
+from typing import Any, ClassVar, Final, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -24,10 +24,10 @@ from nsd_bench.baselines.averaged import (
     validation_card,
 )
 from nsd_bench.baselines.guard import fitting_view
-from nsd_bench.baselines.model import Model
+from nsd_bench.baselines.readout import ReadOut
 from nsd_bench.baselines.ridge import Criterion, Precision, RidgeFit, Solver
 from nsd_bench.baselines.selection import Select, Selection
-from nsd_bench.baselines.sources import Source, source_from_card, source_named
+from nsd_bench.baselines.sources import Source, source_named
 from nsd_bench.errors import ModelError
 from nsd_bench.package import Package
 
@@ -37,11 +37,10 @@ Floats: TypeAlias = npt.NDArray[np.float32]
 
 PENALTIES: Final = np.logspace(3, -3, 7)
 """Candidates, in units of the mean eigenvalue of the pooled features' covariance."""
-_ARRAYS = ("unit_ids", "fields", "weights", "intercept")
 
 
 @dataclass(frozen=True)
-class FwrfModel(Model):
+class FwrfModel(ReadOut):
     """A receptive field per unit, and a weight for every feature map.
 
     Parameters
@@ -63,6 +62,7 @@ class FwrfModel(Model):
     weights: Floats
     intercept: Floats
     card: dict[str, Any]
+    _inputs: ClassVar[str] = "maps"
 
     def predict(self, images: npt.NDArray[Any]) -> Floats:
         """Return responses over their training standard deviation, shape (n, n_units)."""
@@ -77,28 +77,8 @@ class FwrfModel(Model):
             out[:, units] = _pooled(maps, field) @ self.weights[:, units] + self.intercept[units]
         return out
 
-    def tensors(self) -> dict[str, npt.NDArray[Any]]:
-        """Return the arrays of the fit."""
-        return {name: getattr(self, name) for name in _ARRAYS}
-
-    @classmethod
-    def from_tensors(cls, tensors: Mapping[str, npt.NDArray[Any]], card: dict[str, Any]) -> Self:
-        """Put a model together; its maps are named by the card.
-
-        Raises
-        ------
-        ModelError
-            If its features are not known here.
-        ValueError, KeyError
-            If tensors are missing or contradict each other.
-        """
-        n_maps, n_units = tensors["weights"].shape
-        found = [tensors[name].shape for name in ("unit_ids", "fields", "intercept")]
-        if found != [(n_units,), (n_units, 3), (n_units,)]:
-            problem = f"weights of {n_maps} maps x {n_units} units beside arrays of shapes {found}"
-            raise ValueError(problem)
-        source = source_from_card(card["features"])
-        return cls(source=source, card=card, **{name: tensors[name] for name in _ARRAYS})
+    def _shapes(self, n_inputs: int, n_units: int) -> dict[str, tuple[int, ...]]:
+        return {"unit_ids": (n_units,), "fields": (n_units, 3), "intercept": (n_units,)}
 
 
 def candidate_fields(n_places: int = 8, sizes: Sequence[float] = (0.04, 0.08, 0.16, 0.32)) -> Floats:

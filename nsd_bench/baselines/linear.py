@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Self, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -20,15 +20,16 @@ from nsd_bench.baselines.averaged import (
     validation_card,
 )
 from nsd_bench.baselines.guard import FittingView, fitting_view
-from nsd_bench.baselines.model import Model
+from nsd_bench.baselines.readout import ReadOut
 from nsd_bench.baselines.ridge import Criterion, Precision, RidgeFit, Solver
 from nsd_bench.baselines.selection import Select, Selection
-from nsd_bench.baselines.sources import FixedFeatures, Source, source_from_card, source_named
+from nsd_bench.baselines.sources import FixedFeatures, Source, source_named
 from nsd_bench.package import Package
 
 __all__ = [
     "PENALTIES",
     "LinearModel",
+    "RidgeOn",
     "fit_features_ridge",
     "fit_linear_gabor",
     "fit_linear_pixels",
@@ -39,13 +40,12 @@ __all__ = [
 
 PENALTIES: Final = np.logspace(5, -2, 15)
 """Candidates, in units of the mean eigenvalue of the features' covariance; of equally good ones the first."""
-_ARRAYS = ("unit_ids", "mean", "scale", "weights", "intercept")
 
 Floats: TypeAlias = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class LinearModel(Model):
+class LinearModel(ReadOut):
     """Features of an image, standardised, and a linear readout per unit.
 
     Parameters
@@ -79,37 +79,17 @@ class LinearModel(Model):
         """
         return self._read_out(np.concatenate(self.source.bands(images), axis=1))
 
-    def tensors(self) -> dict[str, npt.NDArray[Any]]:
-        """Return the arrays of the fit."""
-        return {name: getattr(self, name) for name in _ARRAYS}
-
-    @classmethod
-    def from_tensors(cls, tensors: Mapping[str, npt.NDArray[Any]], card: dict[str, Any]) -> Self:
-        """Put a model together; its features are named by the card.
-
-        Raises
-        ------
-        ModelError
-            If its features are not known here.
-        ValueError, KeyError
-            If tensors are missing or contradict each other.
-        """
-        source = source_from_card(card["features"])
-        model = cls(source=source, card=card, **{name: tensors[name] for name in _ARRAYS})
-        model._check_shapes()
-        return model
-
     def _read_out(self, features: Floats) -> Floats:
         standardised = (features - self.mean) / self.scale
         return np.asarray(standardised @ self.weights + self.intercept, dtype=np.float32)
 
-    def _check_shapes(self) -> None:
-        n_features, n_units = self.weights.shape
-        found = [getattr(self, name).shape for name in ("mean", "scale", "unit_ids", "intercept")]
-        wanted = [(n_features,), (n_features,), (n_units,), (n_units,)]
-        if found != wanted:
-            problem = f"weights of {n_features} features x {n_units} units beside arrays of shapes {found}"
-            raise ValueError(problem)
+    def _shapes(self, n_inputs: int, n_units: int) -> dict[str, tuple[int, ...]]:
+        return {
+            "mean": (n_inputs,),
+            "scale": (n_inputs,),
+            "unit_ids": (n_units,),
+            "intercept": (n_units,),
+        }
 
 
 def fit_mean(package: Package, *, seed: int = 0) -> LinearModel:
@@ -128,27 +108,6 @@ def fit_mean(package: Package, *, seed: int = 0) -> LinearModel:
     weights = np.empty((0, view.n_units), dtype=np.float32)
     intercept = np.average(train.responses, axis=0, weights=train.k).astype(np.float32)
     return linear_model(view, "mean", FixedFeatures("none"), train, nothing, weights, intercept)
-
-
-def fit_ridge(
-    package: Package,
-    *,
-    select: Select = "validation",
-    n_folds: int = 5,
-    criterion: Criterion = "r",
-    device: str = "auto",
-    dtype: Precision = "float32",
-    seed: int = 0,
-) -> LinearModel:
-    """Fit a ridge regression per unit on Gabor energies.
-
-    Parameters
-    ----------
-    package, select, n_folds, criterion, device, dtype, seed
-        As for `fit_features_ridge`.
-    """
-    solver = Solver(device=device, dtype=dtype, criterion=criterion)
-    return _fit(package, "gabor-ridge", FixedFeatures("gabor"), Selection(select, n_folds, seed), solver)
 
 
 def fit_features_ridge(
@@ -196,47 +155,46 @@ def fit_features_ridge(
     return _fit(package, "features-ridge", source, Selection(select, n_folds, seed), solver)
 
 
-def fit_linear_pixels(
-    package: Package,
-    *,
-    select: Select = "validation",
-    n_folds: int = 5,
-    criterion: Criterion = "r",
-    device: str = "auto",
-    dtype: Precision = "float32",
-    seed: int = 0,
-) -> LinearModel:
-    """Fit a ridge regression per unit on pixels: linear in the image.
+@dataclass(frozen=True)
+class RidgeOn:
+    """Fits a ridge regression per unit on features that are computed from the pixels; call it as a function.
 
     Parameters
     ----------
-    package, select, n_folds, criterion, device, dtype, seed
-        As for `fit_features_ridge`.
+    model
+        What its models are called.
+    features
+        Key of `nsd_bench.baselines.features.FEATURES`.
     """
-    solver = Solver(device=device, dtype=dtype, criterion=criterion)
-    return _fit(package, "linear-pixels", FixedFeatures("pixels"), Selection(select, n_folds, seed), solver)
+
+    model: str
+    features: str
+
+    def __call__(
+        self,
+        package: Package,
+        *,
+        select: Select = "validation",
+        n_folds: int = 5,
+        criterion: Criterion = "r",
+        device: str = "auto",
+        dtype: Precision = "float32",
+        seed: int = 0,
+    ) -> LinearModel:
+        """Fit; parameters and errors are those of `fit_features_ridge`."""
+        solver = Solver(device=device, dtype=dtype, criterion=criterion)
+        source = FixedFeatures(self.features)
+        return _fit(package, self.model, source, Selection(select, n_folds, seed), solver)
 
 
-def fit_linear_gabor(
-    package: Package,
-    *,
-    select: Select = "validation",
-    n_folds: int = 5,
-    criterion: Criterion = "r",
-    device: str = "auto",
-    dtype: Precision = "float32",
-    seed: int = 0,
-) -> LinearModel:
-    """Fit a ridge regression per unit on Gabor filters with their signs: linear in the image.
+fit_ridge: Final = RidgeOn("gabor-ridge", "gabor")
+"""Fit a ridge regression per unit on Gabor energies."""
 
-    Parameters
-    ----------
-    package, select, n_folds, criterion, device, dtype, seed
-        As for `fit_features_ridge`.
-    """
-    solver = Solver(device=device, dtype=dtype, criterion=criterion)
-    source = FixedFeatures("gabor-parts")
-    return _fit(package, "linear-gabor", source, Selection(select, n_folds, seed), solver)
+fit_linear_pixels: Final = RidgeOn("linear-pixels", "pixels")
+"""Fit a ridge regression per unit on pixels: linear in the image."""
+
+fit_linear_gabor: Final = RidgeOn("linear-gabor", "gabor-parts")
+"""Fit a ridge regression per unit on Gabor filters with their signs: linear in the image."""
 
 
 def _fit(package: Package, name: str, source: Source, selection: Selection, solver: Solver) -> LinearModel:

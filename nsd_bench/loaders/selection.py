@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -14,9 +14,11 @@ from nsd_bench.loaders.options import Options
 from nsd_bench.package import Package
 from nsd_bench.rois import labels_by_roi
 
-__all__ = ["extra_keys", "select_channels", "select_trials", "select_units", "trial_ids"]
+__all__ = ["draw", "extra_keys", "select_channels", "select_trials", "select_units", "trial_ids"]
 
 Numbers: TypeAlias = npt.NDArray[np.int64]
+
+_SEEDS: Final = 1 << 32
 
 
 def select_units(package: Package, options: Options) -> Numbers | None:
@@ -37,6 +39,9 @@ def select_units(package: Package, options: Options) -> Numbers | None:
             chosen &= np.isin(values, _names(package, f"{column}s", wanted, values))
     columns = np.flatnonzero(chosen)
     if options.n_units is not None:
+        if options.exclude_n_units < 0:
+            problem = f"exclude_n_units={options.exclude_n_units}"
+            raise _cannot(package, problem, "0 or more", "correct 'exclude_n_units'")
         n_drawn = options.exclude_n_units + options.n_units
         columns = _draw(package, "units", columns, n_drawn, options.unit_seed, options.n_units)
         columns = columns[options.exclude_n_units :]
@@ -135,13 +140,35 @@ def trial_ids(package: Package) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
 def _draw(
     package: Package, kind: str, among: npt.NDArray[Any], n_drawn: int, seed: int | None, factor: int
 ) -> npt.NDArray[Any]:
-    if n_drawn > len(among):
+    if not 0 < n_drawn <= len(among):
         raise _cannot(
-            package, f"there are {len(among)} {kind}, not {n_drawn}", f"at most {len(among)}", "ask for fewer"
+            package,
+            f"there are {len(among)} {kind}, not {n_drawn}",
+            f"1 to {len(among)}",
+            "ask for fewer" if n_drawn > 0 else "ask for more",
         )
-    # Sensorium's draw to the letter: numpy's legacy generator, seeded with the product.
-    generator = np.random.RandomState((seed or 0) * factor)
-    return generator.choice(among, size=n_drawn, replace=False)
+    return draw(among, n_drawn, seed, factor, place=str(package.path))
+
+
+def draw(
+    among: npt.NDArray[Any], n_drawn: int, seed: int | None, factor: int, *, place: str
+) -> npt.NDArray[Any]:
+    """Draw without replacement, as Sensorium does to the letter: numpy's legacy generator, seed by factor.
+
+    Raises
+    ------
+    OptionError
+        If that generator does not take the product as its seed; names `place`.
+    """
+    product = (seed or 0) * factor
+    if not 0 <= product < _SEEDS:
+        raise OptionError(
+            f"the seed of the draw, {seed} times {factor}, is {product}",
+            place=place,
+            expected=f"0 or more and below {_SEEDS}, as numpy's legacy generator takes it",
+            fix="give another seed",
+        )
+    return np.random.RandomState(product).choice(among, size=n_drawn, replace=False)
 
 
 def _positions(package: Package, option: str, known: npt.NDArray[Any], wanted: Iterable[Any]) -> Numbers:

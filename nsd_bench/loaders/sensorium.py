@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from itertools import zip_longest
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -18,10 +18,12 @@ from nsd_bench.errors import OptionError
 from nsd_bench.loaders.batch import Batch, make_batch, whole
 from nsd_bench.loaders.dataset import TierDataset
 from nsd_bench.loaders.options import Options
-from nsd_bench.loaders.selection import select_trials, trial_ids
+from nsd_bench.loaders.selection import draw, select_trials, trial_ids
 from nsd_bench.package import Package
 
 __all__ = ["SensoriumDataset", "static_loaders"]
+
+Loaders: TypeAlias = OrderedDict[str, OrderedDict[str, DataLoader[Batch]]]
 
 
 class SensoriumDataset(TierDataset):
@@ -74,7 +76,7 @@ def static_loaders(
     add_eye_pos_as_channels: bool | None = None,
     include_trial_info_keys: Sequence[str] | None = None,
     overwrite_data_path: bool = True,
-) -> OrderedDict[str, OrderedDict[str, DataLoader[Batch]]]:
+) -> Loaders:
     """Return DataLoaders by tier and data key, called as Sensorium's function of this name.
 
     Parameters
@@ -125,18 +127,11 @@ def static_loaders(
     -----
     Source: `sensorium/datasets/mouse_loaders.py` of https://github.com/sinzlab/sensorium.
     """
-    if not file_tree:
-        raise _refused(
-            "file_tree=False is not supported", "a package of single files", "convert the HDF5 file"
-        )
-    if cuda and not torch.cuda.is_available():
-        raise _refused("cuda=True, but there is no GPU", "a GPU that torch can use", "pass cuda=False")
+    _refuse_impossible(file_tree, cuda)
+    info = include_trial_info_keys or ()
     shared: dict[str, Any] = {
-        "areas": areas if neuron_n is None else None,
-        "layers": layers if neuron_n is None else None,
-        "n_units": neuron_n,
+        **_units(areas, layers, neuron_n, neuron_base_seed),
         "exclude_n_units": exclude_neuron_n,
-        "unit_seed": None if neuron_n is None else neuron_base_seed,
         "behavior": _presence(include_behavior, add_behavior_as_channels),
         "eye_position": _presence(include_eye_position, add_eye_pos_as_channels),
         "standardise": normalize,
@@ -145,30 +140,48 @@ def static_loaders(
         "images_mean": inputs_mean,
         "images_std": inputs_std if inputs_mean is not None else None,
         "scale": scale,
-        "trial_info": include_trial_info_keys or (),
+        "trial_info": info,
         "withheld": "zeros",
     }
+    image_seed = None if image_n is None else image_base_seed
     images: dict[str, Any] = {
         "n_images": image_n,
-        "image_seed": None if image_n is None else image_base_seed,
+        "image_seed": image_seed,
         "image_condition": image_condition,
     }
-    tiers = [tier] if tier else list(spec.TIERS)
-    loaders: OrderedDict[str, OrderedDict[str, DataLoader[Batch]]] = OrderedDict(
-        (name, OrderedDict()) for name in tiers
-    )
+    loaders: Loaders = OrderedDict((name, OrderedDict()) for name in ([tier] if tier else spec.TIERS))
     for path, units, ids in zip_longest(paths, neuron_ids or [], image_ids or []):
-        package = Package(path)
-        dataset = SensoriumDataset(
-            package, Options(unit_ids=units, **shared), as_float=include_trial_info_keys or ()
-        )
+        dataset = SensoriumDataset(Package(path), Options(unit_ids=units, **shared), as_float=info)
         asked = Options(image_ids=ids, **images)
-        key = _data_key(str(path), package)
-        for name, by_key in loaders.items():
-            if key in by_key:
-                raise _refused(f"two packages have data key {key!r}", "each its own", f"leave out {path}")
-            by_key[key] = _loader(dataset, _rows(package, name, asked), name, batch_size, seed, cuda)
+        _add(loaders, path, dataset, asked, batch_size=batch_size, seed=seed, cuda=cuda)
     return loaders
+
+
+def _refuse_impossible(file_tree: bool, cuda: bool) -> None:
+    if not file_tree:
+        raise _refused(
+            "file_tree=False is not supported", "a package of single files", "convert the HDF5 file"
+        )
+    if cuda and not torch.cuda.is_available():
+        raise _refused("cuda=True, but there is no GPU", "a GPU that torch can use", "pass cuda=False")
+
+
+def _units(
+    areas: Sequence[str] | None, layers: Sequence[str] | None, n_units: int | None, seed: int | None
+) -> dict[str, Any]:
+    """Return which units: a number of them, whatever their area and layer, or those of areas and layers."""
+    if n_units is None:
+        return {"areas": areas, "layers": layers}
+    return {"n_units": n_units, "unit_seed": seed}
+
+
+def _add(loaders: Loaders, path: str, dataset: SensoriumDataset, asked: Options, **batches: Any) -> None:
+    """Add a package's loaders, one a tier."""
+    key = _data_key(str(path), dataset.package)
+    for tier, by_key in loaders.items():
+        if key in by_key:
+            raise _refused(f"two packages have data key {key!r}", "each its own", f"leave out {path}")
+        by_key[key] = _loader(dataset, _rows(dataset.package, tier, asked), tier, **batches)
 
 
 class _InOrder(Sampler[int]):
@@ -225,8 +238,7 @@ def _rows(package: Package, tier: str, options: Options) -> npt.NDArray[np.int64
         raise _refused(
             f"image_n={options.n_images}", f"at most {len(train)}, the training trials", "ask for fewer"
         )
-    generator = np.random.RandomState((options.image_seed or 0) * options.n_images)
-    return generator.choice(train, size=options.n_images, replace=False)
+    return draw(train, options.n_images, options.image_seed, options.n_images, place="static_loaders")
 
 
 def _presence(included: bool | None, as_channels: bool | None) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.linalg.blas import sgemm
 
-from nsd_bench.scoring.metrics import correlation
+from nsd_bench.scoring.metrics import correlation, signal_variance
 from nsd_bench.scoring.moments import Array, Group, Moments, leave_one_out
 
 __all__ = ["NullProducts", "oracle_terms", "permutations", "z_scored_means"]
@@ -111,7 +111,7 @@ def oracle_terms(groups: Sequence[Group], ncsnr: npt.NDArray[np.floating]) -> tu
     """
     repeated = [group for group in groups if group.k > 1]
     n_trials = sum(g.k * g.n for g in repeated)
-    signal = np.asarray(ncsnr, dtype=np.float64) ** 2
+    signal = signal_variance(ncsnr)
     with np.errstate(divide="ignore", invalid="ignore"):  # a draw may hold no image with repeats
         # Per trial: an image with k repeats gives k pairs, each with noise 1/(k - 1) in its prediction.
         inverse = sum(g.n * g.k / (g.k - 1) for g in repeated) / n_trials

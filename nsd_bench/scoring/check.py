@@ -18,6 +18,7 @@ __all__ = ["aligned", "check", "is_partial", "positions", "tiers_covered"]
 
 _MOST_NAMED = 3
 _CONSTANT_RANGE = 1e-6
+_LARGEST = 1e15  # its fourth power, which metrics come near to, is still a float64
 
 
 def check(submission: Submission, truth: Truth, tiers: Sequence[str] | None = None) -> list[Issue]:
@@ -110,7 +111,7 @@ def _check_manifest(submission: Submission, truth: Truth) -> Iterator[Issue]:
         yield Issue(
             "warning",
             "card",
-            f"was made on another export of {truth.package!r}: its manifest has digest {digest[:12]}..., "
+            f"was made on another export of {truth.package!r}: its manifest has digest {digest!s:.12}..., "
             f"the truth's {truth.manifest_sha256[:12]}...",
             "Export both with the same recipe and version",
         )
@@ -167,13 +168,14 @@ def _check_numbers(submission: Submission) -> Iterator[Issue]:
         return
     # One pass: a unit's extremes are finite only if all of its predictions are.
     low, high = values.min(axis=0).astype(np.float64), values.max(axis=0).astype(np.float64)
-    if not np.isfinite(high - low).all():
-        bad = ~np.isfinite(values)
+    if not ((low >= -_LARGEST) & (high <= _LARGEST)).all():
+        bad = ~(np.abs(values) <= _LARGEST)
         row, column = np.argwhere(bad)[0]
+        what = f"beyond {_LARGEST:g}" if np.isfinite(values[bad]).all() else "NaN or infinite"
         yield Issue(
             "error",
             "predictions",
-            f"{bad.sum()} are NaN or infinite, first that of trial {submission.trial_idx[row]}, "
+            f"{bad.sum()} are {what}, first that of trial {submission.trial_idx[row]}, "
             f"unit {submission.unit_ids[column]}",
             "Give a finite number for every trial and unit",
         )

@@ -81,7 +81,7 @@ def read_distances(path: str | os.PathLike[str]) -> Distances:
         If it is something else, or the package has no test or no training images.
     """
     try:
-        audit = json.loads(Path(path).read_text())
+        audit = json.loads(Path(path).read_bytes())
         images = audit["checks"]["distances"]["test images"]
         features = str(audit["checks"]["distances"]["features"])
         return Distances(
@@ -112,12 +112,14 @@ def levels(distance: Array) -> npt.NDArray[np.int64]:
 def image_mean_terms(groups: Sequence[Group], ncsnr: npt.NDArray[np.floating]) -> tuple[Array, Array]:
     """Return numerator and denominator of the headline over the images of some groups.
 
-    The noise ceiling takes the signal's variance over these images to be that over all.
+    The noise ceiling takes the signal's variance over these images to be that over all. NaN in both for
+    fewer than two images, which have no correlation, and in draws that hold none of them.
     """
-    if not groups:  # fewer images than levels
+    if sum(group.n[0, 0] for group in groups) < 2:
         empty = np.full((1, len(ncsnr)), np.nan)
         return empty, empty
-    return signed_ratio_terms(correlation(over_images(groups)), image_mean_ceiling(groups, ncsnr))
+    with np.errstate(divide="ignore", invalid="ignore"):  # a draw may hold no image of a level
+        return signed_ratio_terms(correlation(over_images(groups)), image_mean_ceiling(groups, ncsnr))
 
 
 def slopes(share: Array, distance: Array, weights: Array) -> Array:

@@ -21,12 +21,14 @@ __all__ = [
     "UnitValues",
     "image_mean_ceiling",
     "noise_ceiling",
+    "signal_variance",
     "signed_ratio_terms",
     "unit_values",
 ]
 
 _EPSILON: Final = 1e-8
 _ROUNDING: Final = 1e-13
+_NO_NOISE: Final = 1e50
 FEV_THRESHOLD: Final = 0.15
 """Units whose fraction of explainable variance is below this are left out of `feve`."""
 HEADLINE: Final = "signed_ratio"
@@ -54,15 +56,25 @@ class UnitValues:
     feve: Array
 
 
+def signal_variance(ncsnr: npt.NDArray[np.floating]) -> Array:
+    """Return the variance of the signal in units of that of the noise; without noise a huge number, not inf.
+
+    >>> signal_variance(np.array([2.0, np.nan])).tolist()
+    [4.0, nan]
+    """
+    variance: Array = np.minimum(np.asarray(ncsnr, dtype=np.float64), _NO_NOISE) ** 2
+    return variance
+
+
 def noise_ceiling(ncsnr: npt.NDArray[np.floating], mean_inverse_k: Array | float) -> Array:
     """Return the explainable fraction of the variance of responses averaged over repeats.
 
-    ncsnr^2 / (ncsnr^2 + mean_i 1/k_i); NSD data manual, "Noise ceiling".
+    ncsnr^2 / (ncsnr^2 + mean_i 1/k_i); NSD data manual, "Noise ceiling". 1 for an infinite ncsnr.
 
-    >>> float(noise_ceiling(np.array([1.0]), 1 / 3)[0])
-    0.75
+    >>> noise_ceiling(np.array([1.0, np.inf]), 1 / 3).tolist()
+    [0.75, 1.0]
     """
-    signal = np.asarray(ncsnr, dtype=np.float64) ** 2
+    signal = signal_variance(ncsnr)
     ceiling: Array = signal / (signal + mean_inverse_k)
     return ceiling
 
@@ -87,21 +99,23 @@ def _feve(groups: Sequence[Group]) -> Array:
 
     s2 is the mean over images of the variance within an image, var(y) over trials, both with ddof 1.
     Sensorium 2022, after Cadena et al. 2019 (neuralpredictors' fev). Units with (var(y) - s2) / var(y)
-    below 0.15 in the first row of weights are NaN; all are, if no image has repeats.
+    below 0.15 in the first row of weights are NaN; all are, if no image has repeats, and in draws of one
+    image with repeats alone, over which nothing but noise varies.
     """
     repeated = [group for group in groups if group.k > 1]
     if not repeated:
         return np.full_like(groups[0].y, np.nan)
     sums = over_trials(repeated)
     within: Any = sum((g.yy - g.y_y / g.k) / (g.k - 1) for g in repeated)
-    n_images = sum(g.n for g in repeated)
+    n_images: Any = sum(g.n for g in repeated)
+    several = n_images**2 > sum(g.n_squared for g in repeated)
     with np.errstate(divide="ignore", invalid="ignore"):  # a draw may hold no image with repeats
         noise = within / n_images
         variance = (sums.yy - sums.y**2 / sums.n) / (sums.n - 1)
         error = (sums.yy - 2 * sums.yp + sums.pp) / sums.n
         eligible = (variance[0] - noise[0]) / variance[0] >= FEV_THRESHOLD
         feve: Array = 1 - (error - noise) / (variance - noise)
-    return np.where(eligible, feve, np.nan)
+    return np.where(eligible & several, feve, np.nan)
 
 
 def image_mean_ceiling(groups: Sequence[Group], ncsnr: npt.NDArray[np.floating]) -> Array:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from nsd_bench.errors import OptionError
 from nsd_bench.scoring.moments import Product
 
 __all__ = ["Options"]
@@ -27,6 +28,11 @@ class Options:
         Whether to score identification, retrieval and RSA, too: a minute for 50 regions and 1,000 images.
     product
         What multiplies matrices in float64: numpy, or `nsd_bench.loaders.products.product_on(device)`.
+
+    Raises
+    ------
+    OptionError
+        If a number cannot be what it is given for.
     """
 
     n_draws: int = 1000
@@ -34,3 +40,12 @@ class Options:
     confidence: float = 0.95
     patterns: bool = False
     product: Product = np.matmul
+
+    def __post_init__(self) -> None:
+        if self.n_draws < 0 or self.seed < 0 or not 0 < self.confidence < 1:
+            raise OptionError(
+                f"n_draws={self.n_draws}, seed={self.seed}, confidence={self.confidence}",
+                place="options of the scorer",
+                expected="n_draws and seed 0 or more, confidence between 0 and 1",
+                fix="correct the option",
+            )

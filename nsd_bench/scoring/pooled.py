@@ -48,7 +48,8 @@ def pooled_json(
 ) -> dict[str, Any]:
     """Average over subjects with equal weight.
 
-    A region's row averages the subjects that have a value there, and says how many.
+    Every value is the mean over the subjects that have it, and says how many; a region's row, how many have
+    its first value.
 
     Parameters
     ----------
@@ -72,6 +73,6 @@ def pooled_json(
                     options.confidence,
                     "no subject has a score here",
                 )
-                row.setdefault(part, {})[name] = value
+                row.setdefault(part, {})[name] = value | {"n_subjects": len(having)}
         found[tier] = {"n_subjects": sum(tier in one for one in tiers), "rois": list(rows.values())}
     return found

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from nsd_bench.scoring.anchors import NullProducts, oracle_terms, permutations, z_scored_means
 from nsd_bench.scoring.bootstrap import generator, image_weights, interval
@@ -24,8 +25,10 @@ from nsd_bench.truth import Truth
 __all__ = ["UNIT_COLUMNS", "TierSums", "valued"]
 
 UNIT_COLUMNS = ("r", "single_trial_r", "feve", "noise_ceiling")
+_DRAWS_AT_ONCE = 64
 _PARTIAL = "not all units of this region were predicted"
 _ONE_IMAGE = "there are fewer than two images"
+_ONE_TRIAL = "there are fewer than two trials"
 
 
 class TierSums:
@@ -49,7 +52,7 @@ class TierSums:
         self, truth: Truth, rois: list[Roi], k: Array, options: Options, distance: Array | None = None
     ) -> None:
         self.rois, self.options, self.distance = rois, options, distance
-        self.ncsnr, self.has_one_image = truth.ncsnr, len(k) < 2
+        self.ncsnr, self.has_one_image, self.has_one_trial = truth.ncsnr, len(k) < 2, k.sum() < 2
         self.inside = np.stack([roi.inside for roi in rois], axis=1).astype(np.float64)
         self.weights = image_weights(len(k), options.n_draws, generator(options.seed, truth.subject, 0))
         self.permuted = permutations(k, options.n_draws, generator(options.seed, truth.subject, 1))
@@ -102,9 +105,8 @@ class TierSums:
         self.counted[name] += (inside[counts] > 0).sum(axis=0)
 
     def _ratio(self, name: str, roi: int) -> Array | None:
-        impossible = name in METRICS and METRICS[name].over_images and self.has_one_image
         if (
-            impossible
+            (name in METRICS and self._too_few(name))
             or not self.rois[roi].is_complete
             or not self.counted[name][roi]
             or self.bottom[name][0, roi] <= 0
@@ -113,6 +115,12 @@ class TierSums:
         with np.errstate(invalid="ignore", divide="ignore"):
             ratio: Array = self.top[name][:, roi] / self.bottom[name][:, roi]
         return ratio
+
+    def _too_few(self, name: str) -> str | None:
+        """Say what there is too little of for any correlation; None if there is enough."""
+        if self.has_one_image and (name not in METRICS or METRICS[name].over_images):
+            return _ONE_IMAGE
+        return _ONE_TRIAL if self.has_one_trial else None
 
     def finish(self, patterns: Patterns | None) -> None:
         """Compute what needs all units of a region at once: medians, and metrics of patterns.
@@ -125,13 +133,20 @@ class TierSums:
         for roi in self.rois:
             if not roi.n_units or not roi.is_complete or self.has_one_image:
                 continue
-            found = {name: median.over_units(self.r[:, roi.inside]) for name, median in MEDIANS.items()}
+            found = self._medians(roi.inside)
             if patterns is not None:
                 within = Patterns(patterns.predicted[:, roi.inside], patterns.observed[:, roi.inside])
                 found |= {name: one.draws(within, self.weights) for name, one in PATTERN_METRICS.items()}
             for name, draws in found.items():
                 if np.isfinite(draws[0]):
                     self.other[roi.atlas, roi.name, name] = draws
+
+    def _medians(self, inside: npt.NDArray[np.bool_]) -> dict[str, Array]:
+        """Take medians a few draws at a time: r of all draws and units is the largest array there is."""
+        starts = range(0, len(self.r), _DRAWS_AT_ONCE)
+        blocks = (self.r[start : start + _DRAWS_AT_ONCE, inside] for start in starts)
+        parts = [{name: median.over_units(r) for name, median in MEDIANS.items()} for r in blocks]
+        return {name: np.concatenate([part[name] for part in parts]) for name in MEDIANS}
 
     def draws(self) -> dict[tuple[str, str, str], Array]:
         """Return (atlas, roi, metric) to the value and its draws, where there is a value."""
@@ -205,21 +220,24 @@ class TierSums:
                 ),
             },
         }
-        if self.distance is not None:
-            slope = self._slope(number)
-            found["difficulty"] = {
-                name: valued(self._ratio(name, number), confidence, no_ceiling) for name in LEVELS
-            } | {
-                "slope": valued(
-                    slope, confidence, no_ceiling if slope is None else "all images are equally far"
-                )
-            }
+        if self.levels is not None:
+            few = np.bincount(self.levels, minlength=len(LEVELS)) < 2
+            reasons = [empty or _ONE_IMAGE if is_few else no_ceiling for is_few in few]
+            found["difficulty"] = self._ladder_json(number, reasons, no_ceiling)
         return found
+
+    def _ladder_json(self, number: int, reasons: list[str], no_ceiling: str) -> dict[str, Any]:
+        ladder = {
+            name: valued(self._ratio(name, number), self.options.confidence, reason)
+            for name, reason in zip(LEVELS, reasons, strict=True)
+        }
+        slope = self._slope(number)
+        reason = no_ceiling if slope is None else "all images are equally far"
+        return ladder | {"slope": valued(slope, self.options.confidence, reason)}
 
     def _reason(self, name: str) -> str:
         """Say why a region whose units were all predicted has no score."""
-        needs_two = name not in METRICS or METRICS[name].over_images
-        return _ONE_IMAGE if needs_two and self.has_one_image else DESCRIBED[name].empty
+        return self._too_few(name) or DESCRIBED[name].empty
 
     def _draws_of_metric(self, name: str, number: int) -> Array | None:
         roi = self.rois[number]

@@ -1,0 +1,53 @@
+"""Exports of the simulated NSD, as their tests make them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from exporters.package import export_packages
+from exporters.recipe import Recipe, load_recipe
+from nsd_bench.errors import NsdBenchError
+from nsd_bench.package import Package
+
+BETAS = "nsddata_betas/ppdata/subj01/func1pt8mm/betas_fithrf_GLMdenoise_RR"
+DATA = "nsddata/ppdata/subj01"
+BESIDE = (".truth.npz", ".lock.json", ".design.csv")
+
+
+def recipe(**changes) -> Recipe:
+    """The demo recipe for subject 1, open and unscaled unless a test says otherwise."""
+    wanted = load_recipe("demo", subjects=(1,), kind=changes.pop("kind", "open"))
+    sections = {
+        name: getattr(wanted, name).model_copy(update=changes.pop(name, {}))
+        for name in ("responses", "units", "images", "behavior")
+    }
+    sections["responses"] = sections["responses"].model_copy(
+        update={"scale": changes.pop("scale", "percent")}
+    )
+    return wanted.model_copy(update={**sections, **changes})
+
+
+def export(root: Path, out: Path, **changes) -> Package:
+    (made,) = export_packages(recipe(**changes), root, out, progress=False)
+    return Package(made.path)
+
+
+def nifti(path: Path) -> np.ndarray:
+    return np.asanyarray(nib.load(path).dataobj)
+
+
+def fails(root: Path, out: Path, kind: type[NsdBenchError], **changes) -> str:
+    """Export, expect an error, check that nothing is left; return its text with paths cut to NSD/."""
+    with pytest.raises(kind) as caught:
+        export(root, out, **changes)
+    assert not out.exists() or list(out.iterdir()) == []
+    return str(caught.value).replace(str(root), "NSD")
+
+
+def replace(path: Path, data: bytes) -> None:
+    path.unlink()  # a link to the tree that other tests read
+    path.write_bytes(data)

@@ -1,0 +1,187 @@
+"""Exports that are interrupted, killed or shared out: they end with the same bytes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import warnings
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from exports import BESIDE, BETAS, export, recipe, replace
+
+from exporters import responses
+from exporters.package import export_packages
+from exporters.pool import Pool
+from exporters.work import resumable, work_folder
+from nsd_bench.cli import cli
+from nsd_bench.errors import NsdBenchError, OutputError, SourceError
+from nsd_bench.package import Package
+
+
+def test_interrupted_export_leaves_no_package_and_goes_on(nsd_root, tmp_path, monkeypatch, opened):
+    """Interrupted behind the first session: it is not read again, and the bytes are the same."""
+    read, seen = responses.read_betas, []
+
+    def interrupted(paths, units, geometry):
+        if seen:
+            raise KeyboardInterrupt
+        seen.append(paths)
+        return read(paths, units, geometry)
+
+    monkeypatch.setattr(responses, "read_betas", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        export(nsd_root, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [".demo-subj01.work"]
+    monkeypatch.setattr(responses, "read_betas", lambda *args: seen.append(args[0]) or read(*args))
+    again = export(nsd_root, tmp_path)
+    assert [paths[0].name for paths in seen] == ["betas_session01.nii.gz", "betas_session02.nii.gz"]
+    assert again.manifest_sha256 == opened.manifest_sha256
+    assert not (tmp_path / ".demo-subj01.work").exists()
+
+
+@pytest.mark.parametrize("moment", ["session", "images", "zip", "rename"])
+def test_killed_export_ends_with_the_same_bytes(nsd_root, tmp_path, moment, track1):
+    """SIGKILL at four moments; the command is simply run again."""
+    script = tmp_path / "run.py"
+    script.write_text(KILLED)
+    arguments = [sys.executable, str(script), str(nsd_root), str(tmp_path / "out")]
+    killed = subprocess.run([*arguments, moment], check=False, capture_output=True)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
+    done = subprocess.run([*arguments, "never"], check=False, capture_output=True)
+    assert done.returncode == 0, done.stderr.decode()
+    for suffix in (".zip", ".truth.npz", ".lock.json", "/manifest.json"):
+        assert (tmp_path / f"out/demo-subj01{suffix}").read_bytes() == Path(
+            f"{track1.path}{suffix}"
+        ).read_bytes()
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert names == {f"demo-subj01{suffix}" for suffix in ("", ".zip", *BESIDE)}
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from exporters import build, package, responses
+from exporters.recipe import load_recipe
+from nsd_bench import storage, writer
+
+root, out, moment = sys.argv[1:]
+
+def kill_at(name, module, function, call):
+    original, calls = getattr(module, function), []
+    def wrapped(*args, **kwargs):
+        calls.append(None)
+        if moment == name and len(calls) == call:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return original(*args, **kwargs)
+    setattr(module, function, wrapped)
+
+if __name__ == "__main__":
+    kill_at("session", responses, "read_betas", 2)
+    kill_at("images", build, "resize", 50)
+    kill_at("zip", writer, "write_zip", 1)
+    rename = Path.rename
+    def counted(self, target):
+        if moment == "rename" and Path(target).name == "demo-subj01.zip":
+            os.kill(os.getpid(), signal.SIGKILL)
+        return rename(self, target)
+    Path.rename = counted
+    wanted = load_recipe("demo", subjects=(1,), kind="track1")
+    wanted = wanted.model_copy(
+        update={"responses": wanted.responses.model_copy(update={"scale": "percent"})}
+    )
+    list(package.export_packages(wanted, Path(root), Path(out), progress=False))
+"""
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_workers_do_not_change_the_bytes(nsd_root, tmp_path, opened, workers):
+    (made,) = export_packages(recipe(), nsd_root, tmp_path, pool=Pool(workers), progress=False)
+    assert Package(made.path).manifest_sha256 == opened.manifest_sha256
+
+
+def test_errors_of_workers_arrive_whole(nsd_copy, tmp_path):
+    path = nsd_copy / BETAS / "betas_session02.nii.gz"
+    replace(path, path.read_bytes()[:-20_000])
+    with pytest.raises(SourceError, match=r"betas_session02\.nii\.gz: cannot be read whole"):
+        list(export_packages(recipe(), nsd_copy, tmp_path / "out", pool=Pool(2), progress=False))
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_job_array_makes_the_same_bytes(nsd_root, tmp_path, track1):
+    """Two jobs at the same time, each with a session of its own, and one that finishes."""
+    common = ["export", "demo", "--nsd-root", str(nsd_root), "--out", str(tmp_path / "out"), "--quiet"]
+    common += ["--subjects", "1", "--kind", "track1"]
+    early = CliRunner().invoke(cli, [*common, "--finish"])
+    assert str(early.exception).startswith(
+        f"{tmp_path}/out: 2 sessions are not read yet: subj01:session01, subj01:session02.\n"
+    )
+    command = [sys.executable, "-c", "from nsd_bench.cli import main; main()", *common]
+    jobs = [subprocess.Popen([*command, "--only", f"subj01:session0{n}"]) for n in (1, 2)]
+    assert [job.wait() for job in jobs] == [0, 0]
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [".demo-subj01.work"]
+    finished = CliRunner().invoke(cli, [*common, "--finish"])
+    assert finished.exit_code == 0, finished.output
+    alone = CliRunner().invoke(cli, [*common[:5], str(tmp_path / "alone"), *common[6:]])
+    assert alone.exit_code == 0, alone.output
+    zips = [(tmp_path / where / "demo-subj01.zip").read_bytes() for where in ("out", "alone")]
+    assert zips[0] == zips[1]
+
+
+def test_only_names_a_session_of_the_recipe(nsd_root, tmp_path):
+    common = ["export", "demo", "--nsd-root", str(nsd_root), "--out", str(tmp_path), "--subjects", "1"]
+    wrong = CliRunner().invoke(cli, [*common, "--only", "subj01:session05", "--quiet"])
+    assert str(wrong.exception).startswith(
+        "--only: session 5 of subj01 is not in the recipe.\n  Expected: one"
+    )
+    other = CliRunner().invoke(cli, [*common, "--only", "subj02:session01", "--quiet"])
+    assert str(other.exception).startswith("--only: subj02 is not in the recipe.\n")
+    unread = CliRunner().invoke(cli, [*common, "--only", "1:7"])
+    assert "'1:7' is not like subj01:session07" in unread.output
+
+
+def test_dask_makes_the_same_bytes_though_a_worker_is_killed(nsd_root, tmp_path, opened):
+    distributed = pytest.importorskip("distributed")
+    cluster = distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, silence_logs=50
+    )
+    with warnings.catch_warnings(), cluster, distributed.Client(cluster) as client:
+        warnings.simplefilter("ignore")
+        victim = next(iter(client.run(os.getpid).values()))
+        timer = threading.Timer(0.05, os.kill, (victim, signal.SIGKILL))
+        timer.start()
+        pool = Pool(scheduler=cluster.scheduler_address)
+        (made,) = export_packages(recipe(), nsd_root, tmp_path, pool=pool, progress=False)
+        timer.join()
+    assert Package(made.path).manifest_sha256 == opened.manifest_sha256
+
+
+def test_no_scheduler(nsd_root, tmp_path):
+    pytest.importorskip("distributed")
+    with pytest.raises(NsdBenchError, match="scheduler nowhere: does not answer"):
+        list(
+            export_packages(
+                recipe(), nsd_root, tmp_path / "out", pool=Pool(scheduler="nowhere"), progress=False
+            )
+        )
+
+
+def test_two_exports_of_a_package_do_not_mix(nsd_root, tmp_path):
+    with (
+        resumable(work_folder(tmp_path, "demo-subj01"), "held"),
+        pytest.raises(OutputError, match="another process is making this package"),
+    ):
+        export(nsd_root, tmp_path)
+
+
+def test_work_for_another_export_is_not_used(tmp_path):
+    folder = work_folder(tmp_path, "p")
+    for identity, kept in (("a", False), ("a", True), ("b", False)):
+        with pytest.raises(KeyboardInterrupt), resumable(folder, identity):
+            assert (folder / "session01.npy").exists() == kept
+            (folder / "session01.npy").touch()
+            raise KeyboardInterrupt

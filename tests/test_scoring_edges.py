@@ -1,0 +1,141 @@
+"""Scores of data that hardly allow any: one trial, one image, no noise, no variance, absurd predictions."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from test_scoring import FEW, make_truth, noisy, problems, row, submit, take, value
+
+from nsd_bench.errors import OptionError
+from nsd_bench.scoring import Options, score, scores_json
+from nsd_bench.scoring.metrics import unit_values
+from nsd_bench.scoring.moments import accumulate, grouped
+from nsd_bench.scoring.score import SubjectScores
+from nsd_bench.statistics import response_precision
+
+
+def test_a_unit_without_noise_has_a_ceiling_of_one_and_changes_no_other():
+    truth, signal = make_truth(n_units=6)
+    submission = noisy(truth, signal, 0.7)
+    endless = replace(truth, ncsnr=np.append(truth.ncsnr[:5], np.float32(np.inf)))
+    found = score(submission, endless, FEW)
+    assert found.units["test/noise_ceiling"][5] == 1
+    before = score(submission, truth, FEW).units["test/noise_ceiling"]
+    np.testing.assert_array_equal(found.units["test/noise_ceiling"][:5], before[:5])
+    r, ceiling = (found.units[f"test/{name}"].astype(float) for name in ("r", "noise_ceiling"))
+    assert value(found) == pytest.approx(r.sum() / np.sqrt(ceiling).sum(), rel=1e-6)
+    assert row(found)["noise_ceiling"] == pytest.approx(ceiling.mean(), rel=1e-6)
+    assert row(found)["anchors"]["oracle"]["value"] is not None
+
+
+def test_one_trial_has_no_correlation():
+    truth, signal = make_truth(n_images=1, k=1)
+    found = row(score(noisy(truth, signal, 0.6), truth, FEW))["scores"]
+    assert found["single_trial_correlation"] == {
+        "value": None,
+        "interval": None,
+        "reason": "there are fewer than two trials",
+    }
+    assert {one["value"] for one in found.values()} == {None}
+
+
+def test_a_draw_of_one_repeated_image_has_no_feve():
+    """Nothing but noise varies in it, which once made values of 10,000, and intervals of as much."""
+    truth, signal = make_truth(n_images=4)
+    keep = np.ones(12, dtype=bool)
+    for image in (2, 3):
+        keep[np.flatnonzero(truth.frame_image_id == image)[1:]] = False
+    truth = take(truth, keep)
+    predictions = signal[truth.frame_image_id]
+    weights = np.array([[1, 1, 1, 1], [2, 0, 1, 1], [0, 3, 1, 0], [0, 0, 2, 2], [3, 1, 0, 0.0]])
+    moments = accumulate(truth.responses, predictions, truth.frame_image_id)
+    feve = unit_values(grouped(weights, moments), truth.ncsnr).feve
+    eligible = np.isfinite(feve[0])
+    assert eligible.any()
+    assert np.isfinite(feve[4][eligible]).all()
+    assert np.isnan(feve[1:4]).all()
+
+
+def test_responses_stay_where_no_unit_varies():
+    np.testing.assert_array_equal(response_precision(np.zeros(3, dtype=np.float32)), np.ones(3))
+    truth, signal = make_truth()
+    still = replace(truth, response_std=np.zeros_like(truth.response_std))
+    submission = noisy(truth, signal, 0.6)
+    assert value(score(submission, still, FEW)) == value(score(submission, truth, FEW))
+
+
+@pytest.mark.parametrize(
+    ("broken", "what"),
+    [
+        (np.inf, "NaN or infinite"),
+        (-np.inf, "NaN or infinite"),
+        (1e300, "beyond 1e+15"),
+        (-1e16, "beyond 1e+15"),
+    ],
+)
+def test_absurd_predictions_are_named(broken, what):
+    truth, signal = make_truth(n_images=4, n_units=5)
+    predictions = signal[truth.frame_image_id]
+    predictions[:, 3] = broken
+    bad = replace(submit(truth, np.zeros_like(predictions)), predictions=predictions)
+    assert problems(bad, truth) == [
+        f"error: predictions: 12 are {what}, first that of trial {truth.trial_idx[0]}, "
+        f"unit {truth.unit_ids[3]}. Give a finite number for every trial and unit."
+    ]
+
+
+def test_the_largest_predictions_score_finitely():
+    truth, signal = make_truth()
+    huge = replace(noisy(truth, signal, 0.6), predictions=1e15 * np.sign(signal[truth.frame_image_id]))
+    found = row(score(huge, truth, FEW))["scores"]
+    assert all(np.isfinite(one["value"]) for one in found.values())
+
+
+def test_a_digest_that_is_no_text_is_another_export():
+    truth, signal = make_truth()
+    submission = noisy(truth, signal, 0.5)
+    submission.card["manifest_sha256"] = 7
+    (problem,) = problems(submission, truth)
+    assert "its manifest has digest 7..., " in problem
+
+
+def test_pooled_values_say_how_many_subjects_have_them():
+    subjects: list[SubjectScores] = []
+    for subject in (1, 2):
+        truth, signal = make_truth(seed=subject)
+        ncsnr = truth.ncsnr if subject == 1 else np.full_like(truth.ncsnr, np.nan)
+        truth = replace(truth, subject=subject, ncsnr=ncsnr)
+        subjects.append(score(noisy(truth, signal, 0.6), truth, FEW))
+    pooled = scores_json(subjects, FEW)["pooled"]["test"]["rois"][0]["scores"]
+    assert {name: one["n_subjects"] for name, one in pooled.items()} == {
+        "signed_ratio": 1,
+        "signed_r2": 1,
+        "single_trial_correlation": 2,
+        "correlation_to_average": 2,
+        "feve": 2,
+        "median_r": 2,
+        "median_r2": 2,
+    }
+
+
+@pytest.mark.parametrize("wrong", [{"n_draws": -1}, {"seed": -1}, {"confidence": 95.0}, {"confidence": 0.0}])
+def test_options_that_cannot_be(wrong):
+    with pytest.raises(OptionError) as caught:
+        Options(**wrong)
+    given = {"n_draws": 1000, "seed": 0, "confidence": 0.95} | wrong
+    assert str(caught.value) == (
+        f"options of the scorer: {', '.join(f'{name}={number}' for name, number in given.items())}.\n"
+        "  Expected: n_draws and seed 0 or more, confidence between 0 and 1.\n"
+        "  What to do: correct the option."
+    )
+
+
+def test_draws_do_not_depend_on_how_many_there_are():
+    """Medians are taken 64 draws at a time."""
+    truth, signal = make_truth()
+    few, many = (score(noisy(truth, signal, 0.6), truth, Options(n_draws=n)).draws for n in (50, 150))
+    for key, draws in few.items():
+        assert many[key].shape == (151,)
+        np.testing.assert_allclose(many[key][:51], draws, rtol=1e-12)
