@@ -10,6 +10,7 @@ import json
 import time
 import warnings
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import matplotlib as mpl
@@ -21,6 +22,7 @@ from nsd_bench.plots.flatmaps.scale import Scale
 from nsd_bench.surfaces.canvas import make_canvas, nudged
 from nsd_bench.surfaces.cortex import Cortex, read_cortex
 from nsd_bench.surfaces.pixelwise import Transform, pixelwise
+from nsd_bench.surfaces.sampling import SAMPLINGS
 
 HEIGHT = 1024
 
@@ -53,12 +55,12 @@ def own(cortex: Cortex, values: np.ndarray) -> dict[str, list[float]]:
     return {"figure": figure, "vertex picture": [seconds(picture), seconds(picture)]}
 
 
-def own_volume(cortex: Cortex, transform: Transform, volume: np.ndarray) -> list[float]:
+def own_volume(cortex: Cortex, transform: Transform, volume: np.ndarray, sampling: str) -> list[float]:
     made: list[Any] = []
 
     def picture() -> Any:
         if not made:
-            made.extend(pixelwise(make_canvas(cortex.flat, HEIGHT), cortex, transform))
+            made.extend(pixelwise(make_canvas(cortex.flat, HEIGHT), cortex, transform, sampling=sampling))
         canvas, placement = made
         return canvas.picture(placement.on_vertices(np.arange(volume.size), volume.ravel()))
 
@@ -98,12 +100,15 @@ def pycortexs(
             )
             figure.savefig(io.BytesIO(), format="png", dpi=100)
 
-        def picture(shown: Any) -> None:
-            pycortex.quickflat.make_flatmap_image(shown, height=HEIGHT)
+        def picture(shown: Any, sampler: str = "nearest") -> None:
+            pycortex.quickflat.make_flatmap_image(shown, height=HEIGHT, sampler=sampler)
 
         return {
             "vertex picture": [seconds(lambda: picture(vertex)) for _ in range(2)],
-            "volume picture": [seconds(lambda: picture(voxels)) for _ in range(2)],
+            **{
+                f"volume, {name}": [seconds(partial(picture, voxels, name)) for _ in range(2)]
+                for name in SAMPLINGS
+            },
             "figure": [seconds(lambda: draw(recache=True)), seconds(draw)],
         }
 
@@ -116,12 +121,12 @@ def main() -> None:
     affine[:3, 3] = -78, -112, -70
     transform = Transform(np.linalg.inv(affine), (40, 52, 44), affine, "4 mm")
     values, volume = rng.normal(size=len(cortex.flat)), rng.normal(size=transform.shape)
-    ours = own(cortex, values) | {"volume picture": own_volume(cortex, transform, volume)}
+    ours = own(cortex, values)
+    ours |= {f"volume, {name}": own_volume(cortex, transform, volume, name) for name in SAMPLINGS}
     theirs = pycortexs(cortex, values, transform, volume)
     print(f"{'seconds at ' + str(HEIGHT) + ' rows':24}{'own':>9}{'again':>9}{'pycortex':>10}{'again':>9}")
-    for name in ("vertex picture", "volume picture", "figure"):
+    for name, (other, other_again) in theirs.items():
         first, again = ours[name]
-        other, other_again = theirs[name]
         print(f"{name:24}{first:9.2f}{again:9.2f}{other:10.2f}{other_again:9.2f}")
 
 

@@ -154,7 +154,9 @@ class PackageBuild:
         histogram = np.zeros(256, dtype=np.int64)
         pixels_read = hashlib.sha256()
         images = iterate_images(stimuli, self.trials["nsd_id"].to_numpy(), pixels_read)
-        bar = tqdm(images, f"{self.name}: images", len(rows_of), unit=" images", disable=not self.progress)
+        bar = tqdm(
+            images, f"{self.name}: images", len(rows_of), unit=" images", disable=not self.progress or None
+        )
         for nsd_id, pixels in bar:
             image = resize(pixels, (wanted.height, wanted.width), wanted.colour)
             rows = rows_of[nsd_id]

@@ -9,25 +9,44 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from exporters.cortex.matrices import read_matrix
+from exporters.cortex.paths import parse_path
+from exporters.cortex.store import Subject
+from exporters.cortex.svg import region_paths
 from exporters.nsd.layout import Layout
 from exporters.nsd.transforms import read_placement
-from nsd_bench.errors import OptionError, PackageError, choices
+from nsd_bench.errors import OptionError, PackageError, SourceError, choices
 from nsd_bench.package import Package
 from nsd_bench.plots.flatmaps.drawing import Easel, outline_atlas, scale_of
 from nsd_bench.plots.flatmaps.figure import Pen
 from nsd_bench.plots.flatmaps.maps import score_map
+from nsd_bench.plots.flatmaps.outlines import Region, drawn_region
 from nsd_bench.plots.flatmaps.pycortex import pycortex_canvas
 from nsd_bench.storage import read_npz
 from nsd_bench.surfaces.canvas import HEIGHT, Canvas, make_canvas
 from nsd_bench.surfaces.cortex import Cortex, read_cortex
-from nsd_bench.surfaces.matching import fsaverage_placement, nearest_placement
-from nsd_bench.surfaces.pixelwise import pixelwise, read_transform
+from nsd_bench.surfaces.matching import fsaverage_placement, is_fsaverage, nearest_placement
+from nsd_bench.surfaces.mni import N_DEPTHS as MNI_DEPTHS
+from nsd_bench.surfaces.mni import mni_placement
+from nsd_bench.surfaces.pixelwise import N_DEPTHS as PIXEL_DEPTHS
+from nsd_bench.surfaces.pixelwise import Transform, pixelwise, read_transform
 from nsd_bench.surfaces.placing import Placement
+from nsd_bench.surfaces.vertexwise import N_DEPTHS as VERTEX_DEPTHS
+from nsd_bench.surfaces.vertexwise import between, vertexwise
 
-__all__ = ["PLACEMENT_SUFFIX", "make_easels", "package_placement", "score_pictures"]
+__all__ = [
+    "DRAWING",
+    "PLACEMENT_SUFFIX",
+    "drawn_regions",
+    "make_easels",
+    "package_placement",
+    "score_pictures",
+    "surface_placement",
+]
 
 PLACEMENT_SUFFIX: Final = ".placement.npz"
-_MNI_SHAPE = (182, 218, 182)
+DRAWING: Final = "overlays"
+"""Outlines the regions of a pycortex subject's own drawing, overlays.svg."""
 
 
 def make_easels(packages: Sequence[Package], options: Mapping[str, Any]) -> list[Easel]:
@@ -39,9 +58,9 @@ def make_easels(packages: Sequence[Package], options: Mapping[str, Any]) -> list
         The packages.
     options
         `surface` ("fsaverage5", ...) and, where they differ from what is usual: `height`, `engine` ("own" or
-        "pycortex"), `outlines` and `sulci` (atlas or "none"), `line_width` and `label_size` (points),
-        `no_curvature`, and one of `placements` (folder),
-        `nsd_root`, `transform` (name) and `approximate`, which say how voxels are placed.
+        "pycortex"), `outlines` (atlas, "overlays" or "none"), `sulci` (atlas), `line_width` and `label_size`
+        (points), `no_colour_bar`, `dpi`, `no_curvature`, `no_nanmean`, and what says how units are placed:
+        `transform` (name), or what `package_placement` takes.
 
     Raises
     ------
@@ -61,24 +80,94 @@ def _easel(package: Package, cortex: Cortex, canvas: Canvas, options: Mapping[st
     curvature = np.full_like(cortex.curvature, np.nan) if options.get("no_curvature") else cortex.curvature
     outlined = options.get("outlines") or outline_atlas(package)
     atlas, sulci = (_atlas(package, wanted) for wanted in (outlined, options.get("sulci") or "none"))
-    pen = Pen(options.get("line_width") or Pen.line_width, options.get("label_size") or Pen.label_size)
+    pen = Pen(
+        options.get("line_width") or Pen.line_width,
+        options.get("label_size") or Pen.label_size,
+        not options.get("no_colour_bar"),
+        options.get("dpi"),
+    )
+    drawn = drawn_regions(Subject.at(options["surface"]), canvas) if outlined == DRAWING else []
+    settings = (atlas, sulci, pen, not options.get("no_nanmean"), drawn)
     if not options.get("transform"):
-        placement = package_placement(package, cortex, options)
-        return Easel(canvas, curvature, package, placement, atlas, sulci, pen)
-    transform = read_transform(Path(options["surface"]) / "transforms" / options["transform"])
-    pixels, placement = pixelwise(canvas, cortex, transform)
-    return Easel(pixels, curvature[canvas.vertex], package, placement, atlas, sulci, pen)
+        return Easel(canvas, curvature, package, package_placement(package, cortex, options), *settings)
+    transform = _transform(options)
+    n_depths, sampling = options.get("depths") or PIXEL_DEPTHS, options.get("sampling") or "nearest"
+    pixels, placement = pixelwise(canvas, cortex, transform, n_depths, sampling=sampling)
+    return Easel(pixels, curvature[canvas.vertex], package, placement, *settings)
+
+
+def drawn_regions(subject: Subject, canvas: Canvas) -> list[Region]:
+    """Read the regions of a pycortex subject's drawing, overlays.svg.
+
+    Parameters
+    ----------
+    subject
+        Whose drawing.
+    canvas
+        Pixels of the same subject's flat map, on which the page of the drawing lies.
+
+    Raises
+    ------
+    SourceError
+        If there is no drawing, or an outline cannot be read.
+    """
+    paths, (width, height) = region_paths(subject)
+    left, right, bottom, top = canvas.extent
+    scale, corner = np.array([(right - left) / width, (bottom - top) / height]), (left, top)
+    regions = []
+    for name, outlines in paths.items():
+        polygons = [polygon for outline in outlines for polygon in _polygons(subject, name, outline)]
+        if polygons:
+            regions.append(drawn_region(canvas, name, [polygon * scale + corner for polygon in polygons]))
+    return regions
+
+
+def _polygons(subject: Subject, name: str, outline: str) -> list[npt.NDArray[np.float64]]:
+    try:
+        return [np.asarray(polygon, dtype=np.float64) for polygon in parse_path(outline).to_polygons()]
+    except ValueError as error:
+        raise SourceError(
+            f"an outline of {name!r} cannot be read ({error})",
+            place=str(subject.drawing),
+            expected="lines and curves, without arcs",
+            fix="turn it into a path in Inkscape (Path > Object to Path), or draw it again",
+        ) from error
 
 
 def _atlas(package: Package, wanted: str) -> str:
+    if wanted == DRAWING:
+        return ""
     if wanted not in {"", "none", *package.roi_names}:
         raise OptionError(
             f"there is no atlas {wanted!r}",
             place=str(package.path),
-            expected=choices(wanted, [*package.roi_names, "none"]),
+            expected=choices(wanted, [*package.roi_names, DRAWING, "none"]),
             fix="give one of these with --outlines or --sulci",
         )
     return "" if wanted == "none" else wanted
+
+
+def _transform(options: Mapping[str, Any]) -> Transform:
+    return read_transform(Subject.at(options["surface"]).transform(options["transform"]))
+
+
+def surface_placement(package: Package, cortex: Cortex, options: Mapping[str, Any]) -> Placement:
+    """Place a package's units on vertices, through a transform of the surface if `options` name one.
+
+    Parameters
+    ----------
+    options
+        `transform` (name), or what `package_placement` takes.
+
+    Raises
+    ------
+    OptionError
+        If it is not known where the units lie.
+    """
+    if not options.get("transform"):
+        return package_placement(package, cortex, options)
+    shares = between(options.get("depths") or VERTEX_DEPTHS)
+    return vertexwise(cortex, _transform(options), shares, sampling=options.get("sampling") or "nearest")
 
 
 def package_placement(package: Package, cortex: Cortex, options: Mapping[str, Any]) -> Placement:
@@ -87,7 +176,8 @@ def package_placement(package: Package, cortex: Cortex, options: Mapping[str, An
     Parameters
     ----------
     options
-        One of `placements`, `nsd_root` and `approximate`; fsaverage needs none.
+        One of `placements` (folder), `nsd_root` and `approximate`; fsaverage on fsaverage, and MNI space,
+        need none. `sampling` and, in MNI space, `depths` and `mni_matrix` (file) say how voxels are read.
 
     Raises
     ------
@@ -97,15 +187,19 @@ def package_placement(package: Package, cortex: Cortex, options: Mapping[str, An
     space = package.manifest.get("recipe", {}).get("values", {}).get("responses", {}).get("space", "")
     units = package.units
     ids, where = units["unit_ids"].to_numpy(), units[["x_mm", "y_mm", "z_mm"]]
+    nsd_root, sampling = options.get("nsd_root"), options.get("sampling") or "nearest"
     if options.get("placements"):
         return _kept(options["placements"] / f"{package.name}{PLACEMENT_SUFFIX}", cortex)
-    if space == "fsaverage":
+    if space == "fsaverage" and (is_fsaverage(cortex.flat) or not nsd_root):
         return fsaverage_placement(cortex.flat, ids, units["layer"].to_numpy(str))
-    if options.get("nsd_root") and space != "MNI":  # of MNI space NSD has neither mask nor ncsnr
-        return read_placement(Layout(options["nsd_root"]), package.subject, space, cortex.flat)
+    if nsd_root:
+        return read_placement(Layout(nsd_root), package.subject, space, cortex.flat, sampling=sampling)
+    if space == "MNI":
+        matrix = read_matrix(options["mni_matrix"]) if options.get("mni_matrix") else None
+        depths = options.get("depths") or MNI_DEPTHS
+        return mni_placement(cortex, ids, where.to_numpy(), matrix=matrix, n_depths=depths, sampling=sampling)
     if options.get("approximate") and where.notna().all(axis=None):
-        shape = _MNI_SHAPE if space == "MNI" else None
-        return nearest_placement(cortex.middle_mm, ids, where.to_numpy(), shape=shape)
+        return nearest_placement(cortex.middle_mm, ids, where.to_numpy())
     raise OptionError(
         f"it is not known where units of space {space!r} lie on the surface",
         place=str(package.path),

@@ -164,7 +164,7 @@ def export_sessions(
         work = work_folder(out, name)
         wanted = [session for one, session in sessions if one == subject]
         with resumable(work, _identity(recipe, tier_file, source), shared=True):
-            for session in tqdm(wanted, f"{name}: sessions", disable=not progress):
+            for session in tqdm(wanted, f"{name}: sessions", disable=not progress or None):
                 if session not in source.betas:
                     raise _not_in_recipe(f"session {session} of subj{subject:02}", list(source.betas))
                 read_session(source, session, work)

@@ -82,7 +82,9 @@ def local_root(
         return Path(root)
     cache = cache or Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "nsd_bench"
     names = [file.name for file in planned_files(recipe, cache)]
-    with tqdm(desc=f"{root}: {len(names)} files", unit="B", unit_scale=True, disable=not progress) as bar:
+    with tqdm(
+        desc=f"{root}: {len(names)} files", unit="B", unit_scale=True, disable=not progress or None
+    ) as bar:
         fetch(Bucket(root, endpoint), names, cache, lambda _, n_bytes: bar.update(n_bytes))
     return cache
 

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from nsd_bench.errors import NsdBenchError, PackageError, choices
+from nsd_bench.storage import read_json
 
 __all__ = [
     "COLUMNS",
@@ -236,17 +237,14 @@ def read_manifest(path: str | os.PathLike[str]) -> dict[str, Any]:
     """
     file = Path(path) / "manifest.json"
     try:
-        manifest: dict[str, Any] = json.loads(file.read_bytes())
-        if manifest["format"] != FORMAT:
-            raise KeyError(manifest["format"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        return read_json(file, FORMAT)
+    except (OSError, ValueError) as error:
         raise PackageError(
-            f"not the manifest of a flat-map data set ({type(error).__name__})",
+            f"not the manifest of a flat-map data set ({error})",
             place=str(file),
             expected=f"format {FORMAT!r}, as 'nsd-bench export-flat' writes it",
             fix="check the path, or export the data set again",
         ) from error
-    return manifest
 
 
 def regions_file(subject: int) -> str:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import os
 from hashlib import sha256
-from pathlib import Path
 from typing import Any
 
 from nsd_bench import spec
 from nsd_bench.errors import PackageError
 from nsd_bench.issues import Issue
 from nsd_bench.package import Package
+from nsd_bench.storage import read_json
 
 __all__ = ["read_lock", "verify_lock"]
 
@@ -27,12 +26,13 @@ def read_lock(path: str | os.PathLike[str]) -> dict[str, Any]:
         If it is not one.
     """
     try:
-        lock: dict[str, Any] = json.loads(Path(path).read_bytes())
-        if lock["format"] != "nsd_bench.lock/1" or not isinstance(lock["files"], dict):
-            raise KeyError(lock["format"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        lock = read_json(path, "nsd_bench.lock/1")
+        if not isinstance(lock.get("files"), dict):
+            problem = "it lists no files"
+            raise ValueError(problem)
+    except (OSError, ValueError) as error:
         raise PackageError(
-            f"not a lock file ({type(error).__name__}: {error})",
+            f"not a lock file ({error})",
             place=str(path),
             expected=f"a {spec.LOCK_SUFFIX} file that 'nsd-bench export' wrote",
             fix="check the path",

@@ -46,14 +46,14 @@ def array_to_bytes(array: npt.ArrayLike) -> bytes:
 
 
 def refuse_existing(path: Path, *, force: bool = False) -> None:
-    """Refuse to replace what is already there.
+    """Refuse to replace what is already there; an empty folder is nothing.
 
     Raises
     ------
     OutputError
         If `path` exists and `force` is false.
     """
-    if path.exists() and not force:
+    if path.exists() and not force and not (path.is_dir() and not any(path.iterdir())):
         raise OutputError(
             "exists already; nothing was written",
             place=str(path),

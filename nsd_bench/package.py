@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nsd_bench import spec
-from nsd_bench.errors import PackageError, choices
+from nsd_bench.errors import OptionError, PackageError, choices
 from nsd_bench.gathering import Gatherer, TrialArrays
 from nsd_bench.packed import PackedStore, is_packed
 from nsd_bench.statistics import response_precision
@@ -237,8 +237,19 @@ class Package:
         return array_from_bytes(self.store.view(name), f"{self.path}, {name}")
 
     def _gather(self, key: str, rows: Rows) -> npt.NDArray[Any]:
-        trials = np.arange(self.n_trials)[rows] if isinstance(rows, slice) else np.asarray(rows, np.int64)
-        return self.trial_arrays(key).gather(trials)
+        return self.trial_arrays(key).gather(self._file_numbers(rows))
+
+    def _file_numbers(self, rows: Rows) -> npt.NDArray[np.int64]:
+        """Return the trials that a slice, file numbers or a mask stand for."""
+        try:
+            return np.arange(self.n_trials)[rows if isinstance(rows, slice) or np.size(rows) else []]
+        except IndexError as error:
+            raise OptionError(
+                f"no such rows ({error})",
+                place=str(self.path),
+                expected=f"file numbers from 0 to {self.n_trials - 1}, a slice, or a mask of all trials",
+                fix="take them from 'package.rows(tier)'",
+            ) from error
 
     def _columns(self, table: str) -> list[str]:
         head, known = f"meta/{table}/", spec.TRIAL_COLUMNS if table == "trials" else spec.NEURON_COLUMNS

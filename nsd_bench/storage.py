@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import mmap
 import os
 import struct
@@ -24,6 +25,7 @@ __all__ = [
     "ZipStore",
     "array_from_bytes",
     "open_store",
+    "read_json",
     "read_npz",
     "sha256_file",
 ]
@@ -134,6 +136,13 @@ def open_store(path: str | os.PathLike[str]) -> Store:
     path = Path(path)
     if path.is_dir():
         return FolderStore(path)
+    if path.suffix == ".npz":
+        raise PackageError(
+            "is a truth or a submission, not a package",
+            place=str(path),
+            expected="a package: a folder with data/ and meta/, or its zip",
+            fix="give the package that it belongs to",
+        )
     if path.is_file():
         return ZipStore(path)
     raise PackageError(
@@ -227,5 +236,23 @@ def read_npz(path: str | os.PathLike[str]) -> dict[str, npt.NDArray[Any]]:
     with Path(path).open("rb") as file:  # numpy would leave it open when it fails
         try:
             return dict(np.load(file, allow_pickle=False))
-        except (OSError, EOFError, TypeError, zipfile.BadZipFile) as error:
+        except (OSError, EOFError, TypeError, zipfile.BadZipFile, zlib.error) as error:
             raise ValueError(str(error) or type(error).__name__) from error
+
+
+def read_json(path: str | os.PathLike[str], format_: str) -> dict[str, Any]:
+    """Read a JSON object that says which format it has.
+
+    Raises
+    ------
+    ValueError
+        If it is not JSON, or of another format, or says none.
+    OSError
+        If it cannot be read.
+    """
+    content = json.loads(Path(path).read_bytes())
+    found = content.get("format") if isinstance(content, dict) else None
+    if found != format_:
+        problem = "it says no format" if found is None else f"its format is {found!r}"
+        raise ValueError(problem)
+    return dict(content)

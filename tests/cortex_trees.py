@@ -1,15 +1,21 @@
-"""A FreeSurfer folder made of nilearn's fsaverage5, its paths written out by hand."""
+"""Subjects to test with: nilearn's fsaverage5 as FreeSurfer would have it, and two flat sheets."""
 
 from __future__ import annotations
 
+import base64
+import io
+import re
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 from nibabel.freesurfer.io import write_geometry, write_morph_data
+from PIL import Image
 
 from exporters.cortex.patches import Patch, write_patch
-from nsd_bench.surfaces.meshes import read_mesh, read_scalars
+from exporters.cortex.store import FOLDERS, Subject
+from exporters.cortex.transforms import save_transform
+from nsd_bench.surfaces.meshes import read_mesh, read_scalars, write_mesh
 
 C_RAS = np.array([0.5, 5.0, -3.0])
 """What lies between FreeSurfer's surface coordinates and the scanner's, in mm."""
@@ -64,3 +70,36 @@ def make_reference(path: Path) -> Path:
     data = np.broadcast_to(x_mm[:, None, None], REFERENCE_SHAPE)
     nib.save(nib.Nifti1Image(np.array(data), REFERENCE_AFFINE), path)
     return path
+
+
+def make_sheets(store: Path, *, voxel_mm: float = 1.0) -> Subject:
+    """Write a subject of two flat sheets, white matter at z = 2 mm and pia at z = 5 mm, with a transform.
+
+    The left one has vertices at x = 0..3 and y = 0..2 mm, the right one at x = 6..9; its last vertex is cut
+    out of the map.
+    """
+    subject = Subject(store, "sheets")
+    for name in FOLDERS:
+        (subject.path / name).mkdir(parents=True)
+    corners = [y * 4 + x for y in range(2) for x in range(3)]
+    triangles = np.array([t for c in corners for t in ((c, c + 1, c + 5), (c, c + 5, c + 4))])
+    for side, start in {"lh": 0.0, "rh": 6.0}.items():
+        points = np.array([(start + x, y, 0.0) for y in range(3) for x in range(4)])
+        for kind, z in {"wm": 2.0, "pia": 5.0, "inflated": 0.0}.items():
+            write_mesh(subject.surface(kind, side), points + np.array([0, 0, z]), triangles)
+        on_map = triangles if side == "lh" else triangles[(triangles != 11).all(axis=1)]
+        flat = (points - np.array([start + 1.5, 0, 0])) * np.isin(np.arange(12), on_map)[:, None]
+        write_mesh(subject.surface("flat", side), flat, on_map)
+    affine = np.diag([voxel_mm] * 3 + [1.0])
+    reference = store / "sheet.nii.gz"
+    shape = tuple(int(n / voxel_mm) for n in (12, 4, 10))
+    nib.save(nib.Nifti1Image(np.zeros(shape, dtype=np.float32), affine), reference)
+    save_transform(subject, "grid", np.eye(4), reference)
+    return subject
+
+
+def picture(subject: Subject, name: str) -> np.ndarray:
+    """Take a picture out of a drawing, shape (height, width, 4)."""
+    (tag,) = re.findall(rf'<[^<>]*id="image_{name}"[^<>]*>', subject.drawing.read_text())
+    text = re.search('base64,([^"&]*)', tag).group(1)
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(text))))

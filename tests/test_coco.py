@@ -874,6 +874,7 @@ def test_incomplete_files_and_old_outputs_are_errors(nsd_root, tmp_path):
     with pytest.raises(SourceError, match=r"images are missing in all"):
         export_coco(nsd_root, folder, tmp_path / "a.jsonl")
     assert list(tmp_path.iterdir()) == []
+    (tmp_path / "mine").touch()
     with pytest.raises(OutputError, match="exists already"):
         export_coco(nsd_root, folder, tmp_path, incomplete=True)
 

@@ -15,26 +15,40 @@ import nibabel as nib
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from cortex_trees import C_RAS, REFERENCE_AFFINE, SIDES, bundled, make_freesurfer, make_reference
+from cortex_trees import (
+    C_RAS,
+    REFERENCE_AFFINE,
+    SIDES,
+    bundled,
+    make_freesurfer,
+    make_reference,
+    picture,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exporters.cortex.build import BuildOptions, build_subject
-from exporters.cortex.drawing import draw_regions, drawn_regions, read_flat_mesh
+from exporters.cortex.drawing import draw_regions
 from exporters.cortex.flatten import flat_surface
 from exporters.cortex.import_ import import_subject
+from exporters.cortex.layers import add_image_layer
 from exporters.cortex.matrices import flirt_to_world, read_matrix, surface_affine
 from exporters.cortex.mni import mni_to_subject
 from exporters.cortex.orientation import oriented, uprightness
+from exporters.cortex.page import read_flat_mesh
 from exporters.cortex.patches import read_patch, write_patch
 from exporters.cortex.placing import transform_placement, volume_labels
 from exporters.cortex.regions import region_loops, signed_area
+from exporters.cortex.ribbon import SAMPLERS
 from exporters.cortex.store import Subject, open_store
+from exporters.cortex.svg import drawn_regions
 from exporters.cortex.tools import align
 from exporters.cortex.transforms import anatomy_to_functional, save_transform
 from exporters.cortex.validate import validate_subject
 from nsd_bench.cli.cortex import command
 from nsd_bench.errors import NsdBenchError, OptionError, OutputError, SourceError
+from nsd_bench.plots.flatmaps.scale import Scale
+from nsd_bench.surfaces.files import read_flat
 from nsd_bench.surfaces.meshes import read_mesh, write_mesh
 
 pytest.importorskip("nilearn")
@@ -187,8 +201,25 @@ def test_a_missing_file_is_named_and_nothing_is_left(freesurfer, tmp_path):
     assert error.value.problem == f"no file {freesurfer}/surf/lh.occip.flat.patch.3d"
     assert "'full.flat.patch.3d'" in error.value.expected
     assert list(tmp_path.iterdir()) == []
-    with pytest.raises(SourceError, match="cannot be read whole"):
-        build_subject(tmp_path / "nobody", Subject(tmp_path, "fs5"))
+
+
+def test_a_missing_folder_or_anatomy_says_what_to_fetch(freesurfer, tmp_path):
+    with pytest.raises(SourceError) as error:
+        build_subject(tmp_path / "subj01", Subject(tmp_path / "db", "fs5"))
+    assert str(error.value) == (
+        f"{tmp_path}/subj01: no file {tmp_path}/subj01/mri/T1.mgz.\n"
+        "  Expected: a FreeSurfer subject with surf/ and mri/T1.mgz.\n"
+        "  What to do: give the folder of the subject itself: there is no such folder."
+    )
+    half = shutil.copytree(freesurfer, tmp_path / "subj01", ignore=shutil.ignore_patterns("T1.mgz"))
+    with pytest.raises(SourceError) as error:
+        build_subject(half, Subject(tmp_path / "db", "fs5"))
+    bucket = "s3://natural-scenes-dataset/nsddata/freesurfer"
+    assert error.value.fix == f"fetch it; NSD's is {bucket}/subj01/mri/T1.mgz"
+    (half / "mri/T1.mgz").write_bytes(b"no volume")
+    with pytest.raises(SourceError, match=r"mri/T1.mgz: cannot be read whole"):
+        build_subject(half, Subject(tmp_path / "db", "fs5"))
+    assert not (tmp_path / "db").exists()
 
 
 def test_surfaces_of_two_subjects_are_refused(freesurfer, tmp_path):
@@ -229,6 +260,20 @@ def test_data_of_another_grid_is_found(whole):
     assert problems(whole, (40, 44, 52)) == ["is for volumes (40, 52, 44), the data has (40, 44, 52)"]
 
 
+def test_a_transform_of_another_subject_of_nsds_is_found(subject, tmp_path):
+    """The tutorial that people follow gives one mean volume to all eight."""
+    nib.save(image((82, 106, 84), np.diag([1.8, 1.8, 1.8, 1])), tmp_path / "meanbeta.nii.gz")
+    save_transform(subject, "other", np.eye(4), tmp_path / "meanbeta.nii.gz")
+    assert problems(subject) == []
+    for name, expected in {
+        "subj01": ["is for volumes (82, 106, 84), which are subj02's"],
+        "subj02": [],
+    }.items():
+        renamed = Subject(subject.store, name)
+        shutil.copytree(subject.path, renamed.path)
+        assert problems(renamed) == expected
+
+
 def test_what_is_wrong_with_surfaces_is_listed(subject):
     subject.surface("pia", "lh").unlink()
     points, triangles = read_mesh(subject.surface("wm", "rh"))
@@ -238,7 +283,7 @@ def test_what_is_wrong_with_surfaces_is_listed(subject):
     found = problems(subject)
     assert "vertices differ: flat 10242, inflated 10242, pia 10242, wm 10241" in found
     assert "no volume can be drawn: no transform" in found
-    assert sum("cannot be read" in problem for problem in found) == 2
+    assert found.count("there is no such file") == 2
 
 
 def test_a_turned_bent_or_stray_flat_map_is_found(subject):
@@ -386,11 +431,42 @@ def test_a_transform_is_not_changed_under_its_masks(subject, tmp_path):
     assert error.value.problem == "the transform exists already, and 1 masks were made with it"
     assert error.value.fix == "choose another name, or replace it and its masks with --delete-masks"
     assert mask.is_file()
+    stale = [
+        subject.path / f"cache/{name}.npz" for name in ("full_linenn", "flatpixel_full_1024_nearest_l32")
+    ]
+    others = [subject.path / f"cache/{name}.npz" for name in ("flatmask_1024", "fuller_linenn")]
+    for file in (*stale, *others):
+        file.write_bytes(b"cache")
     save_transform(subject, "full", moved, reference, delete_masks=True)
-    assert not mask.exists()
+    assert not any(file.exists() for file in (mask, *stale))
+    assert all(file.is_file() for file in others)
     content = json.loads((subject.transform("full") / "matrices.xfm").read_text())
     assert content["magnet"] == moved.tolist()
     np.testing.assert_allclose(content["coord"], np.linalg.inv(REFERENCE_AFFINE) @ moved)
+
+
+def test_a_transform_needs_its_subject(whole, tmp_path):
+    reference = make_reference(tmp_path / "r.nii.gz")
+    with pytest.raises(OptionError) as error:
+        save_transform(Subject(whole.store, "fs6"), "full", np.eye(4), reference)
+    assert str(error.value) == (
+        f"{whole.store}: there is no subject 'fs6'.\n"
+        "  Expected: one of 'fs5' (did you mean 'fs5'?).\n"
+        "  What to do: correct --store or the name; 'nsd-bench cortex build' and 'import' make subjects."
+    )
+    with pytest.raises(OptionError, match="a folder with pycortex subjects"):
+        save_transform(Subject(tmp_path / "empty", "fs5"), "full", np.eye(4), reference)
+    assert not (whole.store / "fs6").exists()
+
+
+def test_flirts_matrix_needs_the_anatomy(subject, tmp_path):
+    matrix, reference = write_matrix(tmp_path / "m.mat", np.eye(4)), make_reference(tmp_path / "r.nii.gz")
+    given = ("transform", "--store", subject.store, "fs5", "new", "--reference", reference)
+    assert run(*given, "--flirt", matrix).startswith("0 ")
+    subject.anatomy.unlink()
+    with pytest.raises(SourceError, match=r"raw.nii.gz: there is no such file"):
+        run(*given[:-3], "other", *given[-2:], "--flirt", matrix)
+    assert run(*given[:-3], "other", *given[-2:], "--affine", matrix).startswith("0 ")
 
 
 def test_the_first_volume_of_a_series_is_the_reference(subject, tmp_path):
@@ -555,8 +631,13 @@ def test_vertices_find_their_voxels_through_a_transform(whole):
     x_mm = nib.load(whole.transform("full") / "reference.nii.gz").get_fdata().ravel()
     placed = placement.on_vertices(ids, x_mm)
     np.testing.assert_allclose(placed, anatomy(whole)[:, 0], atol=6)
-    with pytest.raises(SourceError, match="fulll: not a transform"):
+    with pytest.raises(OptionError) as error:
         transform_placement(whole, "fulll")
+    assert str(error.value) == (
+        f"{whole.path}: there is no transform 'fulll'.\n"
+        "  Expected: one of 'full' (did you mean 'full'?).\n"
+        "  What to do: correct the name, or add it with 'nsd-bench cortex transform'."
+    )
 
 
 def test_vertices_beyond_the_grid_show_nothing(subject, tmp_path):
@@ -686,6 +767,27 @@ patch = cortex.freesurfer.get_surf("fs5", "lh", "patch", "full.flat", freesurfer
 ours = cortex.db.get_surf("fs5", "flat", "lh")[0]
 used = np.unique(cortex.db.get_surf("fs5", "flat", "lh")[1])
 theirs = patch[0][:, [1, 0]] * [1, -1]
+from exporters.cortex.ribbon import read_ribbon
+from exporters.cortex.store import Subject
+names = {"cortical-conservative": "nearest", "cortical-liberal": "line_nearest"}
+regions = cortex.utils.get_roi_verts("fs5", roi=["V1", "front"], mask=True)
+cortical, differ = {}, {}
+for sampler in ("cortical", "cortical-conservative", "cortical-liberal", "thin", "thick"):
+    ribbon = read_ribbon(Subject(store, "fs5"), "full", sampler)
+    expected = cortex.get_cortical_mask("fs5", "full", names.get(sampler, sampler)).T
+    cortical[sampler] = int(expected.sum())
+    differ[sampler] = [int((ribbon.voxels != expected).sum())]
+    threshold = 0.5 if sampler in names else None
+    for split in (False, True):
+        masks = cortex.utils.get_roi_masks(
+            "fs5", "full", roi_list=["V1", "front"], gm_sampler=sampler, threshold=threshold, split_lr=split
+        )
+        for name, mask in ribbon.masks(regions, split=split).items():
+            differ[sampler].append(int((mask != (masks[name].T > 0)).sum()))
+values = np.nan_to_num(cortex.db.get_surf("fs5", "flat", merge=True)[0][:, 0])
+vertices = cortex.Vertex(values, "fs5", cmap="viridis", vmin=-100, vmax=100)
+cortex.utils.add_roi(vertices, name="theirs", open_inkscape=False)
+drawn = cortex.db.get_overlay("fs5").rois.shapes
 x_mm = cortex.Volume(str(store / "fs5/transforms/full/reference.nii.gz"), "fs5", "full")
 image = cortex.quickflat.make_flatmap_image(x_mm, height=128)[0]
 half = image.shape[1] // 2
@@ -694,6 +796,9 @@ anatomy = str(store / "fs5/anatomicals/raw.nii.gz")
 print("RESULT", json.dumps({
     "store": str(cortex.database.default_filestore),
     "overlap": overlap,
+    "cortical": cortical,
+    "differ": differ,
+    "drawn": {name: len(shape.splines) for name, shape in drawn.items()},
     "flat": float(abs(ours[used][:, :2] - theirs[used]).max()),
     "coord": cortex.db.get_xfm("fs5", "full").xfm,
     "left": float(np.nanmean(np.sign(image[:, :half]))), "right": float(np.nanmean(np.sign(image[:, half:]))),
@@ -710,6 +815,8 @@ def test_pycortex_opens_the_subject_and_agrees(freesurfer, subject, tmp_path):
         pytest.skip("pycortex is not installed")
     labels = regions(subject)
     draw_regions(subject, labels, {1: "V1", 2: "front"}, min_area_mm2=20)
+    on_page = read_flat(subject.path).points[:, 0]
+    add_image_layer(subject, "ours", on_page, Scale("viridis", -100, 100))
     np.save(tmp_path / "labels.npy", labels)
     turned = np.array([[0, -1, 0, 4.0], [1, 0, 0, 2], [0, 0, 1, -3], [0, 0, 0, 1]])
     flirt = write_matrix(tmp_path / "flirt.mat", turned)
@@ -734,6 +841,18 @@ def test_pycortex_opens_the_subject_and_agrees(freesurfer, subject, tmp_path):
     with np.load(subject.info("curvature")) as stored:
         assert found["curvature"] == stored["left"][0]
     assert not (tmp_path / "home/.config/pycortex").exists()
+    assert found["cortical"] == {
+        "cortical": 10148,
+        "cortical-conservative": 9157,
+        "cortical-liberal": 14460,
+        "thin": 7000,
+        "thick": 26248,
+    }
+    assert found["differ"] == {sampler: [0] * 7 for sampler in SAMPLERS}
+    assert found["drawn"] == {"V1": 4, "front": 2, "ours": 0, "theirs": 0}
+    shown = {name: picture(subject, name)[..., 3] > 127 for name in ("ours", "theirs")}
+    assert shown["ours"].shape == shown["theirs"].shape
+    assert (shown["ours"] == shown["theirs"]).mean() > 0.99  # pycortex smooths the rim
 
 
 def _installed(name: str) -> bool:

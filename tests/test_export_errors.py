@@ -144,9 +144,10 @@ def test_images_that_were_not_fetched(nsd_copy, tmp_path):
 
 def test_existing_output_is_refused_and_kept(nsd_root, tmp_path):
     (tmp_path / "demo-subj01").mkdir()
+    (tmp_path / "demo-subj01" / "mine").touch()
     with pytest.raises(OutputError, match="exists already; nothing was written"):
         export(nsd_root, tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["demo-subj01"]
+    assert [path.name for path in tmp_path.rglob("*")] == ["demo-subj01", "mine"]
 
 
 def test_full_disk(nsd_root, tmp_path, monkeypatch):

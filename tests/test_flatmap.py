@@ -4,20 +4,29 @@ from __future__ import annotations
 
 import json
 import os
-from importlib.util import find_spec
+import re
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
-from click.testing import CliRunner
+from cortices import (
+    CORNERS,
+    N_SIDE,
+    SQUARE,
+    SQUARE_TRIANGLES,
+    export_demo,
+    icosahedron,
+    message,
+    need_pycortex,
+    run,
+)
+from matplotlib.figure import Figure
 from matplotlib.path import Path as Polygon
 from packages import N_UNITS, UNIT_IDS, make_package
 from PIL import Image
 
 from exporters.flatmaps import make_easels, score_pictures
-from exporters.nsd.layout import Layout
-from exporters.nsd.transforms import DEPTHS, read_placement, transform_files
 from nsd_bench.cli.flatmap import command
 from nsd_bench.errors import NsdBenchError, OptionError, PackageError, SourceError, SubmissionError
 from nsd_bench.outputs import write_npz
@@ -25,26 +34,14 @@ from nsd_bench.package import Package
 from nsd_bench.plots.flatmaps.drawing import Easel, flatmap_image, outline_atlas, scale_of
 from nsd_bench.plots.flatmaps.figure import Pen, draw_labels, draw_values, folds
 from nsd_bench.plots.flatmaps.maps import array_map, package_map, score_map
-from nsd_bench.plots.flatmaps.outlines import regions_on
+from nsd_bench.plots.flatmaps.names import place_names
+from nsd_bench.plots.flatmaps.outlines import Region, regions_on
 from nsd_bench.plots.flatmaps.scale import Scale, shared_scale
-from nsd_bench.surfaces.canvas import boundary_loops, make_canvas, nudged
+from nsd_bench.surfaces.canvas import boundary_loops, make_canvas
 from nsd_bench.surfaces.cortex import Cortex, read_cortex
 from nsd_bench.surfaces.geometry import join_hemispheres
 from nsd_bench.surfaces.matching import fsaverage_placement, fsaverage_vertices, nearest_placement
-from nsd_bench.surfaces.pixelwise import Transform, pixelwise, read_transform
 from nsd_bench.surfaces.placing import NOWHERE, Placement
-
-# Two squares of 40 mm with a vertex every 2 mm, 441 a side.
-N_SIDE = 441
-_X, _Y = (axis.ravel() for axis in np.meshgrid(np.arange(0, 41, 2.0), np.arange(0, 41, 2.0)))
-_CORNER = np.arange(N_SIDE).reshape(21, 21)[:-1, :-1].ravel()
-_TRIANGLES = np.concatenate(
-    [
-        np.column_stack([_CORNER, _CORNER + 1, _CORNER + 21]),
-        np.column_stack([_CORNER + 1, _CORNER + 22, _CORNER + 21]),
-    ]
-)
-SQUARE = np.column_stack([_X, _Y, np.zeros(N_SIDE)]), _TRIANGLES
 
 
 @pytest.fixture(scope="module")
@@ -74,16 +71,6 @@ def easel(canvas, package, atlas="") -> Easel:
     units[:N_UNITS, 0] = UNIT_IDS
     placement = Placement(units, (4, 5, 6), "toy")
     return Easel(canvas, np.full(2 * N_SIDE, np.nan), package, placement, atlas)
-
-
-def need_pycortex() -> None:
-    """Skip without it; importing it here would make it write its settings into the home folder."""
-    if find_spec("cortex") is None:
-        pytest.skip("pycortex is not installed")
-
-
-def message(error) -> str:
-    return str(error.value)
 
 
 # pixels
@@ -124,8 +111,8 @@ def test_a_picture_has_some_height(flat):
 
 def test_boundaries_of_a_ring():
     """A square with a hole: two loops, each edge once."""
-    keep = ~np.isin(_CORNER % 21 * 100 + _CORNER // 21, [1010, 1011])
-    loops = boundary_loops(_TRIANGLES[np.tile(keep, 2)])
+    keep = ~np.isin(CORNERS % 21 * 100 + CORNERS // 21, [1010, 1011])
+    loops = boundary_loops(SQUARE_TRIANGLES[np.tile(keep, 2)])
     assert sorted(map(len, loops)) == [7, 81]
     assert all(loop[0] == loop[-1] for loop in loops)
 
@@ -291,14 +278,6 @@ def test_placements_survive_a_file(tmp_path, affine):
     assert again.affine is None if affine is None else (again.affine == affine).all()
 
 
-def icosahedron(n_vertices: int):
-    """A flat map with as many vertices as an fsaverage; all in one row of triangles."""
-    rng = np.random.default_rng(n_vertices)
-    corners = np.arange(n_vertices - 2)
-    mesh = rng.normal(size=(n_vertices, 2)), np.column_stack([corners, corners + 1, corners + 2])
-    return join_hemispheres(mesh, mesh, f"ico {n_vertices}")
-
-
 def test_coarser_maps_show_the_first_vertices():
     left, right = fsaverage_vertices(icosahedron(12), 162)
     assert left.tolist() == right.tolist() == list(range(12))
@@ -345,92 +324,13 @@ def test_places_are_stretched_to_the_grid():
 
 
 def test_what_is_far_from_every_voxel_shows_nothing():
-    ids, where = grid_units((5, 7, 4))
-    placement = nearest_placement(np.array([[0.1, 0, 0], [900, 0, 0], where[2]]), ids, where, shape=(5, 7, 4))
-    assert placement.units[1:, 0].tolist() == [NOWHERE, ids[2]]
+    ids, where = grid_units((7, 9, 8))
+    near = np.linalg.norm(where - where[0], axis=1) > 7
+    placement = nearest_placement(where, ids[near], where[near])
+    assert placement.units[0, 0] == NOWHERE
+    assert placement.units[near, 0].tolist() == ids[near].tolist()
     with pytest.raises(SourceError, match="not known where the vertices lie"):
         nearest_placement(np.full((4, 3), np.nan), ids, where)
-
-
-# NSD's own transforms
-
-
-def mgh(path: Path, values) -> None:
-    data = np.asarray(values, dtype=np.float32)
-    image = nib.MGHImage(
-        data.reshape(len(data), 1, 1, -1) if data.ndim == 2 else data.reshape(-1, 1, 1), None
-    )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.unlink(missing_ok=True)
-    nib.save(image, path)
-
-
-def native_counts(root: Path) -> list[int]:
-    labels = Layout(root).surface_labels(1, "nativesurface", "prf-visualrois")
-    return [len(np.asarray(nib.load(path).dataobj)) for path in labels]
-
-
-def write_transforms(root: Path, *, shape=(11, 13, 9)) -> dict[str, list[np.ndarray]]:
-    """Three depths of every native vertex, 1-based; vertex 2 lies outside at all of them."""
-    rng = np.random.default_rng(4)
-    files, made = transform_files(Layout(root), 1, "func1pt8mm"), {}
-    for depth in DEPTHS:
-        made[depth] = []
-        for path, count in zip(files[depth], native_counts(root), strict=True):
-            voxels = rng.uniform(0.6, np.array(shape) + 0.4, (count, 3))
-            voxels[2] = 9999
-            mgh(path, voxels)
-            made[depth].append(voxels)
-    return made
-
-
-def test_voxels_lie_where_nsd_says(nsd_copy):
-    made = write_transforms(nsd_copy)
-    flat = icosahedron(162)
-    placement = read_placement(Layout(nsd_copy), 1, "func1pt8mm", flat)
-    assert placement.shape == (11, 13, 9) and placement.units.shape == (324, 3)
-    for side, name in enumerate(("lh", "rh")):
-        path = nsd_copy / f"nsddata/ppdata/subj01/transforms/{name}.white-to-fsaverage.mgz"
-        native = np.asarray(nib.load(path).dataobj).ravel().astype(int) - 1
-        for vertex in (0, 5, 161):
-            for number, depth in enumerate(DEPTHS):
-                x, y, z = made[depth][side][native[vertex]]
-                expected = NOWHERE if x == 9999 else (round(x - 1) * 13 + round(y - 1)) * 9 + round(z - 1)
-                assert placement.units[side * 162 + vertex, number] == expected
-
-
-def test_a_flat_map_of_the_subject_needs_no_fsaverage(nsd_copy):
-    made = write_transforms(nsd_copy)
-    left, right = native_counts(nsd_copy)
-    rng = np.random.default_rng(0)
-    meshes = [(rng.normal(size=(count, 2)), np.array([[0, 1, count - 1]])) for count in (left, right)]
-    flat = join_hemispheres(*meshes, "native")
-    placement = read_placement(Layout(nsd_copy), 1, "func1pt8mm", flat)
-    assert (placement.units[2] == NOWHERE).all() and len(placement.units) == left + right
-    x, y, z = np.rint(made["layerB2"][1][7] - 1).astype(int)
-    assert placement.units[left + 7, 1] == (x * 13 + y) * 9 + z
-    own = read_placement(Layout(nsd_copy), 1, "nativesurface", flat)
-    assert own.units[:, 0].tolist() == list(range(left + right)) and own.shape == (left, right)
-
-
-def test_transforms_that_are_missing_are_named(nsd_copy):
-    with pytest.raises(SourceError, match=r"no file .*lh\.func1pt8-to-layerB1\.mgz \(6 of 7 files"):
-        read_placement(Layout(nsd_copy), 1, "func1pt8mm", icosahedron(162))
-
-
-def test_transforms_of_another_kind_are_refused(nsd_copy):
-    write_transforms(nsd_copy)
-    folder = nsd_copy / "nsddata/ppdata/subj01/transforms"
-    flat = icosahedron(162)
-    mgh(folder / "lh.white-to-fsaverage.mgz", np.full(642, 99999))
-    with pytest.raises(SourceError, match="names vertices 99999 to 99999"):
-        read_placement(Layout(nsd_copy), 1, "func1pt8mm", flat)
-    mgh(folder / "lh.func1pt8-to-layerB2.mgz", np.ones(12))
-    with pytest.raises(SourceError, match=r"has shape \(12,\)"):
-        read_placement(Layout(nsd_copy), 1, "func1pt8mm", flat)
-    (folder / "lh.func1pt8-to-layerB2.mgz").write_bytes(b"no gzip")
-    with pytest.raises(SourceError, match="cannot be read whole"):
-        read_placement(Layout(nsd_copy), 1, "func1pt8mm", flat)
 
 
 # outlines
@@ -449,8 +349,10 @@ def test_vertices_inside_an_outline_are_those_of_the_region(flat):
     for loop in region.loops:
         found |= Polygon(loop).contains_points(canvas.points)
     assert (found & inside).sum() / (found | inside).sum() >= 0.98
-    assert region.name == "V4" and len(region.places) == 1
-    assert np.hypot(region.places[0][0] + 20, region.places[0][1] - 20) < 2
+    (places,) = region.places
+    assert region.name == "V4"
+    assert np.hypot(places[0, 0] + 20, places[0, 1] - 20) < 2
+    assert (np.hypot(places[:, 0] + 20, places[:, 1] - 20) < 5.5).all()  # half-way to the border
 
 
 def test_each_hemisphere_has_a_name_and_specks_have_none(canvas):
@@ -458,8 +360,17 @@ def test_each_hemisphere_has_a_name_and_specks_have_none(canvas):
     labels = both + 2 * circle(canvas.points, (36, 36), 1.5)
     region, *others = regions_on(canvas, labels, {1: "A", 2: "speck"}, least_area=0.01)
     assert others == []
-    assert [np.sign(x) for x, _ in region.places] == [-1, 1]
+    assert [np.sign(places[0, 0]) for places in region.places] == [-1, 1]
     assert [one.name for one in regions_on(canvas, labels, {1: "A", 2: "speck"})] == ["A", "speck"]
+
+
+def test_names_do_not_cover_each_other():
+    """Two rings around one middle: the deepest place of both would be the same."""
+    ring = np.column_stack([np.arange(12.0), np.zeros(12)])
+    regions = [Region("V1d", [], [ring]), Region("V1v", [], [ring[:4]]), Region("sulcus", [], [ring], True)]
+    names = place_names(regions, 2.0)
+    assert names == [("V1v", 0.0, 0.0), ("V1d", 5.0, 0.0)]  # three letters of 2 mm are 4.32 mm wide
+    assert [x for _, x, _ in place_names(regions, 40.0)] == [0.0, 0.0]  # no room: the deepest place
 
 
 # colours
@@ -545,6 +456,60 @@ def test_svg_keeps_text_as_text(canvas):
     assert ">V1</text>" in svg and 'aria-label="&quot;a&quot; &amp; b"' in svg
 
 
+def svg_of(canvas, title: str, factor: float = 1.0) -> str:
+    values = np.hypot(*canvas.points.T.astype(float)) * factor
+    scale = Scale("inferno", 0, 50 * factor)
+    return draw_values(
+        canvas, values, scale, title=title, label="mm", background=folds(values), kind="svg"
+    ).decode()
+
+
+def test_long_titles_become_smaller_so_that_they_fit(canvas):
+    """matplotlib's font has letters of about half their size; 0.9 of 720 points are for the title."""
+    sizes = {}
+    for title in ("short", "a long title, " * 10):
+        (size,) = re.findall(rf"font-size: ([\d.]+)px[^>]*>{title.rstrip()}", svg_of(canvas, title))
+        sizes[title] = float(size)
+    short, long = sizes.values()
+    assert short == 15
+    assert 0.9 * 720 / 0.65 < long * 140 < 0.9 * 720 / 0.4
+
+
+@pytest.mark.parametrize("factor", [1e-7, 1, 1e6])
+def test_the_colour_bar_has_few_numbers_and_no_factor(canvas, factor):
+    svg = svg_of(canvas, "t", factor)
+    numbers = [float(text) for text in re.findall(r">([\d.e+-]+)</text>", svg.replace("\N{MINUS SIGN}", "-"))]
+    assert numbers[0] == 0 and 5 <= len(numbers) <= 7
+    np.testing.assert_allclose(np.diff(numbers), 10 * factor)
+
+
+def test_a_figure_that_is_given_keeps_its_size(canvas, tmp_path):
+    """Of twice the height: the map stays as it is, in the middle."""
+    figure = Figure(figsize=(4, 6), dpi=50)
+    values = np.sign(canvas.points[:, 0].astype(float))
+    scale, greys = Scale("RdBu_r", -1, 1), folds(values)
+    data = draw_values(canvas, values, scale, title="t", label="l", background=greys, figure=figure)
+    image = np.asarray(opened(data, tmp_path / "a.png").convert("RGB")).astype(int)
+    assert image.shape == (300, 200, 3) and figure.get_size_inches().tolist() == [4, 6]
+    red, blue = image[..., 0] > 2 * image[..., 2], image[..., 2] > 2 * image[..., 0]
+    assert blue[100:200, 10:90].mean() > 0.9 and red[100:200, 110:190].mean() > 0.9
+    assert not blue[40:98].any()  # 200 x 100 pixels of 200 x 300
+
+
+def test_resolution_and_colour_bar(canvas, tmp_path):
+    values = np.hypot(*canvas.points.T.astype(float))
+    shown = {"title": "t", "label": "l", "background": folds(values)}
+    made = [
+        opened(
+            draw_values(canvas, values, Scale("inferno", 0, 50), pen=pen, **shown), tmp_path / f"{number}.png"
+        )
+        for number, pen in enumerate((Pen(), Pen(dpi=32), Pen(colour_bar=False)))
+    ]
+    assert [image.width for image in made] == [160, 320, 160]
+    below = [np.asarray(image.convert("L"))[-image.width // 18 :].min() for image in made]
+    assert below[0] < 200 and below[1] < 200 and below[2] == 255
+
+
 def test_sulci_are_dashed_and_have_no_names(canvas):
     labels = circle(canvas.points, (-20, 20), 9).astype(int)
     made = [
@@ -570,6 +535,16 @@ def test_labels_have_a_colour_each(canvas, tmp_path):
     image = opened(data, tmp_path / "a.png")
     left, right, none = (colour_at(image, x, 20) for x in (-20, 20, 2))
     assert len({left, right, none}) == 3 and len(set(none)) == 1
+
+
+@pytest.mark.parametrize("n_labels", [1, 10, 11, 20, 25])
+def test_however_many_labels_no_two_look_alike(canvas, n_labels, tmp_path):
+    labels = np.arange(882) % n_labels + 1
+    image = opened(
+        draw_labels(canvas, labels, title="", background=folds(labels - 9.0), regions=[]), tmp_path / "a.png"
+    )
+    inside = np.asarray(image.convert("RGB"))[image.height // 2 - 30 : image.height // 2 + 30, 5:75]
+    assert len(np.unique(inside.reshape(-1, 3), axis=0)) == n_labels
 
 
 def test_unknown_formats_are_refused(canvas):
@@ -636,11 +611,16 @@ def test_columns_of_a_score(package):
     share = score_map(columns, package, "test", "share").values
     np.testing.assert_allclose(share, [0.5, -0.5, np.nan, np.nan, 0], atol=1e-7)
     assert scale_of([score_map(columns, package, "test", "share")]) == Scale("inferno", 0.0, 1.0)
-    assert score_map(columns, package, "test", "r_interval").values.tolist() == [1, 2, 0, 0.5, 4]
+    width = score_map(columns, package, "test", "r_interval")
+    assert width.values.tolist() == [1, 2, 0, 0.5, 4]
+    assert width.label == "width of the interval of r of image means, test"
     other = columns | {"subj02/test/r": np.full(5, 0.1)}
     difference = score_map(columns, package, "test", "r", other)
     np.testing.assert_allclose(difference.values, [0.4, -0.6, 0.1, 0, -0.1], atol=1e-7)
     assert difference.label == "r of image means, test: A minus B"
+    lower = columns | {"subj02/test/r": np.full(5, -1.0)}
+    scale = scale_of([score_map(columns, package, "test", "r", lower)])
+    assert scale.colours == "RdBu_r" and scale.low == -scale.high < 0  # although A is better everywhere
 
 
 def test_columns_that_do_not_fit(package):
@@ -678,22 +658,9 @@ def test_units_of_another_grid_are_refused(canvas, package):
 # the command
 
 
-def run(*arguments) -> tuple[int, str]:
-    result = CliRunner().invoke(command, [str(argument) for argument in arguments])
-    if result.exception and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result.exit_code, result.output
-
-
 @pytest.fixture(scope="module")
 def exported(nsd_root, tmp_path_factory) -> Path:
-    from exporters.package import export_packages
-    from exporters.recipe import load_recipe
-
-    out = tmp_path_factory.mktemp("packages")
-    recipe = load_recipe("demo").model_copy(update={"sessions": (1,), "subjects": (1, 3)})
-    list(export_packages(recipe, nsd_root, out, forms=("folder",), progress=False))
-    return out
+    return export_demo(nsd_root, tmp_path_factory.mktemp("packages"))
 
 
 def test_command_draws_what_it_is_asked_for(exported, tmp_path, fs5):
@@ -710,15 +677,19 @@ def test_command_draws_what_it_is_asked_for(exported, tmp_path, fs5):
         tmp_path / "mine.npy",
         "--format",
         "png",
+        "--label-size",
+        "20pt",
+        "--no-colour-bar",
     ]
-    assert run(*arguments)[0] == 0
+    assert run(command, *arguments)[0] == 0
     names = ["mine.png", "ncsnr.png", "placement.npz", "roi-streams.png"]
     assert sorted(file.name for file in out.iterdir()) == [f"{package.name}.{name}" for name in names]
     before = (out / f"{package.name}.ncsnr.png").read_bytes()
     with pytest.raises(NsdBenchError, match="exists already"):
-        run(*arguments)
+        run(command, *arguments)
     again = [package, "--out", out, "--placements", out, "--height", 64, "--map", "ncsnr", "--force"]
-    assert run(*again)[0] == 0
+    again += ["--label-size", 20, "--no-colour-bar"]
+    assert run(command, *again)[0] == 0
     assert (out / f"{package.name}.ncsnr.png").read_bytes() == before
 
 
@@ -734,151 +705,30 @@ def test_command_draws_scores_and_differences(exported, tmp_path, fs5):
         (tmp_path / f"{name}.json").write_text(json.dumps({}))
     arguments = ["--out", tmp_path / "out", "--approximate", "--height", 64, "--scores", tmp_path / "a.json"]
     code, output = run(
-        package, *arguments, "--minus", tmp_path / "b.json", "--column", "r", "--outlines", "none"
+        command, package, *arguments, "--minus", tmp_path / "b.json", "--column", "r", "--outlines", "none"
     )
     assert code == 0 and output.strip().endswith(f"{package.name}.r-test-difference.png")
     with pytest.raises(SubmissionError, match=r"none\.units\.npz: cannot be read"):
-        run(package, *arguments[:-1], tmp_path / "none.json")
-
-
-def test_command_places_voxels_with_nsds_transforms(exported, nsd_copy, tmp_path, fs5):
-    write_transforms(nsd_copy)
-    package = next(iter(sorted(exported.glob("*-subj01"))))
-    arguments = [
-        package,
-        "--out",
-        tmp_path,
-        "--height",
-        64,
-        "--nsd-root",
-        nsd_copy,
-        "--keep-placements",
-        "--sulci",
-        "streams",
-    ]
-    assert run(*arguments, "--no-curvature")[0] == 0
-    with np.load(tmp_path / f"{package.name}.placement.npz") as arrays:
-        assert arrays["units"].shape == (20484, 3) and not arrays["is_approximate"]
+        run(command, package, *arguments[:-1], tmp_path / "none.json")
 
 
 def test_command_says_how_to_place_units(exported, tmp_path, fs5):
     package = next(iter(sorted(exported.glob("*-subj01"))))
     with pytest.raises(OptionError) as error:
-        run(package, "--out", tmp_path, "--height", 64)
+        run(command, package, "--out", tmp_path, "--height", 64)
     assert message(error) == (
         f"{package}: it is not known where units of space 'func1pt8mm' lie on the surface.\n"
         "  Expected: NSD's transforms, or what was kept of them.\n"
         "  What to do: give --nsd-root or --placements; --approximate places voxels by where they are."
     )
+    code, output = run(command, package, "--out", tmp_path, "--label-size", "20px")
+    assert code == 2 and "'20px' is no size like 20 or 20pt" in output
     for option, needed in (("--minus", "--scores"), ("--column", "--scores"), ("--key", "--values")):
-        code, output = run(package, "--out", tmp_path, option, "x")
+        code, output = run(command, package, "--out", tmp_path, option, "x")
         assert code == 2 and f"{option} needs {needed}" in output
     with pytest.raises(OptionError, match="there is no atlas 'streets'"):
-        run(package, "--out", tmp_path, "--height", 64, "--approximate", "--outlines", "streets")
+        run(command, package, "--out", tmp_path, "--height", 64, "--approximate", "--outlines", "streets")
     assert list(tmp_path.iterdir()) == []
-
-
-# volumes, pixel by pixel
-
-
-def volume_transform(shape=(40, 52, 44)) -> Transform:
-    affine = np.diag([4.0, 4, 4, 1])
-    affine[:3, 3] = -78, -112, -70
-    return Transform(np.linalg.inv(affine), shape, affine, "4 mm")
-
-
-def write_fs5(cortex, folder: Path, brain: Cortex, transform: Transform) -> None:
-    """CORTEX-7's subject: fsaverage5 with a reference of 4 mm; vertices that were cut away lie at 0."""
-    n_left = brain.flat.n_vertices[0]
-    is_left = brain.flat.triangles[:, 0] < n_left
-    flat = np.column_stack([nudged(brain.flat), np.zeros(len(brain.flat))])
-    flat[~brain.flat.on_map] = 0
-    (folder / "transforms/four").mkdir(parents=True)
-    (folder / "surfaces").mkdir()
-    for kind, points in (("flat", flat), ("wm", brain.white_mm), ("pia", brain.pial_mm)):
-        for side, chosen, first in (("lh", is_left, 0), ("rh", ~is_left, n_left)):
-            part = points[:n_left] if side == "lh" else points[n_left:]
-            polys = (brain.flat.triangles[chosen] - first).astype(np.int32)
-            file = str(folder / f"surfaces/{kind}_{side}.gii")
-            cortex.formats.write_gii(file, pts=part.astype(np.float32), polys=polys)
-    matrix = transform.to_voxel.tolist()
-    (folder / "transforms/four/matrices.xfm").write_text(json.dumps({"coord": matrix, "magnet": matrix}))
-    reference = nib.Nifti1Image(np.zeros(transform.shape, np.float32), transform.affine)
-    nib.save(reference, folder / "transforms/four/reference.nii.gz")
-
-
-def test_volumes_are_those_of_pycortex(fs5, tmp_path):
-    """To 1e-6 and better, NaN left out as pycortex does, on the subject that CORTEX-7 describes."""
-    need_pycortex()
-    from nsd_bench.plots.flatmaps.pycortex import temporary_store
-
-    transform, height = volume_transform(), 90
-    volume = np.random.default_rng(0).normal(size=transform.shape)
-    volume[::7] = np.nan
-    with temporary_store() as (cortex, store):
-        write_fs5(cortex, store / "fs5volume", fs5, transform)
-        shown = cortex.Volume(volume.T, "fs5volume", "four")
-        expected, _ = cortex.quickflat.make_flatmap_image(shown, height=height)
-        again = read_cortex(store / "fs5volume")
-        found = read_transform(store / "fs5volume/transforms/four")
-    canvas, placement = pixelwise(make_canvas(again.flat, height), again, found)
-    picture = canvas.picture(placement.on_vertices(np.arange(volume.size), volume.ravel()))
-    drawn = np.isfinite(picture)
-    assert drawn.sum() > 0.6 * canvas.mask.sum()
-    np.testing.assert_allclose(picture[drawn], expected[drawn], atol=1e-6)
-    # pycortex draws pixels beyond the outermost vertices, too: with one and the same voxel.
-    assert len(set(expected[np.isfinite(expected) & ~drawn])) <= 1
-
-
-def test_left_half_of_a_volume_is_on_the_left(fs5):
-    transform = volume_transform()
-    canvas, placement = pixelwise(make_canvas(fs5.flat, 60), fs5, transform, n_depths=4)
-    x_mm = transform.affine[0, 0] * np.indices(transform.shape)[0] + transform.affine[0, 3]
-    picture = canvas.picture(placement.on_vertices(np.arange(x_mm.size), np.sign(x_mm).ravel()))
-    middle = round(picture.shape[1] * -canvas.extent[0] / (canvas.extent[1] - canvas.extent[0]))
-    assert np.nanmean(picture[:, : middle - 1]) < -0.97 and np.nanmean(picture[:, middle + 1 :]) > 0.97
-
-
-def test_volumes_need_both_surfaces_and_a_transform(flat, canvas, tmp_path):
-    unknown = np.full((882, 3), np.nan)
-    with pytest.raises(SourceError, match="white matter and pia are missing"):
-        pixelwise(canvas, Cortex(flat, unknown[:, 0], unknown, unknown), volume_transform())
-    (tmp_path / "matrices.xfm").write_text('{"coord": [1, 2]}')
-    with pytest.raises(SourceError, match="not a transform"):
-        read_transform(tmp_path)
-
-
-def test_command_averages_through_the_depth(exported, tmp_path, fs5):
-    """A pycortex subject whose reference is the package's own grid; one of another grid is refused."""
-    from nsd_bench.surfaces.meshes import write_mesh
-
-    package = next(iter(sorted(exported.glob("*-subj01"))))
-    folder, shape = tmp_path / "fs5", (11, 13, 9)
-    (folder / "surfaces").mkdir(parents=True)
-    n_left = fs5.flat.n_vertices[0]
-    points = np.column_stack([fs5.flat.points, np.zeros(len(fs5.flat))])
-    for side, first in (("lh", 0), ("rh", n_left)):
-        inside = (fs5.flat.triangles[:, 0] >= n_left) == (side == "rh")
-        for kind, places in (("flat", points), ("wm", fs5.white_mm), ("pia", fs5.pial_mm)):
-            part = places[first : first + n_left]
-            write_mesh(folder / f"surfaces/{kind}_{side}.gii", part, fs5.flat.triangles[inside] - first)
-    affine = np.diag([1.8, 1.8, 1.8, 1])
-    affine[:3, 3] = -0.9 * (np.array(shape) - 1)
-    to_voxel = np.diag([0.07, 0.07, 0.06, 1])
-    to_voxel[:3, 3] = 5, 7.4, 3.5
-    for name, origin in (("own", 0), ("other", 1.8)):
-        (folder / f"transforms/{name}").mkdir(parents=True)
-        shifted = affine + np.pad([[origin]], ((0, 3), (3, 0)))
-        nib.save(
-            nib.Nifti1Image(np.zeros(shape, np.float32), shifted),
-            folder / f"transforms/{name}/reference.nii.gz",
-        )
-        (folder / f"transforms/{name}/matrices.xfm").write_text(json.dumps({"coord": to_voxel.tolist()}))
-    arguments = [package, "--out", tmp_path / "out", "--height", 40, "--surface", folder, "--transform"]
-    code, output = run(*arguments, "own")
-    assert code == 0 and Path(output.strip()).is_file()
-    with pytest.raises(PackageError, match="the package's units are of another grid"):
-        run(*arguments, "other", "--force")
 
 
 def test_placements_of_another_surface_are_refused(exported, tmp_path, fs5):
@@ -886,7 +736,7 @@ def test_placements_of_another_surface_are_refused(exported, tmp_path, fs5):
     placement = Placement(np.zeros((7, 1), np.int64), (11, 13, 9), "toy")
     write_npz(tmp_path / f"{package.name}.placement.npz", placement.arrays())
     with pytest.raises(PackageError, match=r"not a placement \(of 7 vertices, the surface has 20484\)"):
-        run(package, "--out", tmp_path / "out", "--placements", tmp_path)
+        run(command, package, "--out", tmp_path / "out", "--placements", tmp_path)
 
 
 def test_pictures_for_a_report_share_one_scale(exported, fs5):

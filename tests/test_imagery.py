@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import scipy.io
 from click.testing import CliRunner
@@ -18,15 +21,12 @@ from exporters.nsd.imagery import ImageryLayout, imagery_trials, read_stimuli
 from exporters.simulate.files import write_mat
 from exporters.simulate.imagery_cache import simulate_imagery_cache
 from nsd_bench.cli.imagery import command
-from nsd_bench.errors import NsdBenchError, OptionError, OutputError, PackageError, SourceError
+from nsd_bench.errors import OptionError, OutputError, PackageError, SourceError
 from nsd_bench.imagery import ImageryTrial, read_index, write_index
 from nsd_bench.imagery.cache import cache_root, relative_to_cache
 from nsd_bench.imagery.index import COLUMNS, IndexNotFoundError, schema_problem, trials_of
 from nsd_bench.imagery.trial import trial_id
 from nsd_bench.imagery.volumes import read_volume_at
-
-pq = pytest.importorskip("pyarrow.parquet")
-pa = pytest.importorskip("pyarrow")
 
 BLOCKS = {
     "visA": (0, 48),
@@ -115,19 +115,14 @@ def test_index_errors_name_what_is_wrong(tmp_path):
     assert "make it with 'nsd-bench imagery index'" in str(missing.value)
     with pytest.raises(PackageError, match="lacks the columns is_valid"):
         write_index(tmp_path / "i", row().drop(columns="is_valid"))
-    with pytest.raises(PackageError, match="holds the absolute path /data/betas"):
-        write_index(tmp_path / "i", row().assign(beta_path="/data/betas"))
+    for column in ("beta_path", "roi_mask_path", "target_image"):
+        with pytest.raises(PackageError, match="holds the absolute path /data/betas"):
+            write_index(tmp_path / "i", row().assign(**{column: "/data/betas"}))
     pq.write_table(pa.table({"trial_id": pa.array([1], pa.int32())}), tmp_path / "other")
     with pytest.raises(PackageError, match="column 'trial_id' is int32, not int64"):
         read_index(tmp_path / "other")
     (tmp_path / "text").write_text("no")
     assert "cannot be read" in str(schema_problem(tmp_path / "text"))
-
-
-def test_missing_pyarrow_names_the_extra(tmp_path, monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
-    with pytest.raises(NsdBenchError, match=r"pip install 'nsd-bench\[imagery\]'"):
-        write_index(tmp_path / "i", row())
 
 
 def test_cache_root_argument_before_variable_before_default(monkeypatch):
@@ -193,21 +188,61 @@ def edit(root, run: str, change) -> None:
     change(table).to_csv(path, sep="\t", index=False)
 
 
+def refusal(root) -> str:
+    with pytest.raises(SourceError) as raised:
+        imagery_trials(ImageryLayout(root), 1)
+    return str(raised.value).replace(str(root), "NSD")
+
+
+FIX = "fetch NSD-Imagery's behaviour and design again; do not mix subjects or releases"
+
+
 @pytest.mark.parametrize(
-    ("one", "other", "problem"),
-    [
-        ("visA", "imgA_1", r"trial \d+ is \('\w', ''\), design column \d+ was"),
-        ("imgA_1", "imgB_1", r"trial \d+ is \('\w', ''\), design column \d+ was"),
-        ("imgA_1", "imgA_2", r"trial \d+ is \('\w', ''\), design column \d+ was"),
-        ("visA", "attA", "the design has 48 onsets in 6 columns"),
-    ],
+    ("one", "other"), [("visA", "imgA_1"), ("imgA_1", "imgB_1"), ("imgA_1", "imgA_2"), ("attB", "attC")]
 )
-def test_swapped_runs_are_refused(own_release, one, other, problem):
+def test_swapped_numbers_of_runs_are_refused(own_release, one, other):
     numbers = {run: 1 + list(BLOCKS).index(run) for run in (one, other)}
     edit(own_release, one, lambda table: table.assign(RUN=numbers[other]))
     edit(own_release, other, lambda table: table.assign(RUN=numbers[one]))
-    with pytest.raises(SourceError, match=problem):
-        imagery_trials(ImageryLayout(own_release), 1)
+    first, run = min((numbers[other], one), (numbers[one], other))
+    lines = refusal(own_release).splitlines()
+    assert re.fullmatch(
+        rf"NSD/{BEHAVIOUR.format(run)}: trial \d+ is '\w', but column \d+ "
+        rf"of matrix {first} of designmatrixGLMsingle\.mat was '\w' before\.",
+        lines[0],
+    )
+    assert lines[1:] == [
+        f"  Expected: the run that matrix {first} of designmatrixGLMsingle.mat is of, {run}, "
+        "with its order of trials.",
+        f"  What to do: {FIX}.",
+    ]
+
+
+def test_a_run_of_another_task_is_refused(own_release):
+    edit(own_release, "visA", lambda table: table.assign(RUN=2))
+    edit(own_release, "attA", lambda table: table.assign(RUN=1))
+    assert refusal(own_release) == (
+        f"NSD/{BEHAVIOUR.format('attA')}: matrix 1 of designmatrixGLMsingle.mat has 48 onsets in 6 columns.\n"
+        "  Expected: 96 onsets in 12 columns, for attA.\n"
+        f"  What to do: {FIX}."
+    )
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [("imgA_1", "imgA_2"), ("imgB_2", "imgB_1"), ("visA", "imgA_1"), ("attA", "attB")]
+)
+def test_swapped_files_are_refused_by_the_designs_of_their_names(own_release, one, other):
+    """Everything but the files' names fits the model of the betas: seeing would be called imagining."""
+    paths = [own_release / BEHAVIOUR.format(run) for run in (one, other)]
+    tables = [path.read_bytes() for path in paths]
+    for path, table in zip(paths, reversed(tables), strict=True):
+        path.write_bytes(table)
+    run = max(one, other, key=list(BLOCKS).index)  # now holds the earlier run
+    assert f"of {run}_dm.mat was " in (text := refusal(own_release))
+    assert text.splitlines()[1:] == [
+        f"  Expected: the run that {run}_dm.mat is of, {run}, with its order of trials.",
+        f"  What to do: {FIX}; {run}_dm.mat is checked only where it is there.",
+    ]
 
 
 def test_shuffled_trials_are_refused(own_release):
@@ -218,15 +253,101 @@ def test_shuffled_trials_are_refused(own_release):
         return table.assign(**{name: table[name].to_numpy()[order] for name in columns})
 
     edit(own_release, "imgC_2", shuffle)
-    with pytest.raises(SourceError, match="RUN 12, trial") as raised:
-        imagery_trials(ImageryLayout(own_release), 1)
-    assert "the img run that design matrix 12 is of" in str(raised.value)
+    assert "of matrix 12 of designmatrixGLMsingle.mat" in refusal(own_release)
+    stimulus = scipy.io.loadmat(own_release / DESIGN)["stimulus"]
+    stimulus[0, 11] = consistent_with(own_release, "imgC_2")
+    write_mat(own_release / DESIGN, {"stimulus": stimulus})
+    assert "of imgC_2_dm.mat" in refusal(own_release)
+
+
+def consistent_with(root, run) -> np.ndarray:
+    """Return a design in which the run's behaviour is right."""
+    letters = pd.read_csv(root / BEHAVIOUR.format(run), sep="\t")["CONDITION"]
+    matrix = np.zeros((240, 36))
+    matrix[4 * np.arange(48), pd.factorize(letters)[0]] = 1
+    return matrix
+
+
+def test_own_designs_may_be_missing_boxcars_or_of_coarser_columns(own_release):
+    before = imagery_trials(ImageryLayout(own_release), 1)
+    path = (own_release / DESIGN).with_name("visB_dm.mat")
+    dm = scipy.io.loadmat(path)["dm"]
+    assert dm.shape == (240, 12) and scipy.io.loadmat(path)["condit_list"].shape == (12, 2)
+    write_mat(path, {"dm": dm + np.roll(dm, 1, axis=0) + np.roll(dm, 2, axis=0)})
+    pd.testing.assert_frame_equal(imagery_trials(ImageryLayout(own_release), 1), before)
+    write_mat(path, {"dm": dm[:, :6] + dm[:, 6:]})
+    pd.testing.assert_frame_equal(imagery_trials(ImageryLayout(own_release), 1), before)
+    path.unlink()
+    pd.testing.assert_frame_equal(imagery_trials(ImageryLayout(own_release), 1), before)
+
+
+@pytest.mark.parametrize(
+    ("run", "shape", "condit_list"), [("imgC_2", (240, 6), (6, 1)), ("attB", (480, 12), (12, 2))]
+)
+def test_own_designs_have_the_releases_shapes(release, run, shape, condit_list):
+    file = scipy.io.loadmat((release[0] / DESIGN).with_name(f"{run}_dm.mat"))
+    assert file["dm"].shape == shape and file["condit_list"].shape == condit_list
+    assert set(np.unique(file["dm"])) == {0, 1} and file["dm"].sum() == 48 * (1 + run.startswith("att"))
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        ({"dm": np.zeros((240, 6))}, "imgA_2_dm.mat has 0 onsets in 0 columns.\n  Expected: 48 onsets in 6"),
+        ({"dm": np.array([["a"]], dtype=object)}, "'dm' is object of shape (1, 1)"),
+        ({"design": np.zeros((240, 6))}, "has no variable 'dm'.\n  Expected: a MATLAB file with 'dm'."),
+    ],
+)
+def test_broken_own_designs_are_refused(own_release, content, problem):
+    write_mat((own_release / DESIGN).with_name("imgA_2_dm.mat"), content)
+    assert problem in refusal(own_release)
+
+
+def test_an_epoch_in_the_others_column_is_refused(own_release):
+    path = (own_release / DESIGN).with_name("attC_dm.mat")
+    dm = scipy.io.loadmat(path)["dm"]
+    seconds = np.flatnonzero(dm.any(axis=1))[-2:]  # the last trial's cue and detection
+    dm[seconds] = np.roll(dm[seconds], 6, axis=1)
+    write_mat(path, {"dm": dm})
+    text = refusal(own_release)
+    assert re.search(
+        r"trial 48 has its cue in column \d+ of attC_dm\.mat, where others have detections\.", text
+    )
+
+
+def test_attention_designs_stand_for_condition_or_cue(own_release):
+    before = imagery_trials(ImageryLayout(own_release), 1)
+    edit(own_release, "attA", lambda table: table.assign(CONDITION=list("HRVLPE") * 8))
+    pd.testing.assert_frame_equal(imagery_trials(ImageryLayout(own_release), 1), before)
+    edit(own_release, "attA", lambda table: table.assign(CONDITION=table["CUE"], CUE=list("HRVLPE") * 8))
+    after = imagery_trials(ImageryLayout(own_release), 1)
+    assert after["cue"][48:56].tolist() == list("HHRRVVLL")  # attended to is what the cue says
+    edit(own_release, "attA", lambda table: table.assign(CONDITION=table["CUE"]))
+    assert "of matrix 2 of designmatrixGLMsingle.mat was" in refusal(own_release)
+
+
+def test_spelling_of_columns_does_not_matter(own_release):
+    before = imagery_trials(ImageryLayout(own_release), 1)
+
+    def respell(table):
+        padded = table.assign(**{name: " " + table[name] + " " for name in ("CONDITION", "CUE", "FRAMEFILE")})
+        return padded.iloc[:, ::-1].rename(columns=lambda name: f" {name.capitalize()}")
+
+    for run in ("visA", "imgB_2", "attC"):
+        edit(own_release, run, respell)
+    pd.testing.assert_frame_equal(imagery_trials(ImageryLayout(own_release), 1), before)
 
 
 @pytest.mark.parametrize(
     ("run", "change", "problem"),
     [
-        ("visB", lambda t: t.drop(columns="CUE"), "lacks the columns CUE"),
+        (
+            "visB",
+            lambda t: t.drop(columns=["CUE", "RUN"]),
+            "lacks the columns RUN, CUE; it has SUBJECT, SESSION, TRIAL",
+        ),
+        ("visB", lambda t: t.assign(cue=t["CUE"]), "has more than once the column CUE; it has SUBJECT"),
+        ("visB", lambda t: t.assign(RUN="b"), "RUN holds no number"),
         ("visB", lambda t: t.iloc[:-1], "has 47 rows of 1 runs"),
         ("visB", lambda t: t.assign(RUN=1), "RUN holds 1 in visA, 1 in visB"),
         ("imgA_1", lambda t: t.assign(CUE="H"), "the cue is 'H', the condition"),
@@ -271,6 +392,21 @@ def test_release_index_resolves_after_a_move(own_release, tmp_path_factory):
     assert (moved / table["target_image"].dropna().iloc[0]).is_file()
 
 
+def test_another_file_of_betas_is_one_subjects(own_release):
+    other = own_release / BETAS.replace("subj01", "subj02")
+    other.parent.mkdir(parents=True)
+    shutil.copy(own_release / BETAS, other)
+    with pytest.raises(OptionError) as raised:
+        build_index(Roots(own_release, beta_path=other))
+    assert str(raised.value) == (
+        "--beta-path: one file of betas, and 2 subjects.\n"
+        "  Expected: one subject.\n"
+        "  What to do: name it, for example --subject 1."
+    )
+    table = build_index(Roots(own_release, beta_path=other), [1], dry_run=True).table
+    assert set(table["beta_path"]) == {BETAS.replace("subj01", "subj02")}
+
+
 def test_folders_take_exactly_the_named_file(tmp_path):
     make_folders(tmp_path)
     table = build_index(Roots(tmp_path), dry_run=True).table
@@ -283,6 +419,55 @@ def test_folders_take_exactly_the_named_file(tmp_path):
     with pytest.raises(SourceError, match="trial 't013' has no file") as raised:
         build_index(Roots(tmp_path), dry_run=True)
     assert "t013.npy or t013.nii.gz" in str(raised.value)
+
+
+def test_folders_say_the_condition_and_files_do_not(tmp_path):
+    make_folders(tmp_path)
+    path = tmp_path / "subj02/metadata.json"
+    trials = json.loads(path.read_text())["trials"]
+    (tmp_path / "subj02/imagery/run_01/t001.npy").rename(
+        tmp_path / "subj02/imagery/run_01/perception_t001.npy"
+    )
+    trials[1]["trial_id"] = "perception_t001"
+    trials[2] |= {"condition": "attention", "session": 4, "run_number": 7}
+    path.write_text(json.dumps({"trials": trials}))
+    table = build_index(Roots(tmp_path), dry_run=True).table
+    assert table["condition"].tolist()[:4] == ["perception", "imagery", "attention", "imagery"]
+    assert table.loc[2, ["session", "run_number", "trial_in_session"]].tolist() == [4, 7, 0]
+
+
+@pytest.mark.parametrize(
+    ("entry", "problem"),
+    [
+        ({"trial_id": "t003"}, "lists the trial 't003' more than once"),
+        ({"nsd_id": 3}, "entry 20 has no trial_id"),
+        ("t020", "entry 20 has no trial_id"),
+        ({"trial_id": "t020", "condition": "vision"}, "entry 20 has the condition 'vision'"),
+        ({"trial_id": "t020", "nsd_id": "three"}, "entry 20 has the nsd_id 'three'"),
+    ],
+)
+def test_folders_refuse_wrong_entries(tmp_path, entry, problem):
+    make_folders(tmp_path)
+    path = tmp_path / "subj02/metadata.json"
+    trials = json.loads(path.read_text())["trials"]
+    path.write_text(json.dumps({"trials": [*trials, entry]}))
+    with pytest.raises(SourceError) as raised:
+        build_index(Roots(tmp_path))
+    assert str(raised.value) == (
+        f'{path}: {problem}.\n  Expected: {{"trials": [{{"trial_id": ...}}, ...]}}.\n'
+        "  What to do: correct the file; docs/imagery.md describes the layout."
+    )
+
+
+def test_a_trial_with_two_files_is_refused(tmp_path):
+    make_folders(tmp_path)
+    shutil.copy(tmp_path / "subj02/imagery/run_01/t003.npy", tmp_path / "subj02/perception/run_01")
+    with pytest.raises(SourceError) as raised:
+        build_index(Roots(tmp_path))
+    assert str(raised.value).startswith(
+        f"{tmp_path / 'subj02'}: trial 't003' has two files, imagery/run_01/t003.npy and "
+        "perception/run_01/t003.npy.\n"
+    )
 
 
 def test_folders_report_broken_metadata(tmp_path):
@@ -328,6 +513,42 @@ def test_cache_layout_takes_both_names_of_session_files(cache):
         build_index(Roots(cache))
 
 
+def test_stimuli_that_are_no_images_have_names_or_no_repeats(cache):
+    path = cache / "nsd_imagery/metadata/trial_manifest_subj01.csv"
+    manifest = pd.read_csv(path).astype({"nsd_id": "Int64"})
+    bars = manifest["nsd_id"] == manifest["nsd_id"].min()
+    manifest.loc[bars, "nsd_id"] = pd.NA
+    manifest.to_csv(path, index=False)
+    rows = build_index(Roots(cache), [1], dry_run=True, snr=True).table
+    assert rows.loc[bars, "repeat_index"].eq(0).all() and rows.loc[bars, "stimulus"].isna().all()
+    manifest.assign(stimulus=np.where(bars, "A-H", None)).to_csv(path, index=False)
+    named = build_index(Roots(cache), [1], dry_run=True, snr=True).table
+    seen = named[bars].groupby("condition")["repeat_index"].max()
+    assert seen.to_dict() == {"imagery": 7, "perception": 3} and set(named.loc[bars, "stimulus"]) == {"A-H"}
+    pd.testing.assert_series_equal(named.loc[~bars, "stimulus"], rows.loc[~bars, "stimulus"])
+    assert (named["snr_estimate"] != rows["snr_estimate"]).all()
+
+
+@pytest.mark.parametrize(
+    ("file", "column", "value", "problem"),
+    [
+        ("metadata/trial_manifest_subj01.csv", "nsd_id", "x", "holds the nsd_id 'x'"),
+        ("metadata/trial_manifest_subj01.csv", "session", 1.5, "holds the session"),
+        ("metadata/trial_manifest_subj01.csv", "condition", "vision", "holds the condition 'vision'"),
+        ("stimuli/imagery_stimuli_info.csv", "coco_id", "x", "holds the coco_id 'x'"),
+        ("stimuli/imagery_stimuli_info.csv", "nsd_id", 5, "lists the nsd_id 5 more than once"),
+    ],
+)
+def test_wrong_cells_of_manifests_are_refused(cache, file, column, value, problem):
+    path = cache / "nsd_imagery" / file
+    table = pd.read_csv(path).astype({column: object})
+    table.loc[[2, 4], column] = value
+    table.to_csv(path, index=False)
+    with pytest.raises(SourceError, match=problem) as raised:
+        build_index(Roots(cache))
+    assert str(raised.value).startswith(f"{path}: ")
+
+
 def test_volumes_that_hold_nothing_are_not_valid(cache):
     import nibabel as nib
 
@@ -352,10 +573,20 @@ def run(*arguments: object):
 
 
 def test_init_layout_makes_folders_once(tmp_path):
+    (tmp_path / "nsd_hdf5").mkdir()
     result = run("init-layout", "--cache-root", tmp_path)
-    assert result.exit_code == 0 and "7 folders made" in result.output
+    assert result.exit_code == 0 and "6 folders made" in result.output
     assert init_layout(tmp_path) == []
     assert (tmp_path / "nsd_imagery/metadata").is_dir() and (tmp_path / "indices/imagery").is_dir()
+
+
+def test_a_cache_root_that_is_a_file_is_refused(tmp_path):
+    (tmp_path / "file").touch()
+    assert str(run("init-layout", "--cache-root", tmp_path / "file").exception) == (
+        f"{tmp_path / 'file/nsd_imagery/betas'}: cannot be made (Not a directory).\n"
+        "  Expected: a cache root that is a folder, or can become one.\n"
+        "  What to do: give another --cache-root, or set NSD_CACHE_ROOT."
+    )
 
 
 def test_index_command_writes_once_and_reports(cache):
@@ -369,6 +600,7 @@ def test_index_command_writes_once_and_reports(cache):
     assert report["condition_counts"] == {"imagery": 96, "perception": 48}
     again = run(*arguments)
     assert again.exit_code == 1 and isinstance(again.exception, OutputError)
+    assert "give --force to replace it, or --output FILE to write elsewhere" in str(again.exception)
     assert run(*arguments, "--force").exit_code == 0
     assert run("index", "--cache-root", cache, "--validate-only").output.endswith("cache: ok\n")
 
@@ -381,11 +613,24 @@ def test_index_command_takes_the_variable_and_one_output(cache, monkeypatch):
     assert "subj03 imagery: 48 trials, 6 stimuli, 8.0 repeats, 6 NSD images" in text
 
 
+def test_info_counts_an_attention_trial_once(own_release):
+    built = build_index(Roots(own_release))
+    lines = run("info", built.paths[0]).output.splitlines()
+    assert [line.split(", ")[2] for line in lines[1:]] == ["8.0 repeats", "16.0 repeats", "8.0 repeats"]
+    assert lines[1].startswith(
+        "  subj01 attention: 288 trials, 18 stimuli, 8.0 repeats, 5 NSD images, complex"
+    )
+
+
 def test_missing_subjects_are_named(cache):
     result = run("index", "--subject", "subj07", "--cache-root", cache)
     assert result.exit_code == 1
     assert "no nsd_imagery data of subj07" in str(result.exception)
     assert "available subjects: subj01, subj03" in str(result.exception)
     empty = run("index", "--cache-root", cache / "nothing")
-    assert "no nsd_imagery data of any subject" in str(empty.exception)
+    assert str(empty.exception) == (
+        f"{cache / 'nothing'}: no nsd_imagery data of any subject.\n"
+        "  Expected: nsd_imagery data.\n"
+        "  What to do: fetch the subject's NSD-Imagery, or correct --subject, --data-root or --cache-root."
+    )
     assert run("index", "--subject", "subj11").exit_code == 2

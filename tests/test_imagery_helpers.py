@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
@@ -13,13 +14,14 @@ from scipy.ndimage import gaussian_filter
 
 from exporters.imagery.build import Roots, build_index
 from exporters.reliability import ncsnr_on
+from exporters.simulate.files import write_hdf5_betas, write_nifti
 from exporters.simulate.imagery_cache import simulate_imagery_cache
 from nsd_bench.errors import OptionError, PackageError
 from nsd_bench.imagery import ImageryDataset
 from nsd_bench.imagery.features import FeatureCache
 from nsd_bench.imagery.index import read_index
 from nsd_bench.imagery.pairing import common_subjects, pair_conditions, shared_stimuli
-from nsd_bench.imagery.preprocessing import GUIDE_FWHM_MM, Chain, Mask, Smoothing
+from nsd_bench.imagery.preprocessing import GUIDE_FWHM_MM, Chain, Mask, Smoothing, ZScore
 from nsd_bench.imagery.reliability import (
     mean_repeats,
     normalised_ratio,
@@ -35,7 +37,6 @@ from nsd_bench.imagery.splits import split_by_run, split_by_stimulus
 from nsd_bench.imagery.volumes import n_volumes, read_volume_at
 from nsd_bench.transfer import evaluate_encoder
 
-pytest.importorskip("pyarrow")
 MASK = np.zeros((5, 6, 4), dtype=bool)
 MASK[1:3, 2, :3] = True
 
@@ -176,8 +177,6 @@ def test_volumes_have_numbers(release, tmp_path):
 
 
 def test_hdf5_and_nifti_give_the_same(tmp_path):
-    from exporters.simulate.files import write_hdf5_betas, write_nifti
-
     betas = np.random.default_rng(0).integers(-900, 900, (60, 7)).astype(np.int16)
     write_nifti(tmp_path / "b.nii.gz", betas, (3, 4, 5))
     write_hdf5_betas(tmp_path / "b.hdf5", betas, (3, 4, 5))
@@ -185,6 +184,22 @@ def test_hdf5_and_nifti_give_the_same(tmp_path):
         expected = betas[:, index].reshape(3, 4, 5) / np.float32(300)
         np.testing.assert_array_equal(read_volume_at(tmp_path / "b.hdf5", index), expected)
         np.testing.assert_array_equal(read_volume_at(tmp_path / "b.nii.gz", index), expected)
+
+
+def test_hdf5_is_read_once_and_again_when_it_changes(tmp_path, monkeypatch):
+    betas = np.random.default_rng(0).integers(1, 900, (60, 5)).astype(np.int16)
+    path, opened, real = tmp_path / "b.hdf5", [], h5py.File
+    write_hdf5_betas(path, betas, (3, 4, 5))
+    monkeypatch.setattr(h5py, "File", lambda *given: opened.append(given) or real(*given))
+    for index in range(5):
+        read_volume_at(path, index)
+    assert len(opened) == 2  # its shape, and its values
+    path.unlink()
+    write_hdf5_betas(path, betas[:, :4] + 1, (3, 4, 5))
+    changed = (betas[:, 3] + 1) / np.float32(300)
+    np.testing.assert_array_equal(read_volume_at(path, 3).ravel(), changed.astype(np.float32))
+    with pytest.raises(PackageError, match="has 4 volumes, not number 4"):
+        read_volume_at(path, 4)
 
 
 def test_preprocessing_differs_by_condition(release):
@@ -199,6 +214,24 @@ def test_preprocessing_differs_by_condition(release):
     np.testing.assert_array_equal(dataset(release, preprocessor=chain)[5]["voxels"], raw[5]["voxels"][MASK])
     with pytest.raises(OptionError, match="the mask has shape"):
         dataset(release, preprocessor=Mask(MASK[1:]))[0]
+
+
+def test_zscore_is_fitted_on_some_trials_and_given_to_others(release):
+    seen = load_responses(dataset(release, condition="perception", preprocessor=Mask(MASK)))
+    steps = {"imagery": Chain([Mask(MASK), ZScore.fitted(seen)]), "perception": Mask(MASK)}
+    both = dataset(release, preprocessor=steps)
+    raw = dataset(release, preprocessor=Mask(MASK))
+    expected = (raw[150]["voxels"] - seen.mean(axis=0)) / (seen.std(axis=0, ddof=1) + 1e-6)
+    np.testing.assert_allclose(both[150]["voxels"], expected, rtol=1e-4)
+    assert both[150]["voxels"].dtype == np.float32
+    np.testing.assert_array_equal(both[3]["voxels"], raw[3]["voxels"])
+    with pytest.raises(OptionError) as raised:
+        dataset(release, preprocessor=ZScore.fitted(seen))[0]
+    assert str(raised.value) == (
+        "preprocessor: the z-score has shape (6,), a volume (5, 6, 4).\n"
+        "  Expected: the voxels that the z-score was fitted on.\n"
+        "  What to do: fit it behind the same mask."
+    )
 
 
 def test_zscores_are_those_of_their_block(release):

@@ -8,6 +8,8 @@ import h5py
 import nibabel as nib
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 from imagery_trees import BETAS, make_release, write_stim_info
@@ -20,11 +22,10 @@ from exporters.simulate.imagery_cache import simulate_imagery_cache
 from nsd_bench.cli.imagery import command
 from nsd_bench.imagery import read_index, write_index
 
-pq = pytest.importorskip("pyarrow.parquet")
-pa = pytest.importorskip("pyarrow")
-
 SESSION = "nsd_imagery/betas/subj01/imagery_betas_session02.nii.gz"
 INDEX = "indices/imagery/subj01.parquet"
+FULL = "indices/imagery/full_index.parquet"
+SESSIONS = "nsd_imagery/metadata/subject_sessions.json"
 MANIFEST = "nsd_imagery/metadata/trial_manifest_subj01.csv"
 
 
@@ -92,7 +93,16 @@ def without_image(root):
 
 
 def unlisted_session(root):
-    (root / "nsd_imagery/metadata/subject_sessions.json").write_text('{"subj01": [1, 2, 3]}')
+    (root / SESSIONS).write_text('{"subj01": [1, 2, 3]}')
+
+
+def other_condition(root):
+    """Write what `write_index` takes, and no trial has."""
+    change_index(root, at("condition", 3, "vision"))
+
+
+def write(name, text):
+    return lambda root: (root / name).write_text(text)
 
 
 def changed_after_checksums(root):
@@ -103,7 +113,12 @@ def changed_after_checksums(root):
 FAULTY = [
     ("missing_index", lambda root: (root / INDEX).unlink(), "holds no subjNN.parquet"),
     ("index_schema", other_type, "column 'trial_id' is int32, not int64"),
+    ("index_schema", lambda r: (r / FULL).write_bytes(b"no"), "full_index.parquet: cannot be read"),
+    ("full_index", lambda r: change_index(r, at("repeat_index", 4, 9)), "beside it (36 rows, the others 36)"),
+    ("full_index", lambda r: change_index(r, lambda t: t.iloc[:-1]), "(36 rows, the others 35)"),
+    ("condition", other_condition, "'vision' is none of perception, imagery, attention"),
     ("absolute_path", absolute_path, SESSION),
+    ("missing_mask", lambda r: change_index(r, at("roi_mask_path", 0, "m.nii.gz")), "m.nii.gz: the index"),
     ("duplicate_trial_id", lambda r: change_index(r, at("trial_id", 4, 1_000_000)), "more than once"),
     ("duplicate_beta", lambda r: change_index(r, at("beta_index", 4, 5)), "volume 5 belongs to more than"),
     ("missing_betas", lambda r: (r / SESSION).unlink(), "it is not there"),
@@ -120,7 +135,13 @@ FAULTY = [
         without_column("nsd_imagery/stimuli/imagery_stimuli_info.csv"),
         "lacks the columns nsd_id",
     ),
+    ("missing_column", write(MANIFEST, ""), "cannot be read"),
+    ("broken_metadata", write(SESSIONS, "[1]"), "subject_sessions.json: cannot be read"),
+    ("broken_metadata", write(SESSIONS, '{"one": [1]}'), "subject_sessions.json: cannot be read"),
+    ("broken_metadata", write("nsd_hdf5/nsd_stim_info_merged.csv", "a"), "merged.csv: cannot be read"),
+    ("broken_metadata", write("nsd_hdf5/nsd_stimuli.hdf5", "a"), "nsd_stimuli.hdf5: cannot be read"),
     ("nsd_id_range", lambda r: change_index(r, at("nsd_id", 0, 73_000)), "is outside 0 to 72999"),
+    ("nsd_id_not_presented", write("nsd_imagery/stimuli/presented_image_ids.txt", "1\n"), "is not in pres"),
     ("nsd_id_without_image", without_image, "has no such image"),
     ("coco_id", lambda r: change_index(r, at("coco_id", 0, 1)), "coco_id is 1, nsd_stim_info_merged.csv has"),
     ("checksum", changed_after_checksums, "does not have the digest"),
@@ -158,7 +179,8 @@ def test_command_lists_faults_and_exits_with_1(cache):
     assert good.exit_code == 0 and good.output.endswith("ok\nchecksums of 4 files\n")
     (cache / SESSION).unlink()
     bad = runner.invoke(command, [*arguments, "--report-path", str(cache / "found.json")])
-    assert bad.exit_code == 1
+    assert bad.exit_code == 1 and f"{cache}: 3 faults\n" in bad.output
+    assert "is not there any more; if that is meant, remove indices/imagery/checksums.sha256" in bad.output
     assert f"  missing_betas: {SESSION}: the index names it, and it is not there" in bad.output
     report = json.loads((cache / "found.json").read_text())
     assert not report["ok"] and {fault["name"] for fault in report["faults"]} == {"missing_betas", "checksum"}

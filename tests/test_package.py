@@ -14,7 +14,7 @@ from click.testing import CliRunner
 
 from nsd_bench import spec
 from nsd_bench.cli import cli
-from nsd_bench.errors import OutputError, PackageError
+from nsd_bench.errors import OptionError, OutputError, PackageError
 from nsd_bench.outputs import array_to_bytes, new_file, new_folder, write_npz, write_zip
 from nsd_bench.package import Package
 from nsd_bench.storage import array_from_bytes, read_npz, sha256_file
@@ -456,6 +456,31 @@ def test_validate_command_says_so_and_sets_the_exit_code(tmp_path):
     bad = CliRunner().invoke(cli, ["validate", str(folder)])
     assert bad.exit_code == 1
     assert bad.output.startswith(f"{folder}: 1 errors, 0 warnings\n  error: data/images/4.npy: is missing.")
+
+
+def test_rows_may_be_a_mask_and_must_exist(tmp_path):
+    package = Package(tiny.make_package(tmp_path))
+    held = package.tiers == "test"
+    np.testing.assert_array_equal(package.responses(held), tiny.RESPONSES[held])
+    np.testing.assert_array_equal(package.responses([-1]), tiny.RESPONSES[[-1]])
+    assert package.images([]).shape == (0, *tiny.IMAGES.shape[1:])
+    for rows in ([12], [1.0], held[:-1]):
+        with pytest.raises(OptionError) as caught:
+            package.responses(rows)
+        assert str(caught.value).startswith(f"{package.path}: no such rows (")
+        assert "Expected: file numbers from 0 to 11, a slice, or a mask of all trials." in str(caught.value)
+
+
+def test_a_truth_is_no_package(tmp_path):
+    truth = tmp_path / "tiny-subj02.truth.npz"
+    write_npz(truth, {"responses": tiny.RESPONSES})
+    with pytest.raises(PackageError) as caught:
+        Package(truth)
+    assert str(caught.value) == (
+        f"{truth}: is a truth or a submission, not a package.\n"
+        "  Expected: a package: a folder with data/ and meta/, or its zip.\n"
+        "  What to do: give the package that it belongs to."
+    )
 
 
 def test_info_command(tmp_path):

@@ -411,7 +411,7 @@ def test_broken_score_files(folder, name, how):
 
 def test_scores_of_another_format(folder):
     (folder / "scores.json").write_text('{"format": "nsd_bench.scores/2"}')
-    assert "not a score file (KeyError: 'nsd_bench.scores/2')" in refused(folder)
+    assert "not a score file (its format is 'nsd_bench.scores/2')" in refused(folder)
 
 
 def test_another_submission_than_was_scored(folder, evidence):

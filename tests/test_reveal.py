@@ -92,3 +92,14 @@ def test_a_package_that_commits_to_nothing_is_named(tmp_path):
         "  Expected: a package that withholds responses.\n"
         "  What to do: give the package that was published, not an open one."
     )
+
+
+def test_the_truth_of_another_package_is_named(tmp_path):
+    truth = salted()
+    done = reveal(replace(truth, package="tiny-subj07"), truth.commitments(), tmp_path)
+    assert isinstance(done.exception, PackageError)
+    assert str(done.exception) == (
+        f"{tmp_path / 'shown.truth.npz'}: is the truth of 'tiny-subj07', not of 'tiny-subj02'.\n"
+        "  Expected: the truth of this package.\n"
+        "  What to do: give the two that belong together."
+    )

@@ -77,6 +77,29 @@ def test_subjects_have_equal_weight():
     assert by_name["ratio"]["value"] is None
 
 
+def test_one_subject_twice_or_two_kinds_of_models_are_not_averaged():
+    first = {**TRANSFER, "subject": 3, "kind": "encoder"}
+    with pytest.raises(SubmissionError) as raised:
+        gather_regimes({"imagery": [first, first]})
+    assert str(raised.value) == (
+        "regime imagery: subj03 is there twice.\n"
+        "  Expected: one result a subject.\n"
+        "  What to do: give a finished result of that regime."
+    )
+    ratio = {"value": 0.9, "interval": None}
+    decoder = {**TRANSFER, "subject": 4, "kind": "decoder"}
+    decoder["transfer"] = {**TRANSFER["transfer"], "normalised_ratio": ratio}
+    with pytest.raises(SubmissionError, match="results of an encoder and of a decoder"):
+        gather_regimes({"imagery": [first, decoder]})
+    columns = gather_regimes({"imagery": [decoder]})["regimes"]["imagery"]["columns"]
+    assert columns[-1] == {
+        "name": "normalised_ratio",
+        "metric": "normalised_ratio",
+        "n_subjects": 1,
+        **ratio,
+    }
+
+
 def test_regions_without_score_are_missing():
     found = gather_regimes({"held_out_subject": [scores(SCORE)]}, atlas="streams", roi="ventral")
     held_out = found["regimes"]["held_out_subject"]

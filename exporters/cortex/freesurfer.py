@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import nibabel as nib
 import numpy as np
@@ -16,6 +16,8 @@ from nsd_bench.errors import SourceError, choices
 
 __all__ = ["FreeSurfer"]
 
+_WHOLE: Final = "a FreeSurfer subject with surf/ and mri/T1.mgz"
+_BUCKET: Final = "s3://natural-scenes-dataset/nsddata/freesurfer"
 Mesh = tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]
 
 
@@ -87,8 +89,10 @@ class FreeSurfer:
         raise SourceError(
             f"no file {path}",
             place=str(self.path),
-            expected=choices(name, known) if known else "a FreeSurfer subject with surf/ and mri/",
-            fix="give the folder of the subject itself, or another name (--white, --patch)",
+            expected=choices(name, known) if known else _WHOLE,
+            fix=f"give another name (--white, --patch), or {self._fetch(path)}"
+            if known
+            else self._fetch(path),
         )
 
     def volume(self, name: str) -> Any:
@@ -100,10 +104,18 @@ class FreeSurfer:
             If it is missing or damaged.
         """
         path = self.path / "mri" / f"{name}.mgz"
+        if not path.is_file():
+            raise SourceError(f"no file {path}", place=str(self.path), expected=_WHOLE, fix=self._fetch(path))
         try:
             return nib.MGHImage.from_filename(path)
         except (nib.filebasedimages.ImageFileError, OSError, EOFError, ValueError) as error:
             raise broken_file(path, error) from error
+
+    def _fetch(self, path: Path) -> str:
+        if not self.path.is_dir():
+            return "give the folder of the subject itself: there is no such folder"
+        inside = path.relative_to(self.path).as_posix()
+        return f"fetch it; NSD's is {_BUCKET}/{self.path.name}/{inside}"
 
     def to_scanner(self, volume: str = "T1") -> npt.NDArray[np.float64]:
         """Return the matrix from FreeSurfer's surface coordinates to those of the scanner, shape (4, 4)."""

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
+import nibabel as nib
 import numpy as np
 import numpy.typing as npt
 
 from exporters.cortex.store import Subject
-from exporters.nsd.volumes import read_grid, read_volume
+from exporters.nsd.volumes import Grid, load_nifti, read_grid, read_volume
+from nsd_bench.errors import OptionError, SourceError
 from nsd_bench.surfaces.cortex import read_cortex
-from nsd_bench.surfaces.pixelwise import Transform, read_transform
-from nsd_bench.surfaces.placing import NOWHERE, Placement
+from nsd_bench.surfaces.pixelwise import read_transform
+from nsd_bench.surfaces.placing import Placement
+from nsd_bench.surfaces.vertexwise import N_DEPTHS, between, vertexwise
 
-__all__ = ["N_DEPTHS", "transform_placement", "volume_labels"]
+__all__ = ["transform_placement", "volume_labels", "volume_values"]
 
-N_DEPTHS: Final = 5
-"""Places between white matter and pia at which a vertex looks for voxels."""
+_SAME_MM: Final = 0.01
 
 
 def transform_placement(subject: Subject, name: str, *, n_depths: int = N_DEPTHS) -> Placement:
@@ -37,23 +39,46 @@ def transform_placement(subject: Subject, name: str, *, n_depths: int = N_DEPTHS
 
     Raises
     ------
+    OptionError
+        If there is no such subject or transform.
     SourceError
-        If there is no such transform, or a file is damaged.
+        If a file is damaged.
     """
-    transform, cortex = read_transform(subject.transform(name)), read_cortex(subject.path)
-    depths = np.linspace(0, 1, n_depths + 2)[1:-1]
-    layers = [cortex.white_mm * (1 - depth) + cortex.pial_mm * depth for depth in depths]
-    units = np.stack([_voxels(layer, transform) for layer in layers], axis=1)
-    return Placement(units, transform.shape, transform.source, affine=transform.affine)
+    transform = read_transform(subject.require_transform(name))
+    return vertexwise(read_cortex(subject.path), transform, between(n_depths))
 
 
-def _voxels(points_mm: npt.NDArray[np.float64], transform: Transform) -> npt.NDArray[np.int64]:
-    places = points_mm @ transform.to_voxel[:3, :3].T + transform.to_voxel[:3, 3]
-    voxels = np.rint(places).astype(np.int64)
-    inside = ((voxels >= 0) & (voxels < transform.shape)).all(axis=1)
-    units = np.full(len(voxels), NOWHERE, dtype=np.int64)
-    units[inside] = np.ravel_multi_index(tuple(voxels[inside].T), transform.shape)
-    return units
+def volume_values(
+    subject: Subject, name: str, volume: Path, within: Path | None = None
+) -> npt.NDArray[np.float64]:
+    """Bring the numbers of a volume onto the vertices: the mean of all depths.
+
+    Parameters
+    ----------
+    subject, name
+        The subject, and which of its transforms.
+    volume
+        Numbers on the transform's grid; NaN is unknown.
+    within
+        Volume on the same grid; numbers become 0 where it is not above 0.
+
+    Returns
+    -------
+    values : float64 array of shape (n_vertices,)
+        Left hemisphere first; NaN where nothing is known.
+
+    Raises
+    ------
+    OptionError
+        If there is no such subject or transform, or a file holds several volumes.
+    SourceError
+        If a volume lies on another grid.
+    """
+    grid = read_grid(subject.require_transform(name) / "reference.nii.gz")
+    values = _read_on(grid, volume).astype(np.float64)
+    if within is not None:
+        values = np.where(np.nan_to_num(_read_on(grid, within)) > 0, values, 0.0)
+    return transform_placement(subject, name).on_vertices(np.arange(grid.n_units), values.ravel())
 
 
 def volume_labels(subject: Subject, name: str, volume: Path) -> npt.NDArray[np.int64]:
@@ -73,10 +98,39 @@ def volume_labels(subject: Subject, name: str, volume: Path) -> npt.NDArray[np.i
 
     Raises
     ------
+    OptionError
+        If there is no such subject or transform, or the file holds several volumes.
     SourceError
-        If there is no such transform, or the volume lies on another grid.
+        If the volume lies on another grid.
     """
     placement = transform_placement(subject, name)
-    grid = read_grid(subject.transform(name) / "reference.nii.gz")
-    labels = np.rint(np.nan_to_num(read_volume(volume, grid).astype(np.float64))).astype(np.int64)
+    grid = read_grid(subject.require_transform(name) / "reference.nii.gz")
+    labels = np.rint(np.nan_to_num(_read_on(grid, volume).astype(np.float64))).astype(np.int64)
     return placement.labels_on_vertices(np.arange(grid.n_units), labels.ravel())
+
+
+def _read_on(grid: Grid, path: Path) -> npt.NDArray[Any]:
+    """Read a volume that lies as the grid does: a mirrored one may have the same shape."""
+    image_shape = load_nifti(path).shape
+    if len(image_shape) == len(grid.shape) + 1:
+        raise OptionError(
+            f"holds {image_shape[-1]} volumes",
+            place=str(path),
+            expected=f"one volume of shape {grid.shape}",
+            fix="take one volume out of it first",
+        )
+    values, affine = read_volume(path, grid), read_grid(path).affine
+    if np.abs(affine - grid.affine).max() > _SAME_MM:
+        first, here = (_first_voxel(one) for one in (affine, grid.affine))
+        raise SourceError(
+            f"lies elsewhere: its first voxel {first}, the transform's {here}",
+            place=str(path),
+            expected=f"the grid of {grid.source}, not moved and not mirrored",
+            fix="give a volume of the transform's own grid, or add a transform with this one as --reference",
+        )
+    return values
+
+
+def _first_voxel(affine: npt.NDArray[np.float64]) -> str:
+    mm, axes = affine[:3, 3].round(2).tolist(), "".join(nib.aff2axcodes(affine))
+    return f"is at {mm} mm, its axes run to {axes}"

@@ -10,7 +10,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
-from nsd_bench.errors import NsdBenchError, OptionError, OutputError
+from nsd_bench.errors import NsdBenchError, OptionError, OutputError, SourceError, choices
 from nsd_bench.outputs import new_file
 
 __all__ = ["FOLDERS", "SURFACES", "Subject", "open_store"]
@@ -59,6 +59,24 @@ class Subject:
         """The subject's folder."""
         return self.store / self.name
 
+    def require(self) -> Subject:
+        """Return the subject itself if its folder is there.
+
+        Raises
+        ------
+        OptionError
+            If it is not; names the subjects that there are.
+        """
+        if self.path.is_dir():
+            return self
+        known = sorted(path.parent.name for path in self.store.glob("*/surfaces"))
+        raise OptionError(
+            f"there is no subject {self.name!r}",
+            place=str(self.store),
+            expected=choices(self.name, known) if known else "a folder with pycortex subjects",
+            fix="correct --store or the name; 'nsd-bench cortex build' and 'import' make subjects",
+        )
+
     def surface(self, kind: str, hemisphere: str) -> Path:
         """One of `SURFACES` of one hemisphere, GIFTI."""
         return self.path / f"surfaces/{kind}_{hemisphere}.gii"
@@ -71,6 +89,23 @@ class Subject:
     def anatomy(self) -> Path:
         """The anatomical volume that the surfaces were made from."""
         return self.path / "anatomicals/raw.nii.gz"
+
+    def require_anatomy(self) -> Path:
+        """Return the anatomical volume if it is there.
+
+        Raises
+        ------
+        SourceError
+            If it is not.
+        """
+        if self.anatomy.is_file():
+            return self.anatomy
+        raise SourceError(
+            "there is no such file",
+            place=str(self.anatomy),
+            expected="the anatomical volume that the surfaces were made from",
+            fix="build the subject again with 'nsd-bench cortex build', or copy the volume there",
+        )
 
     @property
     def drawing(self) -> Path:
@@ -87,6 +122,24 @@ class Subject:
         """
         _check_name(name, self.path / "transforms")
         return self.path / "transforms" / name
+
+    def require_transform(self, name: str) -> Path:
+        """Return the folder of a transform that is there.
+
+        Raises
+        ------
+        OptionError
+            If it is not; names the transforms that there are.
+        """
+        path, known = self.require().transform(name), self.transforms
+        if path.is_dir():
+            return path
+        raise OptionError(
+            f"there is no transform {name!r}",
+            place=str(self.path),
+            expected=choices(name, known) if known else "a transform to a functional grid",
+            fix="correct the name, or add it with 'nsd-bench cortex transform'",
+        )
 
     @property
     def transforms(self) -> list[str]:

@@ -61,12 +61,19 @@ def align(tool: str, reference: Path, anatomy: Path, output: Path, freesurfer: P
     SourceError
         If it fails.
     """
-    if tool not in ALIGNERS or (tool == "bbregister" and freesurfer is None):
+    if tool not in ALIGNERS:
         raise OptionError(
-            f"cannot align with {tool!r}" + (" without a FreeSurfer folder" if tool in ALIGNERS else ""),
+            f"cannot align with {tool!r}",
             place=str(reference),
-            expected=choices(tool, ALIGNERS) + ", bbregister with --freesurfer",
-            fix="give another --align, or --freesurfer",
+            expected=choices(tool, ALIGNERS),
+            fix="give one of these",
+        )
+    if tool == "bbregister" and freesurfer is None:
+        raise OptionError(
+            "cannot align with 'bbregister' without a FreeSurfer folder",
+            place=str(reference),
+            expected="the subject's folder, with surf/ and mri/",
+            fix="give it with --freesurfer, or align with flirt",
         )
     program, settings = require_tool(tool), dict(os.environ)
     command = [program, "-in", str(reference), "-ref", str(anatomy), "-omat", str(output), "-dof", "6"]

@@ -87,7 +87,7 @@ def save_transform(
     reference
         The functional volume, 3-D, or 4-D, of which the first volume is taken.
     delete_masks
-        Whether to replace a transform that is there, and the masks that were made with it.
+        Whether to replace a transform that is there, and the masks and caches that were made with it.
 
     Returns
     -------
@@ -96,12 +96,14 @@ def save_transform(
 
     Raises
     ------
+    OptionError
+        If there is no such subject.
     OutputError
         If there is one of this name already, and `delete_masks` is false.
     SourceError
         If `reference` is damaged.
     """
-    path = subject.transform(name)
+    path = subject.require().transform(name)
     if path.exists() and not delete_masks:
         masks = len(list(path.glob("mask_*")))
         raise OutputError(
@@ -122,8 +124,10 @@ def save_transform(
             nib.save(volume, folder / "reference.nii.gz")
             (folder / "matrices.xfm").write_bytes(text)
         return path
-    for mask in path.glob("mask_*"):
-        mask.unlink()
+    # pycortex looks neither at the transform nor at the time when it finds pixels in its cache.
+    cache = subject.path / "cache"
+    for made in (*path.glob("mask_*"), *cache.glob(f"{name}_*.npz"), *cache.glob(f"flatpixel_{name}_*.npz")):
+        made.unlink()
     nib.save(volume, path / "reference.nii.gz")
     with new_file(path / "matrices.xfm") as file:
         file.write(text)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
-from exporters.cortex.drawing import drawn_regions
 from exporters.cortex.orientation import uprightness
 from exporters.cortex.store import SURFACES, Subject
+from exporters.cortex.svg import drawn_regions
 from exporters.nsd.surfaces import HEMISPHERES
 from exporters.nsd.volumes import load_nifti
 from nsd_bench.errors import NsdBenchError
@@ -24,6 +24,17 @@ __all__ = ["validate_subject"]
 
 _LEAST_UPRIGHT = 0.5
 _AGREE = 1e-4
+_NSD_GRIDS: Final = {
+    "subj01": (81, 104, 83),
+    "subj02": (82, 106, 84),
+    "subj03": (81, 106, 82),
+    "subj04": (85, 99, 80),
+    "subj05": (79, 97, 78),
+    "subj06": (85, 113, 83),
+    "subj07": (78, 95, 81),
+    "subj08": (80, 103, 78),
+}
+"""Of func1pt8mm in NSD: all differ, so that another subject's transform shows."""
 Mesh = tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]
 _REBUILD = "Build the subject again with 'nsd-bench cortex build'"
 
@@ -49,7 +60,7 @@ def validate_subject(subject: Subject, shape: tuple[int, ...] | None = None) -> 
     issues = [issue for side in HEMISPHERES for issue in _hemisphere(subject, side)]
     issues += _others(subject)
     for name in subject.transforms:
-        issues += _transform(subject.transform(name), shape)
+        issues += _transform(subject.transform(name), shape, subject.name)
     if not subject.transforms:
         fix = "Add one with 'nsd-bench cortex transform'"
         issues.append(
@@ -62,6 +73,9 @@ def _hemisphere(subject: Subject, side: str) -> Iterator[Issue]:
     meshes: dict[str, Mesh] = {}
     for kind in SURFACES:
         path = subject.surface(kind, side)
+        if not path.is_file():
+            yield Issue("error", str(path), "there is no such file", _REBUILD)
+            continue
         try:
             meshes[kind] = read_mesh(path)
         except NsdBenchError as error:
@@ -117,7 +131,7 @@ def _flat(flat: Mesh, white: Mesh, path: Path, side: str) -> Iterator[Issue]:
 
 def _others(subject: Subject) -> Iterator[Issue]:
     try:
-        load_nifti(subject.anatomy)
+        load_nifti(subject.require_anatomy())
     except NsdBenchError as error:
         yield _from_error(error)
     curvature = subject.info("curvature")
@@ -134,7 +148,7 @@ def _others(subject: Subject) -> Iterator[Issue]:
         yield Issue("warning", str(subject.drawing), f"regions without an outline: {', '.join(empty)}", fix)
 
 
-def _transform(path: Path, shape: tuple[int, ...] | None) -> Iterator[Issue]:
+def _transform(path: Path, shape: tuple[int, ...] | None, subject: str) -> Iterator[Issue]:
     file = path / "matrices.xfm"
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
@@ -151,6 +165,10 @@ def _transform(path: Path, shape: tuple[int, ...] | None) -> Iterator[Issue]:
     if not np.allclose(np.linalg.inv(image.affine) @ magnet, coord, atol=_AGREE):
         fix = "Make it again with 'nsd-bench cortex transform --delete-masks'"
         yield Issue("error", str(file), "'coord' and 'magnet' contradict each other", fix)
+    whose = {grid: name for name, grid in _NSD_GRIDS.items()}.get(tuple(image.shape), subject)
+    if subject in _NSD_GRIDS and whose != subject:
+        fix = f"Make it again from a volume of {subject}'s, whose grid is {_NSD_GRIDS[subject]}"
+        yield Issue("error", str(path), f"is for volumes {tuple(image.shape)}, which are {whose}'s", fix)
     if shape is not None and tuple(image.shape) != shape:
         fix = "Draw data of the reference's grid, or add a transform for this one"
         yield Issue("error", str(path), f"is for volumes {tuple(image.shape)}, the data has {shape}", fix)

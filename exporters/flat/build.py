@@ -81,7 +81,9 @@ class Build:
         n_records = {}
         for split in self._splits():
             parts = list(self._parts(split))
-            with tqdm(parts, f"{folder.name}: {split}", unit=" sessions", disable=not progress) as bar:
+            with tqdm(
+                parts, f"{folder.name}: {split}", unit=" sessions", disable=not progress or None
+            ) as bar:
                 shards = (self._shard(source, session, split) for source, session in bar)
                 n_records[split] = writer.write_split(folder, split, shards, len(parts))
         (folder / spec.TERMS).write_text(files("exporters").joinpath("TERMS.md").read_text(encoding="utf-8"))

@@ -164,7 +164,7 @@ def _draw(
         part = shown[start : start + _IMAGES_AT_ONCE]
         jobs.append((write_photographs, (stimuli, part, size, photographs_folder(work))))
     with (
-        tqdm(desc="drawing", total=len(jobs), unit=" parts", disable=not progress) as bar,
+        tqdm(desc="drawing", total=len(jobs), unit=" parts", disable=not progress or None) as bar,
         executor(pool, [stimuli] * len(jobs)) as running_on,
     ):
         if running_on is None:

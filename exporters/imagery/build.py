@@ -15,10 +15,11 @@ from exporters.imagery.folders import folder_rows, folder_subjects
 from exporters.imagery.layout import CacheLayout
 from exporters.imagery.release import release_rows, release_subjects
 from exporters.imagery.rows import missing_data
-from nsd_bench.errors import OptionError
+from exporters.imagery.snr import with_snr
+from nsd_bench.errors import OptionError, OutputError
 from nsd_bench.imagery.cache import full_index, subject_index
 from nsd_bench.imagery.index import write_index
-from nsd_bench.outputs import new_file, refuse_existing
+from nsd_bench.outputs import new_file
 
 __all__ = ["LAYOUTS", "Built", "Roots", "build_index", "summary"]
 
@@ -71,6 +72,7 @@ class Built:
             "condition_counts": {str(k): int(n) for k, n in table["condition"].value_counts().items()},
             "rows_with_nsd_id": int(table["nsd_id"].notna().sum()),
             "rows_invalid": int((~table["is_valid"].astype(bool)).sum()),
+            "rows_with_snr_estimate": int(table.get("snr_estimate", pd.Series()).notna().sum()),
             "files": [path.as_posix() for path in self.paths],
         }
 
@@ -82,6 +84,7 @@ def build_index(
     layout: str = "auto",
     output: Path | None = None,
     report_path: Path | None = None,
+    snr: bool = False,
     force: bool = False,
     dry_run: bool = False,
 ) -> Built:
@@ -95,6 +98,8 @@ def build_index(
         One file with all of these subjects, instead of one a subject and `full_index.parquet`.
     report_path
         JSON of what was built.
+    snr
+        Whether to fill `snr_estimate`, see `exporters.imagery.snr.with_snr`; reads all betas once more.
     force
         Whether to replace what is there.
     dry_run
@@ -105,7 +110,8 @@ def build_index(
     SourceError
         If data are missing or contradict each other.
     OptionError
-        If several layouts are there, or data lie outside the cache root.
+        If several layouts are there, data lie outside the cache root, or `roots.beta_path` is given for
+        several subjects.
     OutputError
         If an index is there already.
     """
@@ -114,11 +120,19 @@ def build_index(
     wanted = available if subjects == "all" else list(subjects)
     if not wanted:
         raise missing_data("any subject", roots.data or roots.cache, [])
+    if roots.beta_path and len(wanted) > 1:
+        raise OptionError(
+            f"one file of betas, and {len(wanted)} subjects",
+            place="--beta-path",
+            expected="one subject",
+            fix=f"name it, for example --subject {wanted[0]}",
+        )
     paths = _paths(roots.cache, wanted, output, subjects == "all")
     if not dry_run:
-        for path in (*paths, *([report_path] if report_path else [])):
-            refuse_existing(path, force=force)
+        _refuse_existing([*paths, *([report_path] if report_path else [])], force=force)
     parts = [rows_of(subject) for subject in wanted]
+    if snr:
+        parts = [with_snr(part, roots.cache) for part in parts]
     built = Built(pd.concat(parts, ignore_index=True), found, () if dry_run else tuple(paths))
     if not dry_run:
         for path, part in paths.items():
@@ -127,6 +141,17 @@ def build_index(
             with new_file(report_path) as file:
                 file.write(json.dumps(built.report(), indent=1).encode() + b"\n")
     return built
+
+
+def _refuse_existing(paths: Sequence[Path], *, force: bool) -> None:
+    there = [path for path in paths if path.exists() and not force]
+    if there:
+        raise OutputError(
+            "exists already; nothing was written",
+            place=str(there[0]),
+            expected="a path where nothing lies yet",
+            fix="give --force to replace it, or --output FILE to write elsewhere",
+        )
 
 
 def _paths(cache: Path, subjects: Sequence[int], output: Path | None, whole: bool) -> dict[Path, int | None]:
@@ -171,7 +196,12 @@ def summary(built: Built) -> list[str]:
     """Say in a few lines what was built."""
     report = built.report()
     counts = ", ".join(f"{n} {name}" for name, n in report["condition_counts"].items())
-    return [
+    lines = [
         f"layout {report['layout']}: {report['rows']} trials of {', '.join(report['subjects'])}",
         f"{counts}; {report['rows_with_nsd_id']} with an nsd_id, {report['rows_invalid']} not valid",
     ]
+    if report["rows_with_snr_estimate"]:
+        ratios = built.table.groupby("condition")["snr_estimate"].mean()
+        named = ", ".join(f"{name} {ratio:.3f}" for name, ratio in ratios.items())
+        lines.append(f"signal-to-noise ratio: {named}")
+    return lines

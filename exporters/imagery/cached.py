@@ -19,6 +19,7 @@ __all__ = ["MANIFEST_COLUMNS", "STIMULUS_COLUMNS", "cached_rows", "read_manifest
 MANIFEST_COLUMNS: Final = ("trial_id", "session", "trial_in_session", "condition", "nsd_id")
 """What a trial manifest must have; `beta_index` is `trial_in_session` where it has none."""
 STIMULUS_COLUMNS: Final = ("nsd_id", "coco_id")
+_NUMBERS: Final = frozenset({"session", "trial_in_session", "nsd_id", "coco_id"})
 _GIVEN: Final = [name for name in EXTRA_COLUMNS if name not in {"stimulus", "source_trial_id"}]
 
 
@@ -28,7 +29,7 @@ def read_manifest(path: Path, required: tuple[str, ...] = MANIFEST_COLUMNS) -> p
     Raises
     ------
     SourceError
-        If it cannot be read, lacks a column, or has a condition that there is not.
+        If it cannot be read, lacks a column, or has a condition or number that there cannot be.
     """
     try:
         table = pd.read_csv(path)
@@ -37,6 +38,11 @@ def read_manifest(path: Path, required: tuple[str, ...] = MANIFEST_COLUMNS) -> p
     missing = [name for name in required if name not in table]
     if missing:
         raise _wrong(path, f"lacks the columns {', '.join(missing)}", required)
+    for name in _NUMBERS & set(required):
+        known = table[name].dropna()
+        odd = known[pd.to_numeric(known, errors="coerce").mod(1) != 0]
+        if len(odd):
+            raise _wrong(path, f"holds the {name} {odd.iloc[0]!r}", ("whole numbers",))
     if "condition" in required and not table["condition"].isin(CONDITIONS).all():
         odd = table.loc[~table["condition"].isin(CONDITIONS), "condition"].iloc[0]
         raise _wrong(path, f"holds the condition {odd!r}", CONDITIONS)
@@ -50,6 +56,23 @@ def _wrong(path: Path, problem: str, expected: tuple[str, ...]) -> SourceError:
         expected=", ".join(expected),
         fix="correct the table; docs/imagery.md describes the layout",
     )
+
+
+def _stimuli(path: Path) -> pd.DataFrame:
+    table = read_manifest(path, STIMULUS_COLUMNS)
+    twice = table.loc[table["nsd_id"].duplicated(), "nsd_id"]
+    if len(twice):
+        raise _wrong(path, f"lists the nsd_id {twice.iloc[0]} more than once", ("one row a stimulus",))
+    return table.set_index("nsd_id")
+
+
+def _names(manifest: pd.DataFrame) -> pd.Series[str]:
+    """Name what was seen or imagined: as the manifest does, else by its image."""
+    nsd_id = manifest["nsd_id"].astype("Int64")
+    by_image = nsd_id.map("nsd-{}".format, na_action="ignore").astype(object)
+    if "stimulus" not in manifest:
+        return by_image
+    return manifest["stimulus"].astype(object).fillna(by_image)
 
 
 def cached_rows(layout: CacheLayout, subject: int) -> pd.DataFrame:
@@ -74,7 +97,7 @@ def cached_rows(layout: CacheLayout, subject: int) -> pd.DataFrame:
     valid = {session: valid_volumes(file) for session, file in betas.items()}
     beta_index = manifest["beta_index" if "beta_index" in manifest else "trial_in_session"]
     nsd_id = manifest["nsd_id"].astype("Int64")
-    of_image = read_manifest(layout.stimulus_table, STIMULUS_COLUMNS).set_index("nsd_id")
+    of_image = _stimuli(layout.stimulus_table)
     described = {column: nsd_id.map(of_image[column]) for column in _GIVEN if column in of_image}
     given = {column: manifest[column] for column in _GIVEN if column in manifest}
     rows = pd.DataFrame({**described, **given}).assign(
@@ -90,7 +113,7 @@ def cached_rows(layout: CacheLayout, subject: int) -> pd.DataFrame:
             0 <= index < len(valid[session]) and valid[session][index]
             for session, index in zip(manifest["session"], beta_index, strict=True)
         ],
-        stimulus=[None if pd.isna(number) else f"nsd-{number}" for number in nsd_id],
+        stimulus=_names(manifest),
         source_trial_id=manifest["trial_id"].astype(str),
     )
     return finished_rows(rows, subject)

@@ -14,6 +14,7 @@ from nsd_bench.storage import sha256_file
 __all__ = ["CHECKSUMS", "changed_files", "write_checksums"]
 
 CHECKSUMS: Final = f"{INDEX_FOLDER}/checksums.sha256"
+_FIX: Final = f"if that is meant, remove {CHECKSUMS} and write it again"
 
 
 def write_checksums(root: Path) -> int:
@@ -36,8 +37,8 @@ def changed_files(root: Path) -> Iterator[tuple[str, str]]:
     if not path.is_file():
         return
     for line in path.read_text(encoding="utf-8").splitlines():
-        digest, name = line.split("  ", 1)
+        digest, _, name = line.partition("  ")
         if not (root / name).is_file():
-            yield name, "is not there any more"
+            yield name, f"is not there any more; {_FIX}"
         elif sha256_file(root / name) != digest:
-            yield name, f"does not have the digest {digest[:12]}..."
+            yield name, f"does not have the digest {digest[:12]}...; {_FIX}"

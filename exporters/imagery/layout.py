@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from nsd_bench.errors import OutputError
 from nsd_bench.imagery.cache import INDEX_FOLDER
 
 __all__ = ["CacheLayout", "init_layout", "subject_name", "subject_number"]
@@ -109,8 +110,22 @@ class CacheLayout:
 
 
 def init_layout(root: Path) -> list[Path]:
-    """Make the folders of the cache layout; return those that were not there yet."""
+    """Make the folders of the cache layout; return those that were not there yet.
+
+    Raises
+    ------
+    OutputError
+        If they cannot be made there.
+    """
     made = [root / name for name in _FOLDERS if not (root / name).is_dir()]
     for folder in made:
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(
+                f"cannot be made ({error.strerror})",
+                place=str(folder),
+                expected="a cache root that is a folder, or can become one",
+                fix="give another --cache-root, or set NSD_CACHE_ROOT",
+            ) from error
     return made

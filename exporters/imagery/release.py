@@ -21,6 +21,8 @@ __all__ = ["release_betas", "release_rows", "release_subjects"]
 
 _SPACE: Final = "func1pt8mm"
 _VERSION: Final = "betas_fithrf_GLMdenoise_RR"
+_ATLAS: Final = "nsdgeneral"
+"""Voxels that respond to pictures, the mask of every trial."""
 _SUFFIXES: Final = ("nii.gz", "hdf5")
 _VIVID: Final = {1.0: 1.0, 2.0: 0.0}
 """Button of imagery trials: 1 vivid, 2 not."""
@@ -93,6 +95,7 @@ def release_rows(root: Path, cache_root: Path, subject: int, beta_path: Path | N
             "beta_index": np.arange(N_BETAS),
             "is_valid": valid_volumes(path),
             "run_number": trials["run"],
+            "roi_mask_path": _below(Layout(root).roi(subject, _SPACE, _ATLAS), cache_root),
             "caption": trials["target"],
             "stimulus": trials["set"] + "-" + trials["cue"],
             "stimulus_type": trials["set"].map(STIMULUS_TYPES),
@@ -113,11 +116,10 @@ def _coco_ids(root: Path, nsd_id: pd.Series[int]) -> pd.Series[int]:
 
 def _targets(layout: ImageryLayout, cache_root: Path, trials: pd.DataFrame) -> list[str | None]:
     """Return the picture of every trial's target, where there is one below the cache root."""
-    known = {
-        (letter, name): layout.target(letter, name)
-        for letter, name in trials[["set", "target"]].drop_duplicates().itertuples(index=False)
-    }
-    found = {
-        key: relative_to_cache(path, cache_root) if path.is_file() else None for key, path in known.items()
-    }
+    pairs = trials[["set", "target"]].drop_duplicates().itertuples(index=False)
+    found = {(letter, name): _below(layout.target(letter, name), cache_root) for letter, name in pairs}
     return [found[key] for key in zip(trials["set"], trials["target"], strict=True)]
+
+
+def _below(path: Path, cache_root: Path) -> str | None:
+    return relative_to_cache(path, cache_root) if path.is_file() else None

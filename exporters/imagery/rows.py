@@ -22,11 +22,14 @@ def finished_rows(rows: pd.DataFrame, subject: int) -> pd.DataFrame:
     Parameters
     ----------
     rows
-        In the order of acquisition; `stimulus` says what was seen or imagined.
+        In the order of acquisition; `stimulus` says what was seen or imagined, null where nobody knows: such
+        a trial repeats no other.
     """
+    each = pd.Series([f"trial {row}" for row in range(len(rows))], rows.index, dtype=object)
+    shown = rows.assign(stimulus=rows["stimulus"].fillna(each))
     keys = ["subject", "condition", "stimulus", *(["epoch"] if "epoch" in rows else [])]
     numbered = rows.assign(
-        trial_id=[trial_id(subject, row) for row in range(len(rows))], repeat_index=repeat_index(rows, keys)
+        trial_id=[trial_id(subject, row) for row in range(len(rows))], repeat_index=repeat_index(shown, keys)
     )
     return numbered[[name for name in (*COLUMNS, *EXTRA_COLUMNS) if name in numbered]]
 
@@ -45,6 +48,8 @@ def missing_data(what: str, place: Path, available: list[str]) -> SourceError:
     return SourceError(
         f"no nsd_imagery data of {what}",
         place=str(place),
-        expected="one of the available subjects: " + (", ".join(available) or "none is there"),
+        expected=f"one of the available subjects: {', '.join(available)}"
+        if available
+        else "nsd_imagery data",
         fix="fetch the subject's NSD-Imagery, or correct --subject, --data-root or --cache-root",
     )

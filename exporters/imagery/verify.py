@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,13 +13,14 @@ import pandas as pd
 
 from exporters.imagery.cached import MANIFEST_COLUMNS, STIMULUS_COLUMNS, read_manifest
 from exporters.imagery.checksums import changed_files
-from exporters.imagery.layout import CacheLayout
+from exporters.imagery.layout import CacheLayout, subject_name, subject_number
 from exporters.imagery.rows import valid_volumes
 from exporters.nsd.design import read_stimulus_table
 from exporters.nsd.layout import N_IMAGES, Layout
 from nsd_bench.errors import NsdBenchError, SourceError
-from nsd_bench.imagery.cache import INDEX_FOLDER
-from nsd_bench.imagery.index import read_index, schema_problem
+from nsd_bench.imagery.cache import INDEX_FOLDER, full_index
+from nsd_bench.imagery.index import COLUMNS, absolute_paths, read_index, schema_problem
+from nsd_bench.imagery.trial import CONDITIONS
 from nsd_bench.imagery.volumes import volume_shape
 
 __all__ = ["FAULTS", "Fault", "report_json", "verify_cache"]
@@ -26,18 +28,23 @@ __all__ = ["FAULTS", "Fault", "report_json", "verify_cache"]
 FAULTS: Final = {
     "missing_index": "there is no index",
     "index_schema": "the 11 columns are not as they must be",
+    "full_index": "full_index.parquet does not hold the rows of the subjects' indices",
+    "condition": "a condition is none of perception, imagery and attention",
     "absolute_path": "a path is absolute, and breaks when the cache moves",
     "duplicate_trial_id": "a trial_id occurs twice over all subjects",
     "duplicate_beta": "two trials have the same volume of the same file",
     "missing_betas": "a file of betas that an index or subject_sessions.json names is not there",
+    "missing_mask": "a mask that an index names is not there",
     "broken_betas": "a file of betas cannot be read",
     "betas_not_4d": "a file of betas is not 4-D",
     "betas_shape": "files of one subject have different grids",
     "volume_count": "a file has another number of volumes than the index has rows of it",
     "beta_index_range": "a beta_index is not a volume of its file",
     "invalid_not_flagged": "a volume is constant or not a number, and its trial is called valid",
-    "missing_column": "a manifest or stimulus table lacks a column",
+    "missing_column": "a manifest or stimulus table lacks a column, or cannot be read",
+    "broken_metadata": "subject_sessions.json, nsd_stim_info_merged.csv or nsd_stimuli.hdf5 cannot be read",
     "nsd_id_range": "an nsd_id is outside 0 to 72999",
+    "nsd_id_not_presented": "an nsd_id is not in presented_image_ids.txt",
     "nsd_id_without_image": "an nsd_id has no image in nsd_stimuli.hdf5",
     "coco_id": "a coco_id is not that of the image in nsd_stim_info_merged.csv",
     "checksum": "a file is not the one that checksums were made of",
@@ -100,22 +107,19 @@ def verify_cache(
     -------
     faults
         Empty if all is well.
-
-    Raises
-    ------
-    NsdBenchError
-        If pyarrow is not installed.
     """
     files = sorted(path for path in (cache_root / INDEX_FOLDER).glob("subj*.parquet"))
     if not files:
         return [Fault("missing_index", str(cache_root / INDEX_FOLDER), "holds no subjNN.parquet")]
+    whole = [path for path in [full_index(cache_root)] if path.is_file()]
     broken = [
-        Fault("index_schema", str(path), problem) for path in files if (problem := schema_problem(path))
+        Fault("index_schema", str(path), problem)
+        for path in (*files, *whole)
+        if (problem := schema_problem(path))
     ]
     if broken:
         return broken
-    release = Layout(cache_root)
-    layout = CacheLayout(cache_root)
+    release, layout = Layout(cache_root), CacheLayout(cache_root)
     table = pd.concat([read_index(path) for path in files], ignore_index=True)
     tables = (
         cache_root / "nsd_hdf5/nsd_stim_info_merged.csv",
@@ -136,28 +140,48 @@ def _first(*paths: Path) -> Path:
 
 def _check_table(cache: _Cache) -> Faults:
     table = cache.table
-    for name in table.loc[
-        table["beta_path"].map(lambda path: Path(path).is_absolute()), "beta_path"
-    ].unique():
+    for name in absolute_paths(table):
         yield Fault("absolute_path", "index", name)
     for number in table.loc[table["trial_id"].duplicated(), "trial_id"].unique():
         yield Fault("duplicate_trial_id", f"trial {number}", "is listed more than once")
+    for name in sorted(set(table["condition"]) - set(CONDITIONS)):
+        yield Fault("condition", "index", f"{name!r} is none of {', '.join(CONDITIONS)}")
     keys = ["beta_path", "beta_index"]
     for path, index in table.loc[table.duplicated(keys), keys].drop_duplicates().itertuples(index=False):
         yield Fault("duplicate_beta", str(path), f"volume {index} belongs to more than one trial")
 
 
-def _check_expected(cache: _Cache) -> Faults:
-    for name in cache.table["beta_path"].unique():
-        if not (cache.layout.root / name).is_file():
-            yield Fault("missing_betas", name, "the index names it, and it is not there")
-    if not cache.layout.sessions.is_file():
+def _check_full_index(cache: _Cache) -> Faults:
+    path = full_index(cache.layout.root)
+    if not path.is_file():
         return
-    expected = pd.read_json(cache.layout.sessions, typ="series")
-    for subject, sessions in expected.items():
-        there = cache.layout.betas(int(str(subject).removeprefix("subj")))
-        for session in sorted(set(sessions) - set(there)):
-            yield Fault("missing_betas", f"{subject}, session {session}", "subject_sessions.json lists it")
+    whole = read_index(path)
+    one, other = (
+        table[list(COLUMNS)].sort_values("trial_id", ignore_index=True) for table in (whole, cache.table)
+    )
+    if not one.equals(other):
+        n_rows = f"{len(whole)} rows, the others {len(cache.table)}"
+        yield Fault("full_index", str(path), f"is not that of the subjects beside it ({n_rows})")
+
+
+def _check_expected(cache: _Cache) -> Faults:
+    for column, fault in {"beta_path": "missing_betas", "roi_mask_path": "missing_mask"}.items():
+        for name in cache.table[column].dropna().unique() if column in cache.table else ():
+            if not (cache.layout.root / name).is_file():
+                yield Fault(fault, name, "the index names it, and it is not there")
+    path = cache.layout.sessions
+    if not path.is_file():
+        return
+    try:
+        expected = json.loads(path.read_text(encoding="utf-8"))
+        listed = {subject_number(name): set(map(int, sessions)) for name, sessions in expected.items()}
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        yield Fault("broken_metadata", str(path), f"cannot be read ({error})")
+        return
+    for subject, sessions in listed.items():
+        for session in sorted(sessions - set(cache.layout.betas(subject))):
+            place = f"{subject_name(subject)}, session {session}"
+            yield Fault("missing_betas", place, "subject_sessions.json lists it")
 
 
 def _check_betas(cache: _Cache) -> Faults:
@@ -206,9 +230,18 @@ def _check_ids(cache: _Cache) -> Faults:
     inside = known["nsd_id"].between(0, N_IMAGES - 1)
     for number in known.loc[~inside, "nsd_id"]:
         yield Fault("nsd_id_range", f"nsd_id {number}", f"is outside 0 to {N_IMAGES - 1}")
+    presented = cache.layout.presented_ids
+    if presented.is_file():
+        listed = set(presented.read_text(encoding="utf-8").split())
+        for number in known.loc[~known["nsd_id"].astype(str).isin(listed), "nsd_id"].unique():
+            yield Fault("nsd_id_not_presented", f"nsd_id {number}", f"is not in {presented.name}")
     if not cache.stim_info.is_file():
         return
-    coco_ids = read_stimulus_table(cache.stim_info)["coco_id"].to_numpy()
+    try:
+        coco_ids = read_stimulus_table(cache.stim_info)["coco_id"].to_numpy()
+    except SourceError as error:
+        yield Fault("broken_metadata", str(cache.stim_info), error.problem)
+        return
     named = known[inside].dropna(subset=["coco_id"])
     for number, coco_id in named[["nsd_id", "coco_id"]].itertuples(index=False):
         if coco_ids[number] != coco_id:
@@ -225,15 +258,21 @@ def _check_images(cache: _Cache, stimuli: Path) -> Faults:
     if not stimuli.is_file():
         return
     numbers = cache.table["nsd_id"].dropna().unique().tolist()
-    with h5py.File(stimuli) as file:
-        brick = file["imgBrick"]
-        for number in sorted(n for n in numbers if 0 <= n < N_IMAGES):
-            if number >= brick.shape[0] or not brick[number, brick.shape[1] // 2].any():
-                yield Fault("nsd_id_without_image", f"nsd_id {number}", f"{stimuli.name} has no such image")
+    try:
+        with h5py.File(stimuli) as file:
+            brick = file["imgBrick"]
+            for number in sorted(n for n in numbers if 0 <= n < N_IMAGES):
+                if number >= brick.shape[0] or not brick[number, brick.shape[1] // 2].any():
+                    yield Fault(
+                        "nsd_id_without_image", f"nsd_id {number}", f"{stimuli.name} has no such image"
+                    )
+    except (OSError, KeyError) as error:
+        yield Fault("broken_metadata", str(stimuli), f"cannot be read ({error})")
 
 
 _CHECKS: Final[tuple[Callable[[_Cache], Faults], ...]] = (
     _check_table,
+    _check_full_index,
     _check_expected,
     _check_betas,
     _check_manifests,

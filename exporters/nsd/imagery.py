@@ -8,17 +8,23 @@ run.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
-import scipy.io
-from scipy.io.matlab import MatReadError
 
+from exporters.nsd.extra import extra_betas, read_texts, read_variable
+from exporters.nsd.imagery_design import (
+    FIX,
+    OWN_DESIGN,
+    SINGLE_TRIAL_DESIGN,
+    TRIALS_PER_RUN,
+    check_design,
+    read_own_design,
+    read_single_trial_designs,
+)
 from exporters.nsd.layout import require_files
 from nsd_bench.errors import SourceError
 
@@ -42,10 +48,8 @@ RUNS: Final = tuple(
 CONDITIONS: Final = {"vis": "perception", "img": "imagery", "att": "attention"}
 """Task, as files are called, to the condition of an index."""
 STIMULUS_TYPES: Final = {"A": "simple", "B": "complex", "C": "concepts"}
-_TRIALS: Final = 48
 _EPOCHS: Final = {"vis": ("",), "img": ("",), "att": ("cue", "detection")}
-_ACTIVE: Final = {"vis": 6, "img": 6, "att": 12}
-_COLUMNS: Final = ("RUN", "TRIAL", "CONDITION", "CUE", "FRAMEFILE", "BUTTON", "TRIALONSET")
+_COLUMNS: Final = ("RUN", "TRIAL", "CONDITION", "CUE", "FRAMEFILE", "BUTTON")
 _NSD_FILE: Final = re.compile(r"nsd(\d{5})")
 
 
@@ -71,6 +75,10 @@ class ImageryLayout:
         """What went into the model that betas come from."""
         return self.experiment / "designmatrixGLMsingle.mat"
 
+    def own_design(self, run: str) -> Path:
+        """Design matrix of one run, under its name; checked where it is there."""
+        return self.experiment / f"{run}_dm.mat"
+
     def pair_list(self, letter: str) -> Path:
         """Which cue stands for which target, of one set."""
         return self.experiment / f"{letter}_pair_list.mat"
@@ -85,13 +93,10 @@ class ImageryLayout:
 
     def betas(self, subject: int, space: str, version: str, suffix: str) -> tuple[Path, ...]:
         """Betas of the session: one file, or one of each hemisphere's surface."""
-        name = f"nsdimagery{version}"
-        folder = self.root / f"nsddata_betas/ppdata/subj{subject:02}/{space}/{name}"
-        heads = ("lh.", "rh.") if space in {"fsaverage", "nativesurface"} else ("",)
-        return tuple(folder / f"{head}betas_nsdimagery.{suffix}" for head in heads)
+        return extra_betas(self.root, "nsdimagery", subject, space, version, suffix)
 
     def files(self, subject: int) -> list[Path]:
-        """All that `imagery_trials` reads."""
+        """All that `imagery_trials` needs."""
         tables = [self.behaviour(subject, run) for run in RUNS]
         return [self.design_matrices, *(self.pair_list(letter) for letter in SETS), *tables]
 
@@ -113,7 +118,7 @@ def read_stimuli(layout: ImageryLayout) -> pd.DataFrame:
     rows = []
     for base, letter in enumerate(SETS):
         path = layout.pair_list(letter)
-        pairs = _load(path, "pair_list")
+        pairs = read_variable(path, "pair_list", FIX)
         if pairs.shape != (6, 3):
             raise _contradiction(path, f"'pair_list' has shape {pairs.shape}", "(6, 3): number, target, cue")
         for number, (_, target, cue) in enumerate(pairs):
@@ -156,12 +161,11 @@ def imagery_trials(layout: ImageryLayout, subject: int) -> pd.DataFrame:
     require_files(dict.fromkeys(layout.files(subject), f"subj{subject:02}, nsd_imagery"), layout.root)
     runs = {run: _read_run(layout.behaviour(subject, run)) for run in RUNS}
     order = _run_order(runs, layout, subject)
-    matrices = _design_matrices(layout.design_matrices)
-    blocks = []
-    for number, (run, matrix) in enumerate(zip(order, matrices, strict=True), start=1):
-        path = layout.behaviour(subject, run)
-        _check_design(runs[run], matrix, run, number, path)
-        blocks.append(_block(runs[run], run, number))
+    _check_designs(runs, order, layout, subject)
+    blocks = [
+        _block(runs[run], run, number, layout.behaviour(subject, run))
+        for number, run in enumerate(order, start=1)
+    ]
     trials = pd.concat(blocks, ignore_index=True)
     stimuli = read_stimuli(layout)
     merged = trials.merge(stimuli, on=["set", "cue"], how="left", validate="many_to_one")
@@ -177,19 +181,15 @@ def imagery_trials(layout: ImageryLayout, subject: int) -> pd.DataFrame:
 
 
 def _read_run(path: Path) -> pd.DataFrame:
-    try:
-        table = pd.read_csv(path, sep="\t", keep_default_na=False, na_values=["NaN", ""])
-    except (OSError, ValueError) as error:
-        raise _contradiction(path, f"cannot be read ({error})", "a table of 48 trials") from error
-    missing = [name for name in _COLUMNS if name not in table]
-    if missing:
-        raise _contradiction(path, f"lacks the columns {', '.join(missing)}", "NSD-Imagery's 20 columns")
-    if table["TRIAL"].tolist() != list(range(1, _TRIALS + 1)) or table["RUN"].nunique() != 1:
-        raise _contradiction(
-            path,
-            f"has {len(table)} rows of {table['RUN'].nunique()} runs",
-            f"trials 1 to {_TRIALS} of one run, in order",
-        )
+    table = read_texts(path, _COLUMNS, FIX, sep="\t")
+    numbers = table[["RUN", "TRIAL", "BUTTON"]].apply(pd.to_numeric, errors="coerce")
+    table = table.assign(**{name: numbers[name] for name in numbers})
+    n_runs = table["RUN"].nunique(dropna=False)
+    if table["TRIAL"].tolist() != list(range(1, TRIALS_PER_RUN + 1)) or n_runs != 1:
+        expected = f"trials 1 to {TRIALS_PER_RUN} of one run, in order"
+        raise _contradiction(path, f"has {len(table)} rows of {n_runs} runs", expected)
+    if table["RUN"].isna().any():
+        raise _contradiction(path, "RUN holds no number", f"1 to {len(RUNS)}")
     return table
 
 
@@ -205,54 +205,34 @@ def _run_order(runs: dict[str, pd.DataFrame], layout: ImageryLayout, subject: in
     return order
 
 
-def _design_matrices(path: Path) -> list[npt.NDArray[np.float64]]:
-    cells = np.ravel(_load(path, "stimulus"))
-    matrices = [np.asarray(cell.toarray() if hasattr(cell, "toarray") else cell) for cell in cells]
-    if len(matrices) != len(RUNS):
-        raise _contradiction(path, f"'stimulus' has {len(matrices)} runs", f"{len(RUNS)} runs")
-    return matrices
-
-
-def _check_design(
-    table: pd.DataFrame, matrix: npt.NDArray[np.float64], run: str, number: int, path: Path
+def _check_designs(
+    runs: dict[str, pd.DataFrame], order: list[str], layout: ImageryLayout, subject: int
 ) -> None:
-    """Check one run's behaviour against the design matrix that stands in its place."""
-    task = run[:3]
-    _, column = np.nonzero(matrix)  # row by row, hence in the order of onsets
-    expected = f"the {task} run that design matrix {number} is of, with the order of trials that it has"
-    n_active, n_onsets = len(np.unique(column)), _TRIALS * len(_EPOCHS[task])
-    if n_active != _ACTIVE[task] or len(column) != n_onsets:
-        problem = f"RUN {number}: the design has {len(column)} onsets in {n_active} columns"
-        raise _contradiction(path, problem, f"{n_onsets} onsets in {_ACTIVE[task]} columns for a {task} run")
-    labels = list(_labels(table, task))
-    of_column: dict[int, tuple[str, str]] = {}
-    for onset, (one, label) in enumerate(zip(column.tolist(), labels, strict=True)):
-        if of_column.setdefault(one, label) != label:
-            problem = (
-                f"RUN {number}, trial {onset // len(_EPOCHS[task]) + 1} is {label}, design column {one} "
-                f"was {of_column[one]} before"
-            )
-            raise _contradiction(path, problem, expected)
+    """Check every run against the matrix in its place, and against the one that has its name."""
+    path = layout.design_matrices
+    matrices = read_single_trial_designs(path, len(RUNS))
+    for number, (run, matrix) in enumerate(zip(order, matrices, strict=True), start=1):
+        table, place = runs[run], layout.behaviour(subject, run)
+        name, shape = f"matrix {number} of {path.name}", SINGLE_TRIAL_DESIGN[run[:3]]
+        check_design(table, matrix, shape, run=run, name=name, place=place)
+        own = layout.own_design(run)
+        if own.is_file():
+            shape, fix = OWN_DESIGN[run[:3]], f"{FIX}; {own.name} is checked only where it is there"
+            check_design(table, read_own_design(own), shape, run=run, name=own.name, place=place, fix=fix)
 
 
-def _labels(table: pd.DataFrame, task: str) -> Iterator[tuple[str, str]]:
-    for condition in table["CONDITION"]:
-        for epoch in _EPOCHS[task]:
-            yield str(condition), epoch
-
-
-def _block(table: pd.DataFrame, run: str, number: int) -> pd.DataFrame:
-    """List one run's betas; CONDITION is what was seen or imagined, CUE only the letter on the screen."""
+def _block(table: pd.DataFrame, run: str, number: int, path: Path) -> pd.DataFrame:
+    """List one run's betas; what was seen or imagined is CONDITION, what was attended to is CUE."""
     task, letter = run[:3], run[3]
-    repeated = table.loc[table.index.repeat(len(_EPOCHS[task]))].reset_index(drop=True)
-    if task == "img" and (table["CUE"] != table["CONDITION"]).any():
-        row = int(np.flatnonzero(table["CUE"] != table["CONDITION"])[0])
+    differs = table["CUE"] != table["CONDITION"]
+    if task == "img" and differs.any():
+        first = table[differs].iloc[0]
         raise _contradiction(
-            Path(run),
-            f"trial {row + 1}: the cue is {table['CUE'].iloc[row]!r}, the condition "
-            f"{table['CONDITION'].iloc[row]!r}",
+            path,
+            f"trial {first['TRIAL']}: the cue is {first['CUE']!r}, the condition {first['CONDITION']!r}",
             "the same letter, in an imagery run",
         )
+    repeated = table.loc[table.index.repeat(len(_EPOCHS[task]))].reset_index(drop=True)
     return pd.DataFrame(
         {
             "run": number,
@@ -260,30 +240,18 @@ def _block(table: pd.DataFrame, run: str, number: int) -> pd.DataFrame:
             "trial": repeated["TRIAL"],
             "condition": CONDITIONS[task],
             "set": letter,
-            "cue": repeated["CONDITION"],
+            "cue": repeated["CUE" if task == "att" else "CONDITION"],
             "shown_cue": repeated["CUE"],
-            "epoch": _EPOCHS[task] * _TRIALS,
+            "epoch": _EPOCHS[task] * TRIALS_PER_RUN,
             "frame": repeated["FRAMEFILE"],
-            "button": pd.to_numeric(repeated["BUTTON"], errors="coerce"),
+            "button": repeated["BUTTON"],
         }
     )
 
 
-def _load(path: Path, name: str) -> npt.NDArray[Any]:
-    try:
-        return np.asarray(scipy.io.loadmat(path, variable_names=[name])[name])
-    except (OSError, ValueError, KeyError, NotImplementedError, MatReadError) as error:
-        raise _contradiction(path, f"cannot be read ({error})", f"a MATLAB file with {name!r}") from error
-
-
 def _text(cell: Any) -> str:
-    return str(np.asarray(cell).ravel()[0])
+    return "".join(map(str, np.asarray(cell).ravel()[:1])).strip()
 
 
 def _contradiction(path: Path, problem: str, expected: str) -> SourceError:
-    return SourceError(
-        problem,
-        place=str(path),
-        expected=expected,
-        fix="fetch NSD-Imagery's behaviour and design again; do not mix subjects or releases",
-    )
+    return SourceError(problem, place=str(path), expected=expected, fix=FIX)

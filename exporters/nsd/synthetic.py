@@ -11,10 +11,9 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-import scipy.io
-from scipy.io.matlab import MatReadError
 
 from exporters.nsd.design import repeats_so_far
+from exporters.nsd.extra import extra_betas, read_texts, read_variable
 from nsd_bench.errors import SourceError
 
 __all__ = [
@@ -34,6 +33,7 @@ N_COMMON: Final = 220
 """Images 0 to 219 are the same for all subjects, the other 64 were made for each."""
 _RUNS, _PER_RUN = 8, 93
 _CLASS: Final = "Image class"
+_FIX: Final = "fetch nsddata/experiments/nsdsynthetic and nsddata_stimuli/stimuli/nsdsynthetic again"
 
 
 @dataclass(frozen=True)
@@ -69,9 +69,7 @@ class SyntheticLayout:
 
     def betas(self, subject: int, space: str, version: str, suffix: str) -> tuple[Path, ...]:
         """Betas of the session: one file, or one of each hemisphere's surface."""
-        folder = self.root / f"nsddata_betas/ppdata/subj{subject:02}/{space}/nsdsynthetic{version}"
-        heads = ("lh.", "rh.") if space in {"fsaverage", "nativesurface"} else ("",)
-        return tuple(folder / f"{head}betas_nsdsynthetic.{suffix}" for head in heads)
+        return extra_betas(self.root, "nsdsynthetic", subject, space, version, suffix)
 
     def files(self, subject: int) -> list[Path]:
         """All small files and stimuli that an export of a subject reads."""
@@ -92,11 +90,10 @@ def synthetic_trials(path: Path) -> pd.DataFrame:
     SourceError
         If the file is not NSD-synthetic's design.
     """
-    try:
-        order_1based = scipy.io.loadmat(path, variable_names=["masterordering"])["masterordering"]
-    except (OSError, ValueError, KeyError, NotImplementedError, MatReadError) as error:
-        raise _wrong(path, f"cannot be read ({error})") from error
-    image = np.asarray(order_1based).ravel().astype(np.int64) - 1
+    order_1based = read_variable(path, "masterordering", _FIX)
+    if order_1based.dtype.kind not in "iuf":
+        raise _wrong(path, f"'masterordering' is {order_1based.dtype}")
+    image = order_1based.ravel().astype(np.int64) - 1
     if len(image) != N_TRIALS or set(image.tolist()) != set(range(N_IMAGES)):
         raise _wrong(path, f"'masterordering' lists {len(image)} trials of {len(set(image.tolist()))} images")
     return pd.DataFrame(
@@ -117,13 +114,10 @@ def read_classes(path: Path) -> list[str]:
     SourceError
         If it is not that table.
     """
-    try:
-        table = pd.read_csv(path)
-    except (OSError, ValueError) as error:
-        raise _wrong(path, f"cannot be read ({error})") from error
-    if _CLASS not in table or len(table) != N_IMAGES or table[_CLASS].isna().any():
-        raise _wrong(path, f"has {len(table)} rows and the columns {', '.join(map(str, table.columns))}")
-    return [str(name) for name in table[_CLASS]]
+    classes = read_texts(path, [_CLASS], _FIX)[_CLASS].tolist()
+    if len(classes) != N_IMAGES or "" in classes:
+        raise _wrong(path, f"names the class of {sum(map(bool, classes))} images in {len(classes)} rows")
+    return classes
 
 
 def from_linear_luminance(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
@@ -178,5 +172,5 @@ def _wrong(path: Path, problem: str) -> SourceError:
         problem,
         place=str(path),
         expected=f"NSD-synthetic's own file: {N_TRIALS} trials, {N_IMAGES} images in classes",
-        fix="fetch nsddata/experiments/nsdsynthetic and nsddata_stimuli/stimuli/nsdsynthetic again",
+        fix=_FIX,
     )

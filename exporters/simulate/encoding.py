@@ -18,6 +18,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
+from scipy.ndimage import gaussian_filter
 
 from exporters.simulate.anatomy import Anatomy
 from exporters.simulate.photographs import GROUPS
@@ -31,6 +32,7 @@ _ORIENTATIONS: Final = np.arange(6) * np.pi / 6
 _FREQUENCIES: Final = np.array([0.05, 0.1, 0.2])  # cycles per pixel: 0.4, 0.8, 1.5 cycles per degree
 _ENERGY_STEP: Final = 2.0**-12
 _FIELD_STEP: Final = 2.0**-20
+_SMOOTH_VOXELS: Final = 1.5
 
 Array = npt.NDArray[np.float64]
 
@@ -62,9 +64,13 @@ _FILTERS: Final = _filters()
 
 
 def true_ncsnr(anatomy: Anatomy, rng: np.random.Generator) -> Array:
-    """Draw every voxel's signal-to-noise ratio: 0.2 to 1.2 in nsdgeneral, 0 in every 20th and elsewhere."""
-    ncsnr = np.zeros(len(anatomy.brain))
-    ncsnr[anatomy.units] = rng.uniform(0.2, 1.2, len(anatomy.units))
+    """Draw every voxel's signal-to-noise ratio: 0.2 to 1.2 in nsdgeneral, 0 in every 20th and elsewhere.
+
+    Neighbours have similar ones, as in real maps.
+    """
+    ncsnr, n_units = np.zeros(len(anatomy.brain)), len(anatomy.units)
+    smooth = gaussian_filter(rng.standard_normal(anatomy.shape), _SMOOTH_VOXELS).ravel()[anatomy.units]
+    ncsnr[anatomy.units[np.argsort(smooth)]] = np.sort(rng.uniform(0.2, 1.2, n_units))
     ncsnr[anatomy.units[::20]] = 0
     return ncsnr
 

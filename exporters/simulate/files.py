@@ -16,6 +16,7 @@ from isal import igzip
 
 __all__ = [
     "FUNC_TR_S",
+    "VOXEL_MM",
     "write_hdf5_betas",
     "write_mat",
     "write_mgh",
@@ -26,7 +27,8 @@ __all__ = [
 
 FUNC_TR_S = 4 / 3
 """Fourth voxel size of func1pt8mm files; region files have 1."""
-_VOXEL_MM = 1.8
+VOXEL_MM = 1.8
+"""Of func1pt8mm."""
 _VOLUMES_AT_ONCE = 50
 _MAT_HEADER = b"MATLAB 5.0 MAT-file, Platform: GLNXA64, Created by: nsd-bench simulate".ljust(116)
 
@@ -67,11 +69,11 @@ def write_nifti(
     header: Any = nib.Nifti1Header()
     header.set_data_dtype(values.dtype)
     header.set_data_shape((*shape, *values.shape[1:]))
-    affine = np.diag([_VOXEL_MM] * 3 + [1.0])
-    affine[:3, 3] = [-(n - 1) / 2 * _VOXEL_MM for n in shape]
+    affine = np.diag([VOXEL_MM] * 3 + [1.0])
+    affine[:3, 3] = [-(n - 1) / 2 * VOXEL_MM for n in shape]
     header.set_sform(affine, 1)
     header.set_qform(None, 0)
-    header["pixdim"][:5] = 0, _VOXEL_MM, _VOXEL_MM, _VOXEL_MM, tr_s
+    header["pixdim"][:5] = 0, VOXEL_MM, VOXEL_MM, VOXEL_MM, tr_s
     header["scl_slope"] = header["scl_inter"] = 0  # NSD's x300 is not in the header
     header["vox_offset"], header["magic"] = 352, b"n+1"
     with (

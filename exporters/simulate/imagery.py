@@ -52,6 +52,13 @@ RUN_ORDER: Final = (
     *("imgA_2", "imgB_2", "imgC_2"),
 )
 _FIRST_COLUMN: Final = {"vis": 0, "att": 6, "imgA": 18, "imgB": 24, "imgC": 30}
+_PARTS: Final[dict[str, tuple[tuple[str, ...], ...]]] = {
+    "vis": (("match",), ("mismatch",)),
+    "att": (("cue",), ("detection",)),
+    "img": ((),),
+}
+_DETECTION_S: Final = 3
+"""How long after its cue an attention trial's detection begins."""
 _WIDTH: Final = 425
 _NO_PRESS: Final = 0.03
 
@@ -76,7 +83,7 @@ def write_imagery(
     """
     pictures, runs = write_imagery_design(root, [plan.subject for plan in plans], seed)
     for plan in plans:
-        brain = brain_of(plan, design, images, pictures, seed)
+        brain = brain_of(root, plan, design, images, pictures, seed)
         signal = np.concatenate([_signal(table, run, gain, brain.signals) for run, table in runs.items()])
         noise = np.random.default_rng([seed, 104, plan.subject, 1])
         write_session_betas(root, brain, "nsdimagery", signal, noise)
@@ -163,6 +170,7 @@ def _write_experiment(root: Path, pictures: Sequence[Picture], runs: dict[str, p
     matrices = np.empty((1, len(runs)), dtype=object)
     for number, (run, table) in enumerate(runs.items()):
         matrices[0, number] = _design_matrix(run, table)
+        write_mat(folder / f"{run}_dm.mat", _own_design(run, table))
     write_mat(folder / "designmatrixGLMsingle.mat", {"stimulus": matrices})
     frames = root / "nsddata_stimuli/stimuli/nsdimagery/allstim"
     pixels = {target.name: one.pixels for target, one in zip(TARGETS, pictures, strict=True)}
@@ -173,17 +181,36 @@ def _write_experiment(root: Path, pictures: Sequence[Picture], runs: dict[str, p
 
 
 def _design_matrix(run: str, table: pd.DataFrame) -> npt.NDArray[np.float64]:
-    """One row a second, a column for each target; in attention one for its cue, one for its detection."""
-    task = run[:3]
-    matrix = np.zeros((480 if task == "att" else 240, 36))
-    first, number = _FIRST_COLUMN[run[:4] if task == "img" else task], table["number"].to_numpy()
-    onset = table["onset_s"].to_numpy()
-    if task == "att":
-        matrix[onset, first + 2 * number] = 1
-        matrix[onset + 4, first + 2 * number + 1] = 1
-    else:
-        matrix[onset, first + number] = 1
+    """One row a second, a column for each target; in attention six for their cues, six for detections."""
+    matrix = np.zeros((_n_seconds(run), 36))
+    first = _FIRST_COLUMN[run[:4] if run.startswith("img") else run[:3]]
+    number, onset = table["number"].to_numpy(), table["onset_s"].to_numpy()
+    matrix[onset, first + number] = 1
+    if run.startswith("att"):
+        matrix[onset + _DETECTION_S, first + 6 + number] = 1
     return matrix
+
+
+def _own_design(run: str, table: pd.DataFrame) -> dict[str, npt.NDArray[np.generic]]:
+    """Return a run's own design: in vision a column for each target with its own letter, and with another.
+
+    The release has 12 columns and two entries a condition in vision, 6 and one in imagery. What the second
+    entry says, and what attention runs have, is not known.
+    """
+    number, onset = table["number"].to_numpy(), table["onset_s"].to_numpy()
+    letters = dict(zip(number.tolist(), table["condition"], strict=True))
+    parts = _PARTS[run[:3]]
+    matrix = np.zeros((_n_seconds(run), 6 * len(parts)))
+    matches = (table["condition"] == table["cue"]).to_numpy()
+    matrix[onset, number + np.where(matches, 0, 6)] = 1
+    if run.startswith("att"):
+        matrix[onset + _DETECTION_S, 6 + number] = 1
+    conditions = [[letters[one], *part] for part in parts for one in range(6)]
+    return {"dm": matrix, "condit_list": np.array(conditions, dtype=object)}
+
+
+def _n_seconds(run: str) -> int:
+    return 480 if run.startswith("att") else 240
 
 
 def _frame(target: str, cue: str) -> str:

@@ -13,9 +13,11 @@ import numpy.typing as npt
 from exporters.simulate.betas import PSC
 from exporters.simulate.design import TRIALS
 
-__all__ = ["MNI_SHAPE", "mni_brain", "write_mni_betas", "write_mni_mask"]
+__all__ = ["MNI_RADIUS", "MNI_SHAPE", "mni_brain", "write_mni_betas", "write_mni_mask"]
 
 MNI_SHAPE: Final = (182, 218, 182)
+MNI_RADIUS: Final = 0.9
+"""Of the brain, from the middle of the grid to its end."""
 _ORIGIN_MM: Final = (-91, -126, -72)
 _RUN_LENGTHS: Final = (63, 62) * 6
 _NOISE_PERCENT: Final = 1.0
@@ -26,7 +28,7 @@ def mni_brain(shape: tuple[int, int, int]) -> npt.NDArray[np.bool_]:
     """Return an ellipsoid that fills most of the grid, of that shape."""
     axes = np.meshgrid(*(np.linspace(-1, 1, n) for n in shape), indexing="ij")
     radius: npt.NDArray[np.float64] = np.sqrt(sum(axis**2 for axis in axes))
-    return radius <= 0.9
+    return radius <= MNI_RADIUS
 
 
 def write_mni_betas(

@@ -16,8 +16,9 @@ from exporters.simulate.betas import PSC, fill_session, make_voxel_model, ncsnr_
 from exporters.simulate.design import TRIALS, Design
 from exporters.simulate.encoding import signals, true_ncsnr
 from exporters.simulate.files import write_hdf5_betas, write_mgh, write_nifti, write_text
+from exporters.simulate.freesurfer import write_native
 from exporters.simulate.labels import LABELS, SUBCORTICAL, label_table
-from exporters.simulate.surfaces import Fsaverage, Vertices, voxels_under, write_native_labels
+from exporters.simulate.surfaces import Fsaverage, Vertices
 from nsd_bench.outputs import scratch_array
 
 __all__ = ["Plan", "write_subject"]
@@ -43,6 +44,8 @@ class Plan:
         Whether cortex and nsdgeneral are as small a part of the volume as in NSD.
     loses_run, loses_vertices
         Whether the button presses of a run are lost; whether some vertices lack a session.
+    mni_shape
+        Of the grid of betas in MNI space; None where there are none.
     """
 
     subject: int
@@ -51,6 +54,7 @@ class Plan:
     full_size: bool
     loses_run: bool
     loses_vertices: bool
+    mni_shape: tuple[int, int, int] | None
 
 
 @dataclass(frozen=True)
@@ -79,9 +83,8 @@ def write_subject(
     rngs = np.random.default_rng([seed, plan.subject]).spawn(5 + plan.n_sessions)
     anatomy = make_anatomy(plan.shape, plan.subject, rngs[0], full_size=plan.full_size)
     data = root / f"nsddata/ppdata/subj{plan.subject:02}"
-    under = voxels_under(fsaverage, anatomy)
     _write_regions(root, data, anatomy, plan)
-    write_native_labels(root, plan.subject, anatomy, under)
+    under = write_native(root, plan.subject, anatomy, fsaverage, seed, plan.mni_shape)
     last = plan.n_sessions
     lost = (last, 3) if plan.loses_run else None
     table = responses_table(design, plan.subject, plan.n_sessions, lost, rngs[1])

@@ -50,11 +50,15 @@ def write_synthetic(
         experiment / "nsdsynthetic_expdesign.mat",
         {"masterordering": of_trial[None] + 1.0, "stimpattern": _pattern(rng)[None]},
     )
+    number = np.unique(classes, return_inverse=True)[1] + 1
     table = pd.DataFrame(
         {
-            "Image class": classes,
+            "Image number": np.arange(len(classes)) + 1,
+            "Image": [f"image{number:03}" for number in range(1, len(classes) + 1)],
             "Image subclass": classes,
-            "Image subclass number": np.unique(classes, return_inverse=True)[1] + 1,
+            "Image subclass number": number,
+            "Image class": classes,
+            "Image class number": number,
         }
     )
     write_text(experiment / "nsdsyntheticimageinformation.csv", table.to_csv(index=False))
@@ -65,7 +69,7 @@ def write_synthetic(
     for plan in plans:
         own = [_image(str(classes[k]), k + 1000 * plan.subject, size, seed) for k in range(_N_COMMON, 284)]
         _write_brick(stimuli / f"nsdsynthetic_colorstimuli_subj{plan.subject:02}.hdf5", own)
-        brain = brain_of(plan, design, images, [*common, *own], seed)
+        brain = brain_of(root, plan, design, images, [*common, *own], seed)
         noise = np.random.default_rng([seed, _RNG_NOISE, plan.subject])
         write_session_betas(root, brain, "nsdsynthetic", brain.signals[of_trial], noise)
         brain.write_answer(answers / f"subj{plan.subject:02}.synthetic.npz", classes=classes)

@@ -93,7 +93,7 @@ def simulate(
     OutputError
         If `out` exists, or the disk is full.
     """
-    plans = _plans(subjects, sessions, shape, full_size)
+    plans = _plans(subjects, sessions, shape, full_size, mni_shape)
     if not 0 <= seed < _SEEDS:
         raise _impossible("seed", seed, "0 to 2**32 - 1", "--seed 0")
     if mni_shape is not None and (len(mni_shape) != 3 or min(mni_shape) < _LEAST_AXIS):
@@ -175,6 +175,7 @@ def _plans(
     sessions: int | Sequence[int] | None,
     shape: tuple[int, int, int] | None,
     full_size: bool,
+    mni_shape: tuple[int, int, int] | None,
 ) -> list[Plan]:
     if not subjects or set(subjects) - set(_REAL_SESSIONS) or len(set(subjects)) < len(subjects):
         raise _impossible("subjects", list(subjects), "some of 1 to 8, each once", "--subjects 1,2")
@@ -204,6 +205,7 @@ def _plans(
             full_size=full_size,
             loses_run=k == 0,
             loses_vertices=k == len(subjects) - 1,
+            mni_shape=mni_shape,
         )
         for k, (subject, n) in enumerate(zip(subjects, sessions, strict=True))
     ]

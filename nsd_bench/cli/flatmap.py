@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from nsd_bench.plots.flatmaps.drawing import Easel
     from nsd_bench.plots.flatmaps.maps import UnitMap
 
-__all__ = ["command", "map_options", "maps_wanted"]
+__all__ = ["command", "map_options", "maps_wanted", "place_options"]
 
 _PATH = click.Path(path_type=Path)
 
@@ -36,11 +36,56 @@ _MAP_OPTIONS = (
 )
 
 
+_PLACE_OPTIONS = (
+    click.option("--nsd-root", type=_PATH, help="NSD's files: units are placed by its own transforms."),
+    click.option("--placements", type=_PATH, help="Folder of *.placement.npz that --keep-placements wrote."),
+    click.option(
+        "--transform", help="Transform of a pycortex --surface: average through the depth of cortex."
+    ),
+    click.option("--mni-matrix", type=_PATH, help="MNI space: 4 x 4, from the surface's mm to MNI's."),
+    click.option("--approximate", is_flag=True, help="Place voxels by stretching the cortex to their grid."),
+    click.option(
+        "--sampling",
+        type=click.Choice(["nearest", "trilinear"]),
+        default="nearest",
+        show_default=True,
+        help="How voxels are read between their centres.",
+    ),
+    click.option(
+        "--depths",
+        type=click.IntRange(min=1),
+        help="Places between white matter and pia, for --transform and MNI.",
+    ),
+    click.option("--no-nanmean", is_flag=True, help="One missing voxel makes the whole depth unknown."),
+)
+
+
 def map_options(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command the options that `maps_wanted` reads besides --map."""
-    for option in reversed(_MAP_OPTIONS):
+    return _with(_MAP_OPTIONS, command)
+
+
+def place_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options that say how units are placed on a surface."""
+    return _with(_PLACE_OPTIONS, command)
+
+
+def _with(
+    options: Sequence[Callable[..., Callable[..., None]]], command: Callable[..., None]
+) -> Callable[..., None]:
+    for option in reversed(options):
         command = option(command)
     return command
+
+
+def _points(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
+    """Read "20" and pycortex's "20pt"."""
+    if value is None:
+        return None
+    try:
+        return float(value.removesuffix("pt"))
+    except ValueError:
+        raise click.BadParameter(f"{value!r} is no size like 20 or 20pt", ctx, param) from None
 
 
 @click.command("flatmap")
@@ -54,20 +99,24 @@ def map_options(command: Callable[..., None]) -> Callable[..., None]:
     show_default=True,
     help="fsaverage5, a pycortex subject's folder, or LEFT.gii,RIGHT.gii.",
 )
-@click.option("--nsd-root", type=_PATH, help="NSD's files: voxels are placed by its own transforms.")
-@click.option("--placements", type=_PATH, help="Folder of *.placement.npz that --keep-placements wrote.")
+@place_options
 @click.option("--keep-placements", is_flag=True, help="Also write what --placements reads.")
-@click.option("--transform", help="Transform of a pycortex --surface: average through the depth of cortex.")
-@click.option("--approximate", is_flag=True, help="Place voxels by stretching the cortex to their grid.")
-@click.option("--outlines", help="Atlas to outline, or none; early visual areas by default.")
+@click.option(
+    "--outlines",
+    help="Atlas to outline, overlays (the --surface's own drawing), or none; early visual areas by default.",
+)
 @click.option("--sulci", help="Atlas to outline dashed and without names, such as corticalsulc.")
 @click.option("--line-width", type=float, help="Of outlines, in points.")
-@click.option("--label-size", type=float, help="Of names, in points.")
+@click.option("--label-size", callback=_points, help="Of names, in points, as in 20 or 20pt.")
+@click.option("--no-colour-bar", is_flag=True, help="Leave it out.")
 @click.option("--no-curvature", is_flag=True, help="Plain grey below the data.")
 @click.option("--cmap", help="Colour map of matplotlib's.")
 @click.option("--vmin", type=float, help="Lower end of the colours, for all packages.")
 @click.option("--vmax", type=float, help="Upper end of the colours, for all packages.")
 @click.option("--height", type=int, default=1024, show_default=True, help="Rows of the map.")
+@click.option(
+    "--dpi", type=click.FloatRange(min=1), help="Of PNG files; one pixel of the map is one by default."
+)
 @click.option("--format", "kinds", multiple=True, type=click.Choice(["png", "svg", "pdf"]), default=["png"])
 @click.option("--engine", type=click.Choice(["own", "pycortex"]), default="own", show_default=True)
 @click.option("--force", is_flag=True, help="Replace pictures that are there.")

@@ -32,7 +32,7 @@ def init_layout(cache_root: Path | None) -> None:
 
     root = find(cache_root)
     made = make(root)
-    click.echo(f"{root}: {len(made)} folders made")
+    click.echo(f"{root}: {_counted(len(made), 'folder')} made")
     click.echo("Next: put betas, manifests and stimuli there, then nsd-bench imagery index")
 
 
@@ -47,6 +47,7 @@ def init_layout(cache_root: Path | None) -> None:
 @click.option("--beta-path", type=_PATH, help="One subject's file of betas, in the release.")
 @click.option("--layout", type=click.Choice(("auto", "release", "folders", "cache")), default="auto")
 @click.option("--report-path", type=_PATH, help="JSON of what was built.")
+@click.option("--snr", is_flag=True, help="Estimate the signal-to-noise ratio of every condition, too.")
 @click.option("--dry-run", is_flag=True, help="Write nothing.")
 @click.option("--validate-only", is_flag=True, help="Write nothing, and check the indices that are there.")
 @click.option("--force", is_flag=True, help="Replace what is there.")
@@ -62,6 +63,7 @@ def index(
     beta_path: Path | None,
     layout: str,
     report_path: Path | None,
+    snr: bool,
     dry_run: bool,
     validate_only: bool,
     force: bool,
@@ -74,7 +76,7 @@ def index(
 
     root = find(cache_root)
     if validate_only:
-        _verify(root, None, None, None)
+        _verify(root, None, None, report_path)
         return
     built = build_index(
         Roots(root, data_root, stimulus_root, metadata_root, beta_root, beta_path),
@@ -82,6 +84,7 @@ def index(
         layout=layout,
         output=output,
         report_path=report_path,
+        snr=snr,
         force=force,
         dry_run=dry_run,
     )
@@ -123,7 +126,7 @@ def verify(
     if write_checksums:
         from exporters.imagery.checksums import write_checksums as write
 
-        click.echo(f"checksums of {write(root)} files")
+        click.echo(f"checksums of {_counted(write(root), 'file')}")
 
 
 def _verify(root: Path, stim_info: Path | None, nsd_stimuli: Path | None, report: Path | None) -> None:
@@ -132,11 +135,15 @@ def _verify(root: Path, stim_info: Path | None, nsd_stimuli: Path | None, report
     faults = verify_cache(root, stim_info=stim_info, nsd_stimuli=nsd_stimuli)
     if report is not None:
         _write_json(report, report_json(root, faults))
-    click.echo(f"{root}: {len(faults)} faults" if faults else f"{root}: ok")
+    click.echo(f"{root}: {_counted(len(faults), 'fault') if faults else 'ok'}")
     for fault in faults:
         click.echo(f"  {fault}")
     if faults:
         sys.exit(1)
+
+
+def _counted(n: int, what: str) -> str:
+    return f"{n} {what}" + ("" if n == 1 else "s")
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:
@@ -157,7 +164,8 @@ def info(index: Path) -> None:
     click.echo(f"{index}: {len(table)} trials")
     stimulus = "stimulus" if "stimulus" in table else "nsd_id"
     for (subject, condition), part in table.groupby(["subject", "condition"], sort=True):
-        repeats = mean_repeats(part.dropna(subset=[stimulus]), [stimulus])
+        keys = [stimulus, *(["epoch"] if "epoch" in part else [])]
+        repeats = mean_repeats(part.dropna(subset=[stimulus]), keys)
         types = sorted(part["stimulus_type"].dropna().unique()) if "stimulus_type" in part else []
         click.echo(
             f"  {subject} {condition}: {len(part)} trials, {part[stimulus].nunique()} stimuli, "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -136,13 +135,12 @@ def _evidence(
 
 
 def _read_scores(path: Path) -> dict[str, Any]:
+    from nsd_bench.storage import read_json
+
     try:
-        content: dict[str, Any] = json.loads(path.read_bytes())
-        if content["format"] != "nsd_bench.scores/1":
-            raise KeyError(content["format"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        return read_json(path, "nsd_bench.scores/1")
+    except (OSError, ValueError) as error:
         raise _not_scores(path, error) from error
-    return content
 
 
 def _read_units(path: Path) -> dict[str, npt.NDArray[Any]]:
@@ -156,7 +154,7 @@ def _read_units(path: Path) -> dict[str, npt.NDArray[Any]]:
 
 def _not_scores(path: Path, error: Exception) -> SubmissionError:
     return SubmissionError(
-        f"not a score file ({type(error).__name__}: {error})",
+        f"not a score file ({error})",
         place=str(path),
         expected="scores.json with scores.units.npz beside it, as 'nsd-bench score' wrote them",
         fix="check the path, or score again",

@@ -76,7 +76,7 @@ def command(
         pool=Pool(workers, scheduler),
         on_error=failed.__setitem__,
     )
-    n_files = sum(1 for _ in tqdm(made, desc="resampling", unit=" files", disable=quiet))
+    n_files = sum(1 for _ in tqdm(made, desc="resampling", unit=" files", disable=quiet or None))
     click.echo(f"{coarse}: {n_files} files")
     for path, error in failed.items():
         click.echo(f"Error: {path} was not made: {type(error).__name__}: {error}", err=True)

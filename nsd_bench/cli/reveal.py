@@ -33,6 +33,13 @@ def command(truth: Path, package: Path) -> None:
             expected="a package that withholds responses",
             fix="give the package that was published, not an open one",
         )
+    if shown.package != opened.name:
+        raise PackageError(
+            f"is the truth of {shown.package!r}, not of {opened.name!r}",
+            place=str(truth),
+            expected="the truth of this package",
+            fix="give the two that belong together",
+        )
     found = shown.commitments()
     for tier, digest in promised.items():
         n_trials = int((shown.tier == tier).sum())

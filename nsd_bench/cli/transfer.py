@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
 from nsd_bench.cli.options import check_exporters
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from nsd_bench.transfer import Evaluation, TransferOptions
     from nsd_bench.transfer.adapters import Fit
+    from nsd_bench.transfer.session import ZScore
 
 __all__ = ["command"]
 
@@ -89,103 +94,188 @@ def encode(submission: Path, package: Path, output_dir: Path, draws: int, seed: 
     _report(found.metrics, output_dir)
 
 
+@command.command("train")
+@click.argument("core", type=_PATH)
+@click.option(
+    "--model-type", type=click.Choice(("ridge", "mlp", "two_stage")), default="ridge", show_default=True
+)
+@click.option(
+    "--features",
+    default="gabor",
+    show_default=True,
+    help="What to decode: 'gabor', 'pixels', a folder of 'nsd-bench features', or features by nsd_id.",
+)
+@click.option("--layers", help="Of a folder of 'nsd-bench features': names with commas; all by default.")
+@click.option(
+    "--out", type=_FILE, required=True, help="Checkpoint to write: NAME.safetensors, with NAME.json."
+)
+@_seed
+@_force
+def train(
+    core: Path, model_type: str, features: str, layers: str | None, out: Path, seed: int, force: bool
+) -> None:
+    """Fit a decoder to CORE, a package: from single trials that were seen to features of the image."""
+    from nsd_bench.outputs import refuse_existing
+    from nsd_bench.package import Package
+    from nsd_bench.transfer.checkpoints import FITS, save_decoder
+    from nsd_bench.transfer.fitting import training_data
+    from nsd_bench.transfer.targets import targets_named
+
+    refuse_existing(out, force=force)
+    data = training_data(Package(core), targets_named(features, layers))
+    decoder = FITS[model_type](data, seed)
+    save_decoder(decoder, out)
+    click.echo(f"{out}: {model_type}, cosine {decoder.card['validation_cosine']:.3f} on the validation tier")
+
+
 @command.command("decode")
-@click.option("--index", type=_FILE, required=True, help="Parquet index of the trials.")
-@click.option("--predictions", type=_FILE, required=True, help=".npz with trial_id and predictions.")
-@click.option("--targets", type=_FILE, required=True, help=".npz with nsd_id or stimulus, and features.")
-@click.option("--mode", type=click.Choice(("imagery", "perception", "both")), default="both")
+@click.option("--index", type=_FILE, help="Parquet index of the trials; or --package.")
+@click.option("--package", type=_PATH, help="Companion with tiers vision and imagery.")
+@click.option("--checkpoint", type=_FILE, help="Decoder of 'transfer train'; or --predictions.")
+@click.option(
+    "--model-type",
+    type=click.Choice(("ridge", "mlp", "two_stage", "auto")),
+    default="auto",
+    show_default=True,
+    help="What the checkpoint must be; auto takes what its card says.",
+)
+@click.option("--predictions", type=_FILE, help="Of any model: .npz with trial_id and predictions.")
+@click.option("--targets", type=_PATH, help=".npz with nsd_id or stimulus, and features; or a feature cache.")
+@click.option("--cache-root", type=_PATH, help="What the index' paths are relative to.")
+@click.option(
+    "--zscore",
+    type=click.Choice(("package", "run", "condition")),
+    default="package",
+    show_default=True,
+    help="How a checkpoint's responses are scaled.",
+)
+@click.option(
+    "--mode", type=click.Choice(("imagery", "perception", "both")), default="both", show_default=True
+)
 @click.option("--test-sets", help="The same as --mode: perception,imagery.")
 @click.option("--split", type=click.Choice(("train", "val", "test", "all")), default="all")
+@click.option(
+    "--split-by", type=click.Choice(("run", "stimulus")), default="run", help="What a split keeps together."
+)
 @click.option("--retrieval-k", multiple=True, type=click.IntRange(min=1), help="1, 5 and 10 by default.")
 @click.option("--output-dir", type=_PATH, required=True, help="Folder to write.")
-@click.option("--model", default="decoder", help="What the model is called.")
+@click.option("--model", help="What the model is called.")
 @click.option("--adapter", type=click.Choice(("none", "linear", "residual")), default="none")
+@click.option("--adapter-embedding", type=click.Choice(("add", "film")), default="film", show_default=True)
+@click.option("--adapter-penalty", default=1.0, show_default=True, help="Of the linear one, on its changes.")
 @click.option("--dry-run", is_flag=True, help="Evaluate, and write nothing.")
 @_draws
 @_seed
 def decode(
-    index: Path,
-    predictions: Path,
-    targets: Path,
     mode: str,
     test_sets: str | None,
-    split: str,
     retrieval_k: tuple[int, ...],
     output_dir: Path,
-    model: str,
     adapter: str,
+    adapter_embedding: Literal["add", "film"],
+    adapter_penalty: float,
     dry_run: bool,
     draws: int,
     seed: int,
+    **given: Any,
 ) -> None:
-    """Evaluate features that were decoded from single trials of the imagery session."""
+    """Evaluate features decoded from single trials of the imagery session, by a checkpoint or any model."""
     from nsd_bench.outputs import refuse_existing
     from nsd_bench.transfer import TransferOptions, write_evaluation
-    from nsd_bench.transfer.files import evaluate_files
 
+    _check_decode(**given)
     if not dry_run:
         refuse_existing(output_dir)
     wanted = test_sets or ("perception,imagery" if mode == "both" else mode)
     conditions = [name.strip() for name in wanted.split(",")]
     options = TransferOptions(draws, seed, retrieval_k=retrieval_k or (1, 5, 10))
-    found = evaluate_files(
-        index, predictions, targets, conditions, split, options, model=model, adapter=_fit(adapter)
-    )
+    found = _evaluated(conditions, options, _fit(adapter, adapter_embedding, adapter_penalty), **given)
     if not dry_run:
         write_evaluation(output_dir, found)
     _report(found.metrics, None if dry_run else output_dir)
 
 
-@command.command("ridge")
-@click.argument("core", type=_PATH)
-@click.option("--package", type=_PATH, required=True, help="Companion with tiers vision and imagery.")
-@click.option("--features", default="gabor", show_default=True, help="Which features of images to decode.")
-@click.option("--output-dir", type=_PATH, required=True, help="Folder to write.")
-@_draws
-@_seed
-def ridge(core: Path, package: Path, features: str, output_dir: Path, draws: int, seed: int) -> None:
-    """Fit a linear decoder to CORE, a package, and evaluate it on the imagery session."""
-    from nsd_bench.baselines.features import FEATURES
-    from nsd_bench.errors import choices
-    from nsd_bench.outputs import refuse_existing
+def _check_decode(
+    index: Path | None,
+    package: Path | None,
+    checkpoint: Path | None,
+    predictions: Path | None,
+    targets: Path | None,
+    split: str,
+    **_: Any,
+) -> None:
+    if (index is None) == (package is None):
+        raise click.UsageError("give either --index or --package")
+    if (checkpoint is None) == (predictions is None):
+        raise click.UsageError("give either --checkpoint or --predictions")
+    if package is not None and (predictions is not None or split != "all"):
+        raise click.UsageError("--predictions and --split belong to --index")
+    if index is not None and targets is None:
+        raise click.UsageError("--index needs --targets: it holds no images to compute them from")
+
+
+def _evaluated(
+    conditions: Sequence[str],
+    options: TransferOptions,
+    adapter: Fit | None,
+    *,
+    index: Path | None,
+    package: Path | None,
+    checkpoint: Path | None,
+    model_type: str,
+    predictions: Path | None,
+    targets: Path | None,
+    cache_root: Path | None,
+    split: str,
+    split_by: str,
+    zscore: ZScore,
+    model: str | None,
+) -> Evaluation:
     from nsd_bench.package import Package
-    from nsd_bench.transfer import TransferOptions, write_evaluation
-    from nsd_bench.transfer.ridge import evaluate_ridge_decoder, fit_ridge_decoder
+    from nsd_bench.transfer.checkpoints import load_decoder
+    from nsd_bench.transfer.files import Selection, evaluate_checkpoint, evaluate_files
+    from nsd_bench.transfer.session import evaluate_on_companion
+    from nsd_bench.transfer.targets import read_features, source_of
 
-    refuse_existing(output_dir)
-    if features not in FEATURES:
-        raise click.BadParameter(f"expected {choices(features, FEATURES)}", param_hint="--features")
-    made = FEATURES[features]
-    options = TransferOptions(n_draws=draws, seed=seed)
-    decoder = fit_ridge_decoder(Package(core), made)
-    found = evaluate_ridge_decoder(decoder, Package(package), made, options, model=f"{features}-ridge")
-    write_evaluation(output_dir, found)
-    _report(found.metrics, output_dir)
+    common: Any = {"model": model, "adapter": adapter}
+    selection = Selection(conditions, split, split_by)
+    if index and targets and predictions:
+        return evaluate_files(index, predictions, targets, selection, options, **common)
+    checkpoint = Path(str(checkpoint))
+    decoder, common = load_decoder(checkpoint, model_type), common | {"zscore": zscore}
+    if index and targets:
+        known = read_features(targets)
+        common["cache_root"] = cache_root
+        return evaluate_checkpoint(index, decoder, known, selection, options, **common)
+    source = read_features(targets) if targets else source_of(decoder.card, str(checkpoint))
+    return evaluate_on_companion(decoder, Package(str(package)), source, conditions, options, **common)
 
 
-def _fit(adapter: str) -> Fit | None:
+def _fit(adapter: str, embedding: Literal["add", "film"], penalty: float) -> Fit | None:
     if adapter == "linear":
         from nsd_bench.transfer.adapters import fit_linear
 
-        return fit_linear
+        return partial(fit_linear, penalty=penalty)
     if adapter == "residual":
-        from nsd_bench.transfer.residual import fit_residual
+        from nsd_bench.transfer.residual import ResidualOptions, fit_residual
 
-        return fit_residual
+        return partial(fit_residual, options=ResidualOptions(embedding=embedding))
     return None
 
 
 def _report(metrics: dict[str, Any], folder: Path | None) -> None:
+    from nsd_bench.transfer.results import text_of
+
     for name, found in metrics["conditions"].items():
         if found["available"]:
             score, null = found[metrics["headline"]], found["null"]
-            click.echo(f"{name}: {metrics['headline']} {score['value']:.3f}, p = {null['p_value']:.4f}")
+            click.echo(f"{name}: {metrics['headline']} {text_of(score)}, p = {null['p_value']:.4f}")
         else:
             click.echo(f"{name}: missing, {found['reason']}")
     transfer = metrics["transfer"]
-    for name in ("gap", "ratio") if transfer["available"] else ():
-        low, high = transfer[name]["interval"]
-        click.echo(f"{name}: {transfer[name]['value']:.3f} [{low:.3f}, {high:.3f}]")
+    for name in ("gap", "ratio", "normalised_ratio"):
+        if name in transfer:
+            click.echo(f"{name}: {text_of(transfer[name])}")
     if folder is not None:
         click.echo(f"{folder}")
 
@@ -215,6 +305,7 @@ def ood(
     from nsd_bench.scoring.score import Options, score
     from nsd_bench.submission import Submission
     from nsd_bench.transfer.ood import evaluate_ood
+    from nsd_bench.transfer.results import text_of
     from nsd_bench.truth import load_truth
 
     refuse_existing(out, force=force)
@@ -226,7 +317,10 @@ def ood(
     found = evaluate_ood(Submission.read(submission), Package(package), known, options)
     _write_json(out, found)
     for name, one in [("ood", found["ood"]), ("drop", found["drop"]), *found["classes"].items()]:
-        click.echo(f"{name}: {'missing' if one['value'] is None else format(one['value'], '.3f')}")
+        click.echo(f"{name}: {text_of(one)}")
+    for name in ("two_way", "top1", "balanced") if found["identification"]["available"] else ():
+        one = found["identification"][name]
+        click.echo(f"identification, {name}: {text_of(one)}, chance {one['chance']:.4f}")
     click.echo(f"{out}")
 
 

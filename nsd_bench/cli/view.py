@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from nsd_bench.cli.flatmap import map_options, maps_wanted
+from nsd_bench.cli.flatmap import map_options, maps_wanted, place_options
 from nsd_bench.cli.options import check_exporters
 
 __all__ = ["command"]
@@ -26,17 +26,12 @@ _PATH = click.Path(path_type=Path)
     show_default=True,
     help="fsaverage5, or the folder of a pycortex subject.",
 )
-@click.option("--nsd-root", type=_PATH, help="NSD's files: voxels are placed by its own transforms.")
-@click.option("--placements", type=_PATH, help="Folder of *.placement.npz of 'nsd-bench flatmap'.")
-@click.option("--transform", help="Transform of a pycortex --surface that leads to the voxels.")
-@click.option("--approximate", is_flag=True, help="Place voxels by stretching the cortex to their grid.")
+@place_options
 @click.option("--title", default="", help="Heading; the package's name by default.")
 def command(package: Path, out: Path, title: str, **options: Any) -> None:
     """Show what units of PACKAGE hold on a cortex that can be turned, unfolded and read in a browser."""
     check_exporters()
-    from exporters.cortex.placing import transform_placement
-    from exporters.cortex.store import Subject
-    from exporters.flatmaps import package_placement
+    from exporters.flatmaps import surface_placement
     from nsd_bench.outputs import new_file, refuse_existing
     from nsd_bench.package import Package
     from nsd_bench.plots.view import Surface
@@ -49,11 +44,9 @@ def command(package: Path, out: Path, title: str, **options: Any) -> None:
     inflated = read_inflated(options["surface"], cortex.flat)
     surface = Surface(cortex.flat, inflated.points, inflated.triangles, cortex.curvature)
     maps = maps_wanted(opened, options)
-    if options["transform"]:
-        placement = transform_placement(Subject.at(options["surface"]), options["transform"])
-    else:
-        placement = package_placement(opened, cortex, options)
-    page = package_page(surface, placement, opened, maps, title=title)
+    placement = surface_placement(opened, cortex, options)
+    nanmean = not options["no_nanmean"]
+    page = package_page(surface, placement, opened, maps, title=title, nanmean=nanmean)
     with new_file(out) as file:
         file.write(page.encode())
     click.echo(f"{out}: open it in a browser with WebGL 2; it needs no network")

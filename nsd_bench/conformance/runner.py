@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from nsd_bench.conformance.layout import FORMAT, Case
 from nsd_bench.conformance.scores import ConformanceSet
 from nsd_bench.conformance.sensorium import is_installed, sensorium_values
 from nsd_bench.errors import SubmissionError
+from nsd_bench.storage import read_json
 
 __all__ = ["DATA", "Outcome", "check_scorer", "check_values", "names"]
 
@@ -98,10 +98,7 @@ def _expected() -> dict[Case, Values]:
 
 def _read(path: Path) -> dict[Case, Values]:
     try:
-        content = json.loads(path.read_text())
-        if content["format"] != FORMAT:
-            problem = f"format is {content['format']!r}"
-            raise ValueError(problem)
+        content = read_json(path, FORMAT)
         return {_case(check): _floats(check["values"]) for check in content["checks"]}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise SubmissionError(

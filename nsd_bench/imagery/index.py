@@ -15,7 +15,9 @@ from nsd_bench.outputs import new_file
 __all__ = [
     "COLUMNS",
     "EXTRA_COLUMNS",
+    "PATH_COLUMNS",
     "IndexNotFoundError",
+    "absolute_paths",
     "index_schema",
     "read_index",
     "schema_problem",
@@ -53,6 +55,8 @@ EXTRA_COLUMNS: Final = {
     "source_trial_id": "string",
 }
 """Columns that may follow; all may be null. `stimulus` says what was seen or imagined, NSD image or not."""
+PATH_COLUMNS: Final = ("beta_path", "roi_mask_path", "target_image")
+"""Columns with paths, all relative to the cache root."""
 _NULLABLE: Final = ("nsd_id", "coco_id", *EXTRA_COLUMNS)
 
 
@@ -60,29 +64,10 @@ class IndexNotFoundError(NsdBenchError, FileNotFoundError):
     """There is no index where one was asked for."""
 
 
-def _pyarrow() -> Any:
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ModuleNotFoundError as error:
-        raise NsdBenchError(
-            "pyarrow is not installed",
-            place="imagery index",
-            expected="the extra that reads and writes Parquet",
-            fix="pip install 'nsd-bench[imagery]'",
-        ) from error
-    return pyarrow
-
-
 def index_schema(extra: tuple[str, ...] = ()) -> Any:
-    """Return the Arrow schema of an index: the 11 columns, then those of `extra`.
+    """Return the Arrow schema of an index: the 11 columns, then those of `extra`."""
+    import pyarrow as pa
 
-    Raises
-    ------
-    NsdBenchError
-        If pyarrow is not installed.
-    """
-    pa = _pyarrow()
     types = {"string": pa.string(), "int64": pa.int64(), "int32": pa.int32(), "bool": pa.bool_()}
     types["float64"] = pa.float64()
     wanted = {**COLUMNS, **{name: EXTRA_COLUMNS[name] for name in extra}}
@@ -99,17 +84,18 @@ def write_index(path: Path, table: pd.DataFrame) -> None:
 
     Raises
     ------
-    NsdBenchError
-        If pyarrow is not installed.
     PackageError
         If a column is missing, or holds an absolute path.
+    OutputError
+        If the disk is full or the folder cannot be written to.
     """
-    pa = _pyarrow()
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     missing = [name for name in COLUMNS if name not in table]
     if missing:
         raise _not_an_index(path, f"lacks the columns {', '.join(missing)}")
-    absolute = [name for name in table["beta_path"].unique() if Path(str(name)).is_absolute()]
-    if absolute:
+    if absolute := absolute_paths(table):
         raise _not_an_index(path, f"holds the absolute path {absolute[0]}")
     schema = index_schema(tuple(name for name in EXTRA_COLUMNS if name in table))
     columns = [
@@ -117,14 +103,16 @@ def write_index(path: Path, table: pd.DataFrame) -> None:
         for field in schema
     ]
     with new_file(path) as file:
-        pa.parquet.write_table(pa.Table.from_arrays(columns, schema=schema), file)
+        pq.write_table(pa.Table.from_arrays(columns, schema=schema), file)
 
 
 def schema_problem(path: Path) -> str | None:
     """Say what is wrong with the columns of an index, None if nothing is."""
-    pa = _pyarrow()
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     try:
-        found = pa.parquet.read_schema(path)
+        found = pq.read_schema(path)
     except (OSError, pa.ArrowInvalid) as error:
         return f"cannot be read ({error})"
     expected = index_schema()
@@ -145,9 +133,9 @@ def read_index(path: str | os.PathLike[str]) -> pd.DataFrame:
         If there is none; it is a FileNotFoundError, too.
     PackageError
         If it lacks one of the 11 columns, or has it in another type.
-    NsdBenchError
-        If pyarrow is not installed.
     """
+    import pyarrow.parquet as pq
+
     path = Path(path)
     if not path.is_file():
         raise IndexNotFoundError(
@@ -159,7 +147,7 @@ def read_index(path: str | os.PathLike[str]) -> pd.DataFrame:
     problem = schema_problem(path)
     if problem:
         raise _not_an_index(path, problem)
-    table = _pyarrow().parquet.read_table(path)
+    table = pq.read_table(path)
     kinds = {"int32": "Int32", "string": "object", "float64": "float64"}
     columns = {}
     for name in table.column_names:
@@ -168,6 +156,16 @@ def read_index(path: str | os.PathLike[str]) -> pd.DataFrame:
         dtype = kinds[kind] if kind is not None and name in _NULLABLE else (kind or None)
         columns[name] = pd.Series(values, dtype="object" if dtype == "string" else dtype)
     return pd.DataFrame(columns)
+
+
+def absolute_paths(table: pd.DataFrame) -> list[str]:
+    """Return the paths of an index that are absolute, which would break when the cache moves.
+
+    >>> absolute_paths(pd.DataFrame({"beta_path": ["a.hdf5", "/a.hdf5"], "target_image": [None, "/b.png"]}))
+    ['/a.hdf5', '/b.png']
+    """
+    paths = [path for name in PATH_COLUMNS if name in table for path in table[name].dropna().unique()]
+    return [str(path) for path in paths if Path(path).is_absolute()]
 
 
 def trials_of(table: pd.DataFrame) -> list[ImageryTrial]:

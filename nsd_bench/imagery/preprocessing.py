@@ -1,10 +1,10 @@
-"""What is done to a volume before it becomes a sample: smoothing, a mask, both; one rule per condition."""
+"""What is done to a volume before it becomes a sample: smoothing, a mask, a z-score; one rule a condition."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -12,10 +12,12 @@ from scipy.ndimage import gaussian_filter
 
 from nsd_bench.errors import OptionError
 
-__all__ = ["GUIDE_FWHM_MM", "Chain", "Mask", "Smoothing", "Transform"]
+__all__ = ["GUIDE_FWHM_MM", "SMALLEST_STD", "Chain", "Mask", "Smoothing", "Transform", "ZScore"]
 
 GUIDE_FWHM_MM: Final = {"perception": 3.0, "imagery": 5.0}
 """Smoothing that the cache layout's guide proposes."""
+SMALLEST_STD: Final = 1e-6
+"""What is added to standard deviations before one divides by them."""
 _FWHM_PER_SIGMA = 2 * np.sqrt(2 * np.log(2))
 
 Volume = npt.NDArray[np.float32]
@@ -86,6 +88,47 @@ class Mask:
                 fix="give the mask of the same subject and space",
             )
         return voxels[self.inside]
+
+
+@dataclass(frozen=True)
+class ZScore:
+    """Standardise every voxel by a mean and a standard deviation that were fitted before.
+
+    Parameters
+    ----------
+    mean, std : float32 arrays of the voxels' shape
+
+    Examples
+    --------
+    >>> step = ZScore.fitted(np.array([[1.0, 5.0], [3.0, 5.0]], dtype=np.float32))
+    >>> step.transform(np.array([2.0, 6.0], dtype=np.float32)).round(1).tolist()
+    [0.0, 1000000.0]
+    """
+
+    mean: Volume
+    std: Volume
+
+    @classmethod
+    def fitted(cls, values: Volume) -> Self:
+        """Fit it on trials along the first axis: ddof 1, plus 1e-6, as NSD-Imagery's benchmark does."""
+        return cls(values.mean(axis=0), values.std(axis=0, ddof=1) + np.float32(SMALLEST_STD))
+
+    def transform(self, voxels: Volume) -> Volume:
+        """Return the standardised voxels.
+
+        Raises
+        ------
+        OptionError
+            If they have another shape than what it was fitted on.
+        """
+        if voxels.shape != self.mean.shape:
+            raise OptionError(
+                f"the z-score has shape {self.mean.shape}, a volume {voxels.shape}",
+                place="preprocessor",
+                expected="the voxels that the z-score was fitted on",
+                fix="fit it behind the same mask",
+            )
+        return (voxels - self.mean) / self.std
 
 
 @dataclass(frozen=True)

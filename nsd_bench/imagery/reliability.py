@@ -11,6 +11,7 @@ import pandas as pd
 from nsd_bench.errors import OptionError
 
 __all__ = [
+    "StimulusSums",
     "mean_repeats",
     "normalised_ratio",
     "pooled_ncsnr",
@@ -68,28 +69,76 @@ def spearman_brown(r: npt.ArrayLike, factor: float) -> Array:
     return np.asarray(factor * single / (1 + (factor - 1) * single))
 
 
-def _variances(values: npt.NDArray[np.floating], stimulus: npt.NDArray[np.generic]) -> tuple[Array, Array]:
-    """Return signal and noise variance per unit: a one-way analysis of variance with unequal repeats.
+class StimulusSums:
+    """Sums over the trials of each stimulus, from which signal and noise follow; trials come one at a time.
 
-    Noise is the variance within stimuli, pooled over their degrees of freedom; signal is what the variance
-    of the stimuli's means has above that.
+    Examples
+    --------
+    >>> sums = StimulusSums()
+    >>> for stimulus, beta in [("zebra", 1.0), ("fruit", 5.0), ("zebra", 3.0), ("fruit", 7.0)]:
+    ...     sums.add(stimulus, np.array([beta]))
+    >>> sums.snr()
+    array([3.5])
     """
-    _, code, k = np.unique(stimulus, return_inverse=True, return_counts=True)
-    if len(k) < 2 or k.sum() == len(k):
-        raise OptionError(
-            f"{len(k)} stimuli with {k.sum()} trials",
-            place="reliability",
-            expected="at least two stimuli, at least one of them repeated",
-            fix="give the trials of a condition in which stimuli were repeated",
-        )
-    y = np.asarray(values, dtype=np.float64)
-    sums = np.zeros((len(k), y.shape[1]))
-    np.add.at(sums, code, y)
-    means, n = sums / k[:, None], k.sum()
-    within = ((y - means[code]) ** 2).sum(axis=0) / (n - len(k))
-    between = (k[:, None] * (means - y.mean(axis=0)) ** 2).sum(axis=0) / (len(k) - 1)
-    per_stimulus = (n - (k**2).sum() / n) / (len(k) - 1)
-    return (between - within) / per_stimulus, within
+
+    def __init__(self) -> None:
+        self._sums: dict[object, Array] = {}
+        self._counts: dict[object, int] = {}
+        self._reference = self._squares = np.zeros(0)
+
+    @property
+    def has_repeats(self) -> bool:
+        """Whether there are two stimuli, and one of them was there twice: without, nothing can be said."""
+        return len(self._counts) > 1 and max(self._counts.values()) > 1
+
+    def add(self, stimulus: object, values: npt.NDArray[np.floating]) -> None:
+        """Add one trial's values, shape (n_units,)."""
+        y = values.astype(np.float64)
+        if not self._sums:
+            self._reference, self._squares = y, np.zeros_like(y)
+        y = y - self._reference  # constants become exactly 0, and sums stay small
+        self._sums[stimulus] = self._sums.get(stimulus, 0) + y
+        self._counts[stimulus] = self._counts.get(stimulus, 0) + 1
+        self._squares += y * y
+
+    def variances(self) -> tuple[Array, Array]:
+        """Return signal and noise variance per unit: a one-way analysis of variance with unequal repeats.
+
+        Noise is the variance within stimuli, pooled over their degrees of freedom; signal is what the
+        variance of the stimuli's means has above that.
+
+        Raises
+        ------
+        OptionError
+            If no stimulus has repeats.
+        """
+        k = np.array(list(self._counts.values()))
+        if not self.has_repeats:
+            raise OptionError(
+                f"{len(k)} stimuli with {k.sum()} trials",
+                place="reliability",
+                expected="at least two stimuli, at least one of them repeated",
+                fix="give the trials of a condition in which stimuli were repeated",
+            )
+        sums, n = np.stack(list(self._sums.values())), k.sum()
+        of_means = (sums**2 / k[:, None]).sum(axis=0)
+        within = np.maximum(self._squares - of_means, 0) / (n - len(k))
+        between = (of_means - sums.sum(axis=0) ** 2 / n) / (len(k) - 1)
+        per_stimulus = (n - (k**2).sum() / n) / (len(k) - 1)
+        return (between - within) / per_stimulus, within
+
+    def snr(self) -> Array:
+        """Return what `snr` returns of all these trials."""
+        signal, noise = self.variances()
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.asarray(np.maximum(signal, 0) / noise)
+
+
+def _sums(values: npt.NDArray[np.floating], stimulus: npt.NDArray[np.generic]) -> StimulusSums:
+    sums = StimulusSums()
+    for one, row in zip(stimulus.tolist(), values, strict=True):
+        sums.add(one, row)
+    return sums
 
 
 def reliability(
@@ -116,7 +165,7 @@ def reliability(
     OptionError
         If no stimulus has repeats.
     """
-    signal, noise = _variances(values, stimulus)
+    signal, noise = _sums(values, stimulus).variances()
     with np.errstate(invalid="ignore", divide="ignore"):
         single = signal / (signal + noise)
         return spearman_brown(single, n_repeats)
@@ -133,9 +182,7 @@ def snr(values: npt.NDArray[np.floating], stimulus: npt.NDArray[np.generic]) -> 
     OptionError
         If no stimulus has repeats.
     """
-    signal, noise = _variances(values, stimulus)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.asarray(np.maximum(signal, 0) / noise)
+    return _sums(values, stimulus).snr()
 
 
 def pooled_ncsnr(values: npt.NDArray[np.floating], stimulus: npt.NDArray[np.generic]) -> Array:
@@ -154,7 +201,7 @@ def pooled_ncsnr(values: npt.NDArray[np.floating], stimulus: npt.NDArray[np.gene
     OptionError
         If no stimulus has repeats.
     """
-    _, noise = _variances(values, stimulus)
+    _, noise = _sums(values, stimulus).variances()
     with np.errstate(invalid="ignore", divide="ignore"):
         total = np.asarray(values, dtype=np.float64).var(axis=0, ddof=1)
         return np.asarray(np.sqrt(np.maximum(total - noise, 0) / noise))

@@ -10,11 +10,11 @@ import pandas as pd
 
 from nsd_bench.errors import OptionError, choices
 from nsd_bench.imagery.dataset import ImageryDataset
+from nsd_bench.imagery.preprocessing import SMALLEST_STD
 
 __all__ = ["ZSCORES", "by_stimulus", "load_responses", "zscored"]
 
 ZSCORES = ("run", "perception_train")
-_SMALLEST_STD = 1e-6
 
 Array = npt.NDArray[np.float32]
 
@@ -72,7 +72,7 @@ def zscored(values: Array, table: pd.DataFrame, by: Literal["run", "perception_t
                 expected="at least 2",
                 fix="take other trials, or zscore=None",
             )
-        scaled[rows] = (values[rows] - block.mean(axis=0)) / (block.std(axis=0, ddof=1) + _SMALLEST_STD)
+        scaled[rows] = (values[rows] - block.mean(axis=0)) / (block.std(axis=0, ddof=1) + SMALLEST_STD)
     return scaled
 
 

@@ -61,8 +61,9 @@ class ImageryTrial:
     is_valid
         False where the beta is constant or not a number.
     snr_estimate
-        Variance of the signal over that of the noise of one trial, see
-        `nsd_bench.imagery.reliability.snr`.
+        Variance of the signal over that of the noise of one trial, in the subject's trials of the same
+        condition: the median over the mask's voxels of `nsd_bench.imagery.reliability.snr`. None unless
+        'nsd-bench imagery index --snr' was asked for it.
 
     Raises
     ------

@@ -14,6 +14,7 @@ from nsd_bench.errors import SubmissionError
 from nsd_bench.leaderboard.alike import refuse_mixed, refuse_twice
 from nsd_bench.leaderboard.cards import Cards
 from nsd_bench.leaderboard.entries import Entry
+from nsd_bench.storage import read_json
 
 __all__ = ["CARD_SUFFIX", "COMPARISON_FORMAT", "SCORES_FORMAT", "read_comparison", "read_entries"]
 
@@ -76,17 +77,14 @@ def _read_entry(path: Path) -> Entry:
 
 def _read_json(path: Path, format_: str, what: str, command: str) -> dict[str, Any]:
     try:
-        content: dict[str, Any] = json.loads(path.read_bytes())
-        if content["format"] != format_:
-            raise KeyError(content["format"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        return read_json(path, format_)
+    except (OSError, ValueError) as error:
         raise SubmissionError(
-            f"not a {what} ({type(error).__name__}: {error})",
+            f"not a {what} ({error})",
             place=str(path),
             expected=f"JSON of format {format_!r}, as {command!r} wrote it",
             fix="check the path, or run that again",
         ) from error
-    return content
 
 
 def _card_beside(path: Path) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from nsd_bench.errors import OptionError
 from nsd_bench.package import Package
-from nsd_bench.plots.flatmaps.drawing import outline_atlas
+from nsd_bench.plots.flatmaps.drawing import outline_atlas, scale_of
 from nsd_bench.plots.flatmaps.maps import UnitMap
 from nsd_bench.plots.view import Atlas, BrainMap, Surface, view_page
 from nsd_bench.spec import roi_column
@@ -18,7 +18,13 @@ __all__ = ["package_page"]
 
 
 def package_page(
-    surface: Surface, placement: Placement, package: Package, maps: Sequence[UnitMap], *, title: str = ""
+    surface: Surface,
+    placement: Placement,
+    package: Package,
+    maps: Sequence[UnitMap],
+    *,
+    title: str = "",
+    nanmean: bool = True,
 ) -> str:
     """Make the page.
 
@@ -34,6 +40,8 @@ def package_page(
         Numbers of units.
     title
         Heading; the package's name by default. It says so when places are approximate.
+    nanmean
+        See `nsd_bench.surfaces.placing.Placement.on_vertices`.
 
     Returns
     -------
@@ -62,7 +70,15 @@ def package_page(
     middle = placement.units[:, placement.units.shape[1] // 2]
     return view_page(
         surface,
-        [BrainMap(one.label, placement.on_vertices(one.unit_ids, one.values), one.label) for one in maps],
+        [
+            BrainMap(
+                one.label,
+                placement.on_vertices(one.unit_ids, one.values, nanmean=nanmean),
+                one.label,
+                scale_of([one]),
+            )
+            for one in maps
+        ],
         atlases=_atlases(package, placement),
         units=np.where(np.isin(middle, ids), middle, -1),
         title=title,

@@ -12,9 +12,15 @@ from nsd_bench.errors import PackageError, SourceError
 from nsd_bench.surfaces.geometry import FlatGeometry
 from nsd_bench.surfaces.placing import NOWHERE, Placement
 
-__all__ = ["fsaverage_placement", "fsaverage_vertices", "nearest_placement"]
+__all__ = ["fsaverage_placement", "fsaverage_vertices", "is_fsaverage", "nearest_placement"]
 
 _ICOSAHEDRA: Final = tuple(10 * 4**level + 2 for level in range(8))
+
+
+def is_fsaverage(flat: FlatGeometry) -> bool:
+    """Say whether a flat map has as many vertices as an fsaverage, of whichever resolution."""
+    left, right = flat.n_vertices
+    return left == right and left in _ICOSAHEDRA
 
 
 def fsaverage_vertices(flat: FlatGeometry, n_vertices: int) -> list[npt.NDArray[np.int64]]:
@@ -33,12 +39,12 @@ def fsaverage_vertices(flat: FlatGeometry, n_vertices: int) -> list[npt.NDArray[
     SourceError
         If the flat map is not of an fsaverage.
     """
-    if flat.n_vertices[0] != flat.n_vertices[1] or flat.n_vertices[0] not in _ICOSAHEDRA:
+    if not is_fsaverage(flat):
         raise SourceError(
             f"has {flat.n_vertices[0]} and {flat.n_vertices[1]} vertices",
             place=f"flat map {flat.source}",
             expected="an fsaverage, with 10242, 40962 or 163842 vertices on each side",
-            fix="give fsaverage5, the folder of pycortex's fsaverage, or units of this very surface",
+            fix="give fsaverage5 or pycortex's fsaverage, or --nsd-root to draw on the subject's own surface",
         )
     n_map = flat.n_vertices[0]
     if n_vertices >= n_map:
@@ -100,24 +106,20 @@ def nearest_placement(
     places_mm: npt.NDArray[np.float64],
     unit_ids: npt.NDArray[np.int64],
     coordinates_mm: npt.NDArray[np.floating],
-    *,
-    shape: tuple[int, int, int] | None = None,
 ) -> Placement:
-    """Place voxels by where they are: every vertex shows the nearest one, if that is near.
+    """Place voxels by stretching cortex to their grid: every vertex shows the nearest one, if that is near.
 
-    This is approximate: no brain is folded exactly as fsaverage is.
+    This is approximate: no brain is folded exactly as fsaverage is. The grid is found from ids and
+    coordinates, its origin in the middle as NSD's.
 
     Parameters
     ----------
     places_mm : float64 array of shape (n_vertices, 3)
-        Where the vertices lie.
+        Where the vertices lie; they are stretched to the grid's box.
     unit_ids : int64 array of shape (n_units,)
         Flat C-order indices of (x, y, z).
     coordinates_mm : float array of shape (n_units, 3)
         Where those voxels lie.
-    shape
-        Of the grid, where both are in mm of one space, such as MNI's. By default the grid is found from ids
-        and coordinates, its origin in the middle as NSD's, and `places_mm` are stretched to its box.
 
     Raises
     ------
@@ -134,10 +136,9 @@ def nearest_placement(
             fix="give fsaverage5, or a pycortex subject with wm and pia",
         )
     voxel_mm = _voxel_mm(coordinates_mm)
-    if shape is None:
-        shape = _grid_shape(unit_ids, coordinates_mm / voxel_mm)
-        low, high = np.nanmin(places_mm, axis=0), np.nanmax(places_mm, axis=0)
-        places_mm = ((places_mm - low) / (high - low) - 0.5) * (np.array(shape) - 1) * voxel_mm
+    shape = _grid_shape(unit_ids, coordinates_mm / voxel_mm)
+    low, high = np.nanmin(places_mm, axis=0), np.nanmax(places_mm, axis=0)
+    places_mm = ((places_mm - low) / (high - low) - 0.5) * (np.array(shape) - 1) * voxel_mm
     reach = 1.5 * voxel_mm
     _, nearest = cKDTree(coordinates_mm).query(places_mm, distance_upper_bound=reach)
     units = np.append(unit_ids, NOWHERE)[nearest]

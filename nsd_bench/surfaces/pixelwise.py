@@ -5,21 +5,24 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
+from scipy import sparse
 from scipy.spatial import Delaunay
 
 from nsd_bench.errors import SourceError
 from nsd_bench.surfaces.canvas import Canvas, centres
 from nsd_bench.surfaces.cortex import Cortex
-from nsd_bench.surfaces.placing import NOWHERE, Placement
+from nsd_bench.surfaces.placing import Placement
+from nsd_bench.surfaces.sampling import check_sampling, nearest_units, trilinear_weights
 
 __all__ = ["N_DEPTHS", "Transform", "pixelwise", "read_transform"]
 
 N_DEPTHS: Final = 32
 """Samples between white matter and pia, as in pycortex."""
+_AT_ONCE = 16_384  # pixels
 
 
 @dataclass(frozen=True)
@@ -71,12 +74,18 @@ def read_transform(folder: Path) -> Transform:
 
 
 def pixelwise(
-    canvas: Canvas, cortex: Cortex, transform: Transform, n_depths: int = N_DEPTHS
+    canvas: Canvas,
+    cortex: Cortex,
+    transform: Transform,
+    n_depths: int = N_DEPTHS,
+    *,
+    sampling: str = "nearest",
 ) -> tuple[Canvas, Placement]:
-    """Find the voxels that every pixel shows: the nearest one at each depth.
+    """Find the voxels that every pixel shows.
 
-    Follows pycortex 1.4 (`cortex.quickflat.utils._make_pixel_cache`, sampler "nearest"), whose pixels beyond
-    the outermost vertices show whatever lies at the volume's origin; here they show nothing.
+    Follows pycortex 1.4 (`cortex.quickflat.utils._make_pixel_cache`, samplers "nearest" and "trilinear"),
+    whose pixels beyond the outermost vertices show whatever lies at the volume's origin; here they show
+    nothing.
 
     Parameters
     ----------
@@ -87,7 +96,9 @@ def pixelwise(
     transform
         From these surfaces to the volume.
     n_depths
-        Samples between both.
+        Samples between both, evenly spaced; a single one lies half-way.
+    sampling
+        "nearest" voxel, or "trilinear".
 
     Returns
     -------
@@ -100,7 +111,24 @@ def pixelwise(
     ------
     SourceError
         If the surfaces are unknown.
+    OptionError
+        If there is no such sampling, or no depth.
     """
+    check_sampling(sampling, n_depths)
+    inner, outer, pixels = _ends(canvas, cortex, transform)
+    shares = np.linspace(0, 1, n_depths + 2)[1:-1]
+    units = np.empty((n_depths, len(inner)), dtype=np.int32)  # each depth in one piece of memory
+    for depth, share in enumerate(shares):
+        units[depth] = nearest_units(outer * share + inner * (1 - share), transform.shape, edge=True)
+    weights = _weights(inner, outer, shares, transform.shape) if sampling == "trilinear" else None
+    placement = Placement(units.T, transform.shape, transform.source, transform.affine, weights=weights)
+    return pixels, placement
+
+
+def _ends(
+    canvas: Canvas, cortex: Cortex, transform: Transform
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], Canvas]:
+    """Find where every pixel's column of cortex begins and ends, in voxels; NaN outside the volume."""
     if np.isnan(cortex.middle_mm).all():
         raise SourceError(
             "white matter and pia are missing",
@@ -117,12 +145,28 @@ def pixelwise(
     inside = (shares > 0).any(axis=1)
     for ends in (inner, outer):
         inside &= (ends >= 0).all(axis=1) & (ends < transform.shape).all(axis=1)
-    units = np.full((n_depths, len(places)), NOWHERE, dtype=np.int32)  # each depth in one piece of memory
-    for depth, share in enumerate(np.linspace(0, 1, n_depths + 2)[1:-1]):
-        voxels = (outer[inside] * share + inner[inside] * (1 - share)).round().astype(np.int64)
-        units[depth, inside] = np.ravel_multi_index(tuple(voxels.T), transform.shape, mode="clip")
-    pixels = Canvas(canvas.mask, np.arange(len(places)), canvas.extent, places)
-    return pixels, Placement(units.T, transform.shape, transform.source, transform.affine)
+    inner[~inside] = np.nan
+    return inner, outer, Canvas(canvas.mask, np.arange(len(places)), canvas.extent, places)
+
+
+def _weights(
+    inner: npt.NDArray[np.float64],
+    outer: npt.NDArray[np.float64],
+    shares: npt.NDArray[np.float64],
+    shape: tuple[int, int, int],
+) -> Any:
+    """Weigh the voxels of every pixel; block by block, as each has eight of them at every depth."""
+    share = shares[None, :, None]
+    starts = range(0, len(inner), _AT_ONCE)
+    blocks = [
+        trilinear_weights(
+            outer[start : start + _AT_ONCE, None] * share
+            + inner[start : start + _AT_ONCE, None] * (1 - share),
+            shape,
+        )
+        for start in starts
+    ]
+    return sparse.vstack(blocks, format="csr")
 
 
 def _interpolation(

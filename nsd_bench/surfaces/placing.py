@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
+from scipy import sparse
 
 from nsd_bench.errors import PackageError
 
@@ -15,6 +16,7 @@ __all__ = ["NOWHERE", "Placement"]
 
 NOWHERE: Final = -1
 _TOLERANCE_MM = 0.01
+_SPARSE: Final = ("data", "indices", "indptr")
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,8 @@ class Placement:
         Voxel index to mm; None on surfaces, and where it is unknown.
     is_approximate
         Whether vertices were matched by their places in the brain, without a subject's own transform.
+    weights : sparse array of shape (n_vertices, n_units of the full grid)
+        How much of every unit a vertex shows, where that is not the mean of `units`; labels go by `units`.
     """
 
     units: npt.NDArray[np.integer]
@@ -40,6 +44,7 @@ class Placement:
     source: str
     affine: npt.NDArray[np.float64] | None = None
     is_approximate: bool = False
+    weights: Any = None
 
     @property
     def n_units(self) -> int:
@@ -81,14 +86,21 @@ class Placement:
         )
 
     def on_vertices(
-        self, unit_ids: npt.NDArray[np.int64], values: npt.NDArray[np.floating]
+        self,
+        unit_ids: npt.NDArray[np.int64],
+        values: npt.NDArray[np.floating],
+        *,
+        nanmean: bool = True,
     ) -> npt.NDArray[np.float64]:
-        """Average the depths of every vertex, missing ones left out.
+        """Average the depths of every vertex.
 
         Parameters
         ----------
         unit_ids, values : arrays of shape (n_units,)
             Which units, and what they hold.
+        nanmean
+            Whether missing units, and those that hold NaN, are left out; otherwise a single one makes its
+            vertex NaN. Depths outside the volume are always left out.
 
         Returns
         -------
@@ -97,18 +109,32 @@ class Placement:
 
         Examples
         --------
-        >>> placement = Placement(np.array([[0, 2], [2, -1], [1, 1]]), (3, 2), "toy")
-        >>> placement.on_vertices(np.array([0, 2]), np.array([1.0, 4.0])).tolist()
+        >>> placement = Placement(np.array([[0, 2], [2, -1], [1, 0]]), (3, 2), "toy")
+        >>> ids, values = np.array([0, 2]), np.array([1.0, 4.0])
+        >>> placement.on_vertices(ids, values).tolist()
+        [2.5, 4.0, 1.0]
+        >>> placement.on_vertices(ids, values, nanmean=False).tolist()
         [2.5, 4.0, nan]
         """
         full = self._full(unit_ids, values.astype(np.float64), np.nan)
         known = np.isfinite(full)
         full[~known] = 0
-        total, n_known = np.zeros(len(self.units)), np.zeros(len(self.units))
+        total, share = self._sums(full), self._sums(known)
+        shown = share > 0
+        if not nanmean:
+            missing = ~known
+            missing[NOWHERE] = False
+            shown &= self._sums(missing) == 0
+        return np.where(shown, total / np.where(shown, share, 1), np.nan)
+
+    def _sums(self, full: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+        """Add up the depths of every vertex, shape (n_vertices,)."""
+        if self.weights is not None:
+            return np.asarray(self.weights @ full[:NOWHERE].astype(np.float64))
+        total = np.zeros(len(self.units))
         for depth in self.units.T:  # one at a time: there may be millions of pixels, and 32 depths
             total += full[depth]
-            n_known += known[depth]
-        return np.where(n_known > 0, total / np.maximum(n_known, 1), np.nan)
+        return total
 
     def labels_on_vertices(
         self, unit_ids: npt.NDArray[np.int64], labels: npt.NDArray[np.integer]
@@ -144,16 +170,21 @@ class Placement:
             "affine": affine,
             "is_approximate": self.is_approximate,
             "source": self.source,
+            **({} if self.weights is None else {part: getattr(self.weights, part) for part in _SPARSE}),
         }
 
     @classmethod
     def of_arrays(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> Placement:
         """Make what `arrays` took apart."""
         affine = arrays["affine"]
-        return cls(
+        placement = cls(
             arrays["units"],
             tuple(arrays["shape"].tolist()),
             str(arrays["source"]),
             affine if len(affine) else None,
             bool(arrays["is_approximate"]),
         )
+        if not set(_SPARSE) <= set(arrays):
+            return placement
+        shape = len(placement.units), placement.n_units
+        return replace(placement, weights=sparse.csr_array(tuple(arrays[part] for part in _SPARSE), shape))

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from nsd_bench.errors import OptionError
 from nsd_bench.transfer.metrics import normalised
 
 __all__ = ["Adapter", "Fit", "LinearAdapter", "adapted_out_of_sample", "fit_linear"]
@@ -107,13 +108,30 @@ def adapted_out_of_sample(
     Returns
     -------
     adapted : float64 array of shape (n_trials, n_features)
+        Trials without a stimulus stay as they are.
+
+    Raises
+    ------
+    OptionError
+        If there is nothing to fit on for a stimulus in one of its conditions.
     """
     condition, stimulus = table["condition"].to_numpy(), table["stimulus"].to_numpy()
     usable = np.isfinite(targets).all(axis=1)
-    adapted = np.empty(features.shape)
-    for name in pd.unique(table["stimulus"]):
+    adapted = np.array(features, dtype=np.float64)
+    for name in table["stimulus"].dropna().unique():
         inside = stimulus == name
         others = usable & ~inside
+        _check_conditions(set(condition[inside]) - set(condition[others]), name)
         adapter = fit(features[others], targets[others], condition[others].tolist())
         adapted[inside] = adapter.transform(features[inside], condition[inside].tolist())
     return adapted
+
+
+def _check_conditions(unknown: set[str], stimulus: object) -> None:
+    if unknown:
+        raise OptionError(
+            f"no other stimulus than {stimulus} with a target has a trial of {' or '.join(sorted(unknown))}",
+            place="adapter",
+            expected="trials of other stimuli to fit on, in every condition",
+            fix="leave out --adapter, or give targets of more stimuli",
+        )

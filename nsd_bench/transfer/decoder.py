@@ -10,17 +10,19 @@ import pandas as pd
 
 from nsd_bench.errors import SubmissionError
 from nsd_bench.scoring.bootstrap import generator, image_weights
-from nsd_bench.transfer.metrics import cosines, legacy_retrieval, retrieval
-from nsd_bench.transfer.relabelling import relabelling_null
+from nsd_bench.transfer.metrics import cosines, legacy_retrieval, places
+from nsd_bench.transfer.oracle import repeat_cosines, repeat_retrieval
 from nsd_bench.transfer.results import (
-    FORMAT,
     SEEN_AND_IMAGINED,
     Array,
     Evaluation,
     TransferOptions,
+    evaluation,
     unavailable,
     valued,
 )
+from nsd_bench.transfer.shares import oracle_draws, scored_between
+from nsd_bench.transfer.trials import ScoredTrials
 
 __all__ = ["evaluate_decoder"]
 
@@ -38,7 +40,13 @@ def evaluate_decoder(
 
     `clip_cosine` is the cosine of a prediction with its stimulus' target. `retrieval` ranks the distinct
     stimuli of both conditions, each counted once, and counts a hit if the right one is among the k most
-    similar; `legacy_retrieval` is the rule of earlier code. Intervals draw stimuli.
+    similar; `legacy_retrieval` is the rule of earlier code. Both are means over stimuli, and intervals draw
+    stimuli.
+
+    The null calls each set's stimuli by each other's names, in all ways. The oracle takes for target what
+    was decoded from the other repeats of the same stimulus in the same condition, see
+    `nsd_bench.transfer.oracle`. `share` is how far a score has come from the null's mean to the oracle; the
+    noise of single trials costs none of it.
 
     Parameters
     ----------
@@ -57,56 +65,38 @@ def evaluate_decoder(
     SubmissionError
         If shapes do not fit, a prediction is not finite, or no stimulus has a target.
     """
-    options = options or TransferOptions()
     has_target = np.isfinite(targets).all(axis=1)
-    _check(predictions, targets, table, stimuli, has_target)
-    stimuli = stimuli[has_target].reset_index(drop=True)
-    code = pd.Index(stimuli["stimulus"]).get_indexer(pd.Index(table["stimulus"]))
-    known = (code >= 0) & table["condition"].isin(SEEN_AND_IMAGINED).to_numpy()
+    problem = _problem(predictions, targets, (len(table), len(stimuli)), has_target)
+    if problem is not None:
+        raise SubmissionError(
+            problem,
+            place="transfer of a decoder",
+            expected=f"finite predictions of shape {(len(table), targets.shape[1])}, a target for each of "
+            f"{len(stimuli)} stimuli or NaN",
+            fix="predict the features of every trial once, and give targets of the same features",
+        )
+    trials = ScoredTrials.of(table, stimuli[has_target], "with a target")
     work = _Work(
-        np.asarray(predictions)[known],
+        np.asarray(predictions)[trials.kept],
         np.asarray(targets)[has_target],
-        table[known].reset_index(drop=True),
-        code[known],
-        stimuli,
-        options,
+        trials,
+        options or TransferOptions(),
     )
-    metrics = {
-        "format": FORMAT,
-        "kind": "decoder",
-        "model": model,
-        "headline": "clip_cosine",
-        "n_trials_left_out": int((~known).sum()),
-        "n_targets": len(stimuli),
-        "conditions": {name: work.condition_json(name) for name in SEEN_AND_IMAGINED},
-        "transfer": work.transfer_json(),
-    }
-    return Evaluation(metrics, work.per_trial())
+    head = {"kind": "decoder", "model": model, "headline": "clip_cosine", "n_targets": len(trials.stimuli)}
+    return evaluation(head, work)
 
 
-def _check(
+def _problem(
     predictions: npt.NDArray[np.floating],
     targets: npt.NDArray[np.floating],
-    table: pd.DataFrame,
-    stimuli: pd.DataFrame,
+    lengths: tuple[int, int],
     has_target: npt.NDArray[np.bool_],
-) -> None:
-    n_features = targets.shape[1]
-    if predictions.shape != (len(table), n_features) or len(targets) != len(stimuli):
-        problem = f"predictions have shape {predictions.shape}, targets {targets.shape}"
-    elif not np.isfinite(predictions).all():
-        problem = f"{(~np.isfinite(predictions).all(axis=1)).sum()} predictions are not finite"
-    elif not has_target.any():
-        problem = f"none of {len(stimuli)} stimuli has a target"
-    else:
-        return
-    raise SubmissionError(
-        problem,
-        place="transfer of a decoder",
-        expected=f"finite predictions of shape {(len(table), n_features)}, a target for each of "
-        f"{len(stimuli)} stimuli or NaN",
-        fix="predict the features of every trial once, and give targets of the same features",
-    )
+) -> str | None:
+    if (*predictions.shape, len(targets)) != (lengths[0], targets.shape[1], lengths[1]):
+        return f"predictions have shape {predictions.shape}, targets {targets.shape}"
+    if not np.isfinite(predictions).all():
+        return f"{(~np.isfinite(predictions).all(axis=1)).sum()} predictions are not finite"
+    return None if has_target.any() else f"none of {lengths[1]} stimuli has a target"
 
 
 class _Work:
@@ -116,79 +106,63 @@ class _Work:
         self,
         predictions: npt.NDArray[np.floating],
         targets: npt.NDArray[np.floating],
-        table: pd.DataFrame,
-        code: npt.NDArray[np.int64],
-        stimuli: pd.DataFrame,
+        trials: ScoredTrials,
         options: TransferOptions,
     ) -> None:
-        self.predictions, self.targets, self.options = predictions, targets, options
-        self.table, self.code, self.stimuli = table, code, stimuli
+        self.predictions, self.targets, self.trials, self.options = predictions, targets, trials, options
         self.similarity = cosines(predictions, targets)
-        self.own = self.similarity[np.arange(len(code)), code]
-        self.hits = retrieval(self.similarity, code, options.retrieval_k)
-        self.rows = {name: np.flatnonzero(table["condition"] == name) for name in SEEN_AND_IMAGINED}
-
-    def _by_stimulus(self, values: npt.NDArray[Any], condition: str) -> Array:
-        """Return the mean of a value over each stimulus' trials, NaN where there are none."""
-        rows = self.rows[condition]
-        means = pd.Series(values[rows].astype(np.float64)).groupby(self.code[rows]).mean()
-        return np.asarray(means.reindex(range(len(self.stimuli))), dtype=np.float64)
-
-    def _draws(self, values: Array) -> Array:
-        """Return the mean over stimuli, and its bootstrap draws."""
-        known = values[~np.isnan(values)]
-        rng = generator(self.options.seed, 5, len(known))
-        weights = image_weights(len(known), self.options.n_draws, rng)
-        means: Array = weights @ known / weights.sum(axis=1)
-        return means
+        self.places = places(self.similarity)
+        trial = np.arange(len(trials.code))
+        self.own, self.own_place = self.similarity[trial, trials.code], self.places[trial, trials.code]
 
     def condition_json(self, condition: str) -> dict[str, Any]:
-        rows = self.rows[condition]
-        if not rows.size:
-            return unavailable(f"no {condition} trial of a stimulus with a target")
-        own, confidence = self.own[rows], self.options.confidence
-        kinds = self.stimuli["stimulus_type"].to_numpy()[self.code[rows]]
-        legacy = legacy_retrieval(
-            self.predictions[rows], self.targets[self.code[rows]], self.options.retrieval_k
-        )
+        absence = self.trials.absence([condition])
+        if absence is not None:
+            return absence
+        rows, ks = self.trials.rows(condition), self.options.retrieval_k
+        code = self.trials.code[rows]
+        repeats = repeat_cosines(self.predictions[rows], code)
+        retrieved = repeat_retrieval(self.predictions[rows], code, ks)
+        there = np.unique(code)
+        sets, kinds = self.trials.sets[there], self.trials.sets[code]
+
+        def matrix(called: npt.NDArray[Any]) -> Array:
+            return np.stack([called[rows[code == one]][:, there].mean(axis=0) for one in there])
+
+        cosine = scored_between(matrix(self.similarity), sets, repeats, self.options, root=True)
+        retrieval = {
+            str(k): {
+                **scored_between(matrix(self.places <= k), sets, retrieved[k], self.options),
+                "chance": min(1.0, k / len(self.targets)),
+            }
+            for k in ks
+        }
+        legacy = legacy_retrieval(self.predictions[rows], self.targets[code], ks)
         return {
-            "available": True,
-            "n_trials": len(rows),
-            "n_stimuli": len(np.unique(self.code[rows])),
-            "clip_cosine": {
-                **valued(self._draws(self._by_stimulus(self.own, condition)), confidence),
-                **_moments(own),
-            },
-            "retrieval": {
-                str(k): {
-                    **valued(self._draws(self._by_stimulus(hits, condition)), confidence),
-                    "chance": min(1.0, k / len(self.stimuli)),
-                }
-                for k, hits in self.hits.items()
-            },
+            **self.trials.counts(condition),
+            "clip_cosine": {**cosine, **_moments(self.own[rows])},
+            "retrieval": retrieval,
             "legacy_retrieval": {str(k): value for k, value in legacy.items()},
             "by_type": {
-                str(kind): {"n_trials": int((kinds == kind).sum()), **_moments(own[kinds == kind])}
+                str(kind): {"n_trials": int((kinds == kind).sum()), **_moments(self.own[rows][kinds == kind])}
                 for kind in dict.fromkeys(kinds)
             },
-            "null": self._null(condition),
+            "null": cosine["null"],
+            "oracle": _oracle_json(cosine["oracle"], retrieval),
         }
 
-    def _null(self, condition: str) -> dict[str, Any]:
-        rows = self.rows[condition]
-        there = np.unique(self.code[rows])
-        matrix = np.stack(
-            [self.similarity[rows[self.code[rows] == code]][:, there].mean(0) for code in there]
-        )
-        sets = self.stimuli["stimulus_type"].iloc[there].tolist()
-        return relabelling_null(matrix, sets, self.options.seed).json()
+    def _by_stimulus(self, condition: str) -> Array:
+        """Return the mean cosine of each stimulus' trials, NaN where there are none."""
+        rows = self.trials.rows(condition)
+        means = pd.Series(self.own[rows]).groupby(self.trials.code[rows]).mean()
+        return np.asarray(means.reindex(range(len(self.targets))), dtype=np.float64)
 
     def transfer_json(self) -> dict[str, Any]:
         """Compare conditions over stimuli that both have: imagery minus and over perception."""
-        missing = [name for name in SEEN_AND_IMAGINED if not self.rows[name].size]
-        if missing:
-            return unavailable(f"no {' and no '.join(missing)} trial of a stimulus with a target")
-        seen, imagined = (self._by_stimulus(self.own, name) for name in SEEN_AND_IMAGINED)
+        absence = self.trials.absence()
+        if absence is not None:
+            return absence
+        seen, imagined = (self._by_stimulus(name) for name in SEEN_AND_IMAGINED)
         both = ~np.isnan(seen) & ~np.isnan(imagined)
         if not both.any():
             return unavailable("no stimulus was both seen and imagined")
@@ -196,8 +170,11 @@ class _Work:
         weights = image_weights(both.sum(), self.options.n_draws, generator(self.options.seed, 6))
         total = weights.sum(axis=1)
         within, cross = weights @ seen / total, weights @ imagined / total
+        of_within, of_cross = (self._oracle(name, both, weights) for name in SEEN_AND_IMAGINED)
         with np.errstate(divide="ignore", invalid="ignore"):
             ratio = cross / within
+            above_0 = (of_within > 0) & (of_cross > 0)
+            normalised_ratio = np.where(above_0, ratio * of_within / of_cross, np.nan)
         return {
             "available": True,
             "n_pairs": int(both.sum()),
@@ -205,11 +182,20 @@ class _Work:
             "cross_domain": valued(cross, confidence),
             "gap": {**valued(cross - within, confidence), "median": float(np.median(imagined - seen))},
             "ratio": valued(ratio, confidence),
+            "normalised_ratio": valued(normalised_ratio, confidence, "a condition has no oracle above 0"),
             "by_pair": self._by_pair(both, seen, imagined),
         }
 
+    def _oracle(self, condition: str, both: npt.NDArray[np.bool_], weights: Array) -> Array:
+        """Return the oracle's cosine over the stimuli of both conditions, in every draw."""
+        rows = self.trials.rows(condition)
+        code = self.trials.code[rows]
+        repeats = np.full(len(both), np.nan)
+        repeats[np.unique(code)] = repeat_cosines(self.predictions[rows], code)
+        return oracle_draws(weights, repeats[both], root=True)
+
     def _by_pair(self, both: npt.NDArray[np.bool_], seen: Array, imagined: Array) -> dict[str, Any]:
-        values = zip(self.stimuli["stimulus"][both], seen.tolist(), imagined.tolist(), strict=True)
+        values = zip(self.trials.stimuli["stimulus"][both], seen.tolist(), imagined.tolist(), strict=True)
         return {
             str(name): {"perception": one, "imagery": other, "gap": other - one}
             for name, one, other in values
@@ -217,17 +203,27 @@ class _Work:
 
     def per_trial(self) -> pd.DataFrame:
         """Return every trial's cosine and hits."""
-        images = self.table["target_image"] if "target_image" in self.table else self.table["stimulus"]
-        captions = self.table["caption"] if "caption" in self.table else pd.Series(None, self.table.index)
+        table = self.trials.table
+        images = table["target_image"] if "target_image" in table else table["stimulus"]
+        captions = table["caption"] if "caption" in table else pd.Series(None, table.index)
         columns = {
-            "trial_id": self.table["trial_id"],
-            "stimulus_type": self.stimuli["stimulus_type"].to_numpy()[self.code],
-            "condition": self.table["condition"],
+            **self.trials.described(),
             "clip_cosine": self.own,
             "has_image": images.notna(),
             "has_text": captions.notna(),
         }
-        return pd.DataFrame({**columns, **{f"hit_at_{k}": hits for k, hits in self.hits.items()}})
+        hits = {f"hit_at_{k}": self.own_place <= k for k in self.options.retrieval_k}
+        return pd.DataFrame({**columns, **hits})
+
+
+def _oracle_json(cosine: dict[str, Any], retrieval: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    if cosine["value"] is None:
+        return unavailable(cosine["reason"])
+    return {
+        "available": True,
+        "clip_cosine": cosine["value"],
+        "retrieval": {k: found["oracle"]["value"] for k, found in retrieval.items()},
+    }
 
 
 def _moments(values: Array) -> dict[str, float]:

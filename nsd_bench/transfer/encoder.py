@@ -12,14 +12,15 @@ from nsd_bench.errors import SubmissionError
 from nsd_bench.scoring.bootstrap import generator
 from nsd_bench.transfer.relabelling import relabelling_null
 from nsd_bench.transfer.results import (
-    FORMAT,
     SEEN_AND_IMAGINED,
     Array,
     Evaluation,
     TransferOptions,
+    evaluation,
     unavailable,
     valued,
 )
+from nsd_bench.transfer.trials import ScoredTrials
 
 __all__ = ["evaluate_encoder"]
 
@@ -64,41 +65,21 @@ def evaluate_encoder(
     SubmissionError
         If shapes do not fit, or a prediction is not finite.
     """
-    options = options or TransferOptions()
-    _check(responses, predictions, table, stimuli)
-    known = table["condition"].isin(SEEN_AND_IMAGINED) & table["stimulus"].isin(stimuli["stimulus"])
-    rows = np.flatnonzero(known)
-    table = table.iloc[rows].reset_index(drop=True)
-    work = _Work(np.asarray(responses, dtype=np.float64)[rows], predictions, table, stimuli, options)
-    conditions = {name: work.condition_json(name) for name in SEEN_AND_IMAGINED}
-    metrics = {
-        "format": FORMAT,
-        "kind": "encoder",
-        "model": model,
-        "headline": "correlation",
-        "n_units": responses.shape[1],
-        "n_trials_left_out": int((~known).sum()),
-        "conditions": conditions,
-        "transfer": work.transfer_json(),
-    }
-    return Evaluation(metrics, work.per_trial())
-
-
-def _check(
-    responses: npt.NDArray[np.floating],
-    predictions: npt.NDArray[np.floating],
-    table: pd.DataFrame,
-    stimuli: pd.DataFrame,
-) -> None:
     expected = (len(table), responses.shape[1]), (len(stimuli), responses.shape[1])
-    if (responses.shape, predictions.shape) != expected or not np.isfinite(predictions).all():
-        finite = "" if np.isfinite(predictions).all() else ", not all finite"
+    finite = bool(np.isfinite(predictions).all())
+    if (responses.shape, predictions.shape) != expected or not finite:
         raise SubmissionError(
-            f"responses have shape {responses.shape}, predictions {predictions.shape}{finite}",
+            f"responses have shape {responses.shape}, predictions {predictions.shape}"
+            f"{'' if finite else ', not all finite'}",
             place="transfer of an encoder",
             expected=f"shapes {expected[0]} and {expected[1]}, finite: one row a trial, one a stimulus",
             fix="predict every stimulus and unit once",
         )
+    trials = ScoredTrials.of(table, stimuli, "that was predicted")
+    scored = np.asarray(responses, dtype=np.float64)[trials.kept]
+    work = _Work(scored, predictions, trials, options or TransferOptions())
+    head = {"kind": "encoder", "model": model, "headline": "correlation", "n_units": responses.shape[1]}
+    return evaluation(head, work)
 
 
 class _Work:
@@ -108,22 +89,19 @@ class _Work:
         self,
         responses: Array,
         predictions: npt.NDArray[np.floating],
-        table: pd.DataFrame,
-        stimuli: pd.DataFrame,
+        trials: ScoredTrials,
         options: TransferOptions,
     ) -> None:
-        self.responses, self.table, self.options = responses, table, options
-        self.sets = stimuli["stimulus_type"].to_numpy()
-        self.code = pd.Index(stimuli["stimulus"]).get_indexer(pd.Index(table["stimulus"]))
+        self.responses, self.trials, self.options = responses, trials, options
+        self.sets, self.code, self.present = trials.sets, trials.code, trials.present
         self.predictions = _centred(np.asarray(predictions, dtype=np.float64)[None], self.sets)[0]
-        self.present = [name for name in SEEN_AND_IMAGINED if (table["condition"] == name).any()]
         self.weights = {name: self._draw_weights(number, name) for number, name in enumerate(self.present)}
         self.found = {name: self._scores(name) for name in self.present}
 
     def _draw_weights(self, number: int, condition: str) -> Array:
         """Return how often every trial counts, (1 + n_draws, n_trials), over the trials of its stimulus."""
         rng, n_draws = generator(self.options.seed, 4, number), self.options.n_draws
-        rows = np.flatnonzero(self.table["condition"] == condition)
+        rows = self.trials.rows(condition)
         weights = np.zeros((1 + n_draws, len(rows)))
         for code in np.unique(self.code[rows]):
             members = np.flatnonzero(self.code[rows] == code)
@@ -134,84 +112,88 @@ class _Work:
             weights[1:, members] = (1 + widen * (drawn - 1)) / len(members)
         return weights
 
-    def _means(self, condition: str, units: slice, draws: slice) -> Array:
-        """Return centred means, shape (n_draws, n_stimuli, n_units); zeros for stimuli without trials."""
-        rows = np.flatnonzero(self.table["condition"] == condition)
-        values, weights = self.responses[rows, units], self.weights[condition][draws]
-        means = np.zeros((len(weights), len(self.sets), values.shape[1]))
-        for code in np.unique(self.code[rows]):
-            members = self.code[rows] == code
-            means[:, code] = weights[:, members] @ values[members]
-        return _centred(means, self.sets)
+    def _there(self, condition: str) -> npt.NDArray[np.int64]:
+        """Return the stimuli that have trials; the others are not part of anything."""
+        return np.unique(self.code[self.trials.rows(condition)])
 
-    def _value(self, condition: str) -> Array:
-        """Return the centred means themselves, shape (n_stimuli, n_units)."""
-        means: Array = self._means(condition, slice(None), slice(1))[0]
-        return means
+    def _means(self, condition: str, units: slice, draws: slice) -> Array:
+        """Return the centred means of the stimuli that are there, shape (n_draws, n_there, n_units)."""
+        rows, there = self.trials.rows(condition), self._there(condition)
+        values, weights = self.responses[rows, units], self.weights[condition][draws]
+        means = np.empty((len(weights), len(there), values.shape[1]))
+        for place, code in enumerate(there):
+            members = self.code[rows] == code
+            means[:, place] = weights[:, members] @ values[members]
+        return _centred(means, self.sets[there])
+
+    def _predicted(self, condition: str, units: slice) -> Array:
+        """Return the centred predictions of the stimuli that are there, shape (n_there, n_units)."""
+        there = self._there(condition)
+        predicted: Array = _centred(self.predictions[None, there, units], self.sets[there])[0]
+        return predicted
 
     def _scores(self, condition: str) -> dict[str, Array]:
         """Return slope and correlation: the value and its draws; and r summed over units by set."""
-        n, sets = len(self.weights[condition]), list(dict.fromkeys(self.sets))
-        top, bottom, r = np.zeros(n), 0.0, {name: np.zeros(n) for name in sets}
+        n, sets = len(self.weights[condition]), self.sets[self._there(condition)]
+        top, bottom, r = np.zeros(n), 0.0, {name: np.zeros(n) for name in dict.fromkeys(sets)}
         n_units = self.responses.shape[1]
         for start in range(0, n_units, _UNITS_AT_ONCE):
             units = slice(start, start + _UNITS_AT_ONCE)
-            means, predicted = self._means(condition, units, slice(None)), self.predictions[:, units]
+            means, predicted = self._means(condition, units, slice(None)), self._predicted(condition, units)
             top += np.einsum("dsu,su->d", means, predicted)
             bottom += float((predicted**2).sum())
-            for name in sets:
-                members = self.sets == name
+            for name in r:
+                members = sets == name
                 r[name] += _correlations(means[:, members], predicted[members]).sum(axis=-1)
         by_set = {name: total / n_units for name, total in r.items()}
         slope = top / bottom if bottom > 0 else np.full(n, np.nan)
         return {"slope": slope, "correlation": np.mean(list(by_set.values()), axis=0), **by_set}
 
     def condition_json(self, condition: str) -> dict[str, Any]:
-        if condition not in self.present:
-            return unavailable(f"no {condition} trial of a stimulus that was predicted")
-        rows, found = self.table["condition"] == condition, self.found[condition]
-        sets, confidence = list(dict.fromkeys(self.sets)), self.options.confidence
-        means = self._value(condition)
-        null = relabelling_null(
-            _cross(means, self.predictions, self.sets), list(self.sets), self.options.seed
-        )
+        absence = self.trials.absence([condition])
+        if absence is not None:
+            return absence
+        found, confidence = self.found[condition], self.options.confidence
+        sets = self.sets[self._there(condition)]
+        means = self._means(condition, slice(None), slice(1))[0]
+        matrix = _cross(means, self._predicted(condition, slice(None)), sets)
         return {
-            "available": True,
-            "n_trials": int(rows.sum()),
-            "n_stimuli": int(self.table.loc[rows, "stimulus"].nunique()),
+            **self.trials.counts(condition),
             "correlation": valued(found["correlation"], confidence),
             "slope": valued(found["slope"], confidence),
-            "by_type": {name: {"correlation": valued(found[name], confidence)} for name in sets},
-            "null": null.json(),
-            "oracle": self._oracle(condition, means),
+            "by_type": {
+                name: {"correlation": valued(found[name], confidence)} for name in dict.fromkeys(sets)
+            },
+            "null": relabelling_null(matrix, sets.tolist(), self.options.seed).json(confidence),
+            "oracle": self._oracle(condition),
         }
 
-    def _oracle(self, condition: str, means: Array) -> dict[str, Any]:
-        if condition == "imagery":
-            if "perception" not in self.present:
-                return unavailable("no perception trial to predict from")
-            others = self._value("perception")
+    def _oracle(self, condition: str) -> dict[str, Any]:
+        """Predict imagery by the responses to the same seen stimuli, and perception by its other half."""
+        if condition == "perception":
+            rows = self.trials.rows(condition)
+            half = pd.Series(self.code[rows]).groupby(self.code[rows]).cumcount().to_numpy() % 2
+            parts = [rows[half == parity] for parity in (0, 1)]
+            lacking = "no seen stimulus has two trials"
         else:
-            means, others = self._halves(condition)
-        null = relabelling_null(_cross(means, others, self.sets), list(self.sets), self.options.seed)
+            parts = [self.trials.rows(name) for name in SEEN_AND_IMAGINED[::-1]]
+            lacking = "no perception trial to predict from"
+        both = np.intersect1d(*(self.code[part] for part in parts))
+        if not both.size:
+            return unavailable(lacking)
+        sets = self.sets[both]
+        means, others = (_centred(self._plain_means(part, both), sets)[0] for part in parts)
+        null = relabelling_null(_cross(means, others, sets), sets.tolist(), self.options.seed)
         return {"available": True, "correlation": null.value}
 
-    def _halves(self, condition: str) -> tuple[Array, Array]:
-        rows = np.flatnonzero(self.table["condition"] == condition)
-        order = pd.Series(self.code[rows]).groupby(self.code[rows]).cumcount().to_numpy()
-        halves = []
-        for parity in (0, 1):
-            part = rows[order % 2 == parity]
-            means = np.zeros((1, len(self.sets), self.responses.shape[1]))
-            for code in np.unique(self.code[part]):
-                means[0, code] = self.responses[part[self.code[part] == code]].mean(axis=0)
-            halves.append(_centred(means, self.sets)[0])
-        return halves[0], halves[1]
+    def _plain_means(self, rows: npt.NDArray[np.int64], codes: npt.NDArray[np.int64]) -> Array:
+        """Return the mean of some trials of every stimulus, shape (1, n_codes, n_units)."""
+        return np.stack([self.responses[rows[self.code[rows] == code]].mean(axis=0) for code in codes])[None]
 
     def transfer_json(self) -> dict[str, Any]:
-        missing = [name for name in SEEN_AND_IMAGINED if name not in self.present]
-        if missing:
-            return unavailable(f"no {' and no '.join(missing)} trial of a stimulus that was predicted")
+        absence = self.trials.absence()
+        if absence is not None:
+            return absence
         confidence = self.options.confidence
         out: dict[str, Any] = {"available": True}
         for name, prefix in (("slope", ""), ("correlation", "correlation_")):
@@ -224,16 +206,16 @@ class _Work:
 
     def per_trial(self) -> pd.DataFrame:
         """Return each trial's r, over units, with the prediction of its stimulus."""
-        r = np.empty(len(self.table))
+        r = np.empty(len(self.code))
         for condition in self.present:
-            rows = np.flatnonzero(self.table["condition"] == condition)
-            for name in dict.fromkeys(self.sets):
+            rows = self.trials.rows(condition)
+            for name in dict.fromkeys(self.sets[self.code[rows]]):
                 part = rows[self.sets[self.code[rows]] == name]
                 values = self.responses[part] - self.responses[part].mean(axis=0)
                 r[part] = _correlations(values.T[None], self.predictions[self.code[part]].T)[0]
-        columns = {"trial_id": self.table["trial_id"], "stimulus_type": self.sets[self.code]}
-        columns |= {"condition": self.table["condition"], "stimulus": self.table["stimulus"]}
-        return pd.DataFrame({**columns, "pattern_r": r})
+        return pd.DataFrame(
+            {**self.trials.described(), "stimulus": self.trials.table["stimulus"], "pattern_r": r}
+        )
 
 
 def _centred(means: Array, sets: npt.NDArray[Any]) -> Array:

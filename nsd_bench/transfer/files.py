@@ -1,10 +1,11 @@
-"""Evaluate a decoder from files: an index, predictions by trial, targets by image."""
+"""Evaluate a decoder on an index of trials: predictions from a file, or by a checkpoint from the betas."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -12,24 +13,93 @@ import pandas as pd
 
 from nsd_bench.errors import OptionError, SubmissionError, choices
 from nsd_bench.imagery.index import read_index
-from nsd_bench.imagery.splits import split_by_run
-from nsd_bench.storage import read_npz
-from nsd_bench.transfer.adapters import Fit, adapted_out_of_sample
-from nsd_bench.transfer.decoder import evaluate_decoder
+from nsd_bench.imagery.splits import split_by_run, split_by_stimulus
+from nsd_bench.transfer.adapters import Fit
+from nsd_bench.transfer.fitting import Decoder
 from nsd_bench.transfer.results import SEEN_AND_IMAGINED, Evaluation, TransferOptions
+from nsd_bench.transfer.session import Decoded, ZScore, checked_targets, decode_trials, described
+from nsd_bench.transfer.targets import KnownFeatures, read_arrays, read_features
 
-__all__ = ["evaluate_files"]
+__all__ = ["SPLITS_BY", "Selection", "evaluate_checkpoint", "evaluate_files"]
+
+SPLITS_BY: Final = {"run": split_by_run, "stimulus": split_by_stimulus}
+"""What a split keeps together, to the function that splits."""
+_STIMULUS: Final = ["stimulus", "stimulus_type", "nsd_id"]
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which trials of an index are evaluated; invalid ones never are.
+
+    Parameters
+    ----------
+    conditions
+        Some of perception and imagery.
+    split
+        "train", "val", "test", or "all".
+    split_by
+        Key of `SPLITS_BY`.
+
+    Raises
+    ------
+    OptionError
+        If a condition is unknown.
+    """
+
+    conditions: Sequence[str] = SEEN_AND_IMAGINED
+    split: str = "all"
+    split_by: str = "run"
+
+    def __post_init__(self) -> None:
+        for name in self.conditions:
+            if name not in SEEN_AND_IMAGINED:
+                raise OptionError(
+                    f"there is no condition {name!r} to evaluate",
+                    place="conditions",
+                    expected=choices(name, SEEN_AND_IMAGINED),
+                    fix="correct --mode or --test-sets",
+                )
+
+    def trials(self, index: Path, subject: str | None = None) -> pd.DataFrame:
+        """Return these trials of a subject, as in "subj01"; None for the only one of the index.
+
+        Raises
+        ------
+        OptionError
+            If there is none, or there are several subjects.
+        """
+        table = read_index(index)
+        if self.split != "all":
+            table = table[np.array(SPLITS_BY[self.split_by](table)) == self.split]
+        if subject is not None:
+            table = table[table["subject"] == subject]
+        table = table[table["is_valid"] & table["condition"].isin(self.conditions)].reset_index(drop=True)
+        if table.empty:
+            of_subject = "" if subject is None else f" of {subject}"
+            raise OptionError(
+                f"split {self.split!r} has no valid trial{of_subject} of {' or '.join(self.conditions)}",
+                place=str(index),
+                expected="at least one trial to evaluate",
+                fix="take another split, or --split all",
+            )
+        if table["subject"].nunique() > 1:
+            raise OptionError(
+                f"holds trials of {table['subject'].nunique()} subjects",
+                place=str(index),
+                expected="one subject an evaluation: repeats and intervals are a subject's own",
+                fix="give the index of one subject, such as subj01.parquet",
+            )
+        return table
 
 
 def evaluate_files(
     index: Path,
     predictions: Path,
     targets: Path,
-    conditions: Sequence[str] = SEEN_AND_IMAGINED,
-    split: str = "all",
+    selection: Selection | None = None,
     options: TransferOptions | None = None,
     *,
-    model: str = "decoder",
+    model: str | None = None,
     adapter: Fit | None = None,
 ) -> Evaluation:
     """Evaluate a decoder's predictions for the trials of an index.
@@ -37,16 +107,14 @@ def evaluate_files(
     Parameters
     ----------
     index
-        Parquet index; invalid trials are left out.
+        Parquet index.
     predictions
         .npz with `trial_id`, shape (n_trials,), and `predictions`, shape (n_trials, n_features). Trials that
         it does not have must not be among those evaluated.
     targets
-        .npz with `features`, shape (n_stimuli, n_features), and what they are of: `stimulus`, or `nsd_id`.
-    conditions
-        Some of perception and imagery.
-    split
-        "train", "val", "test" (by run), or "all".
+        See `nsd_bench.transfer.targets.read_features`.
+    selection
+        All perception and imagery trials by default.
     adapter
         Fits an adapter, see `nsd_bench.transfer.adapters`; each stimulus is adapted by one that was fitted
         on the others.
@@ -54,45 +122,88 @@ def evaluate_files(
     Raises
     ------
     OptionError
-        If a condition is unknown, or no trial is left.
+        If no trial is left.
     SubmissionError
         If a file is broken, or trials are missing.
     """
-    table = _chosen_trials(index, conditions, split)
-    stimuli, features = _targets(targets, table)
+    table = (selection or Selection()).trials(index)
+    stimuli = _stimuli(table)
     decoded = _predictions_of(predictions, table["trial_id"])
-    if adapter is not None:
-        of_trial = features[pd.Index(stimuli["stimulus"]).get_indexer(pd.Index(table["stimulus"]))]
-        decoded = adapted_out_of_sample(decoded, of_trial, table, adapter)
-    return evaluate_decoder(decoded, features, table, stimuli, options, model=model)
+    features = read_features(targets).of(stimuli)
+    found = Decoded(decoded, features, table, stimuli).evaluate(options, model or "decoder", adapter)
+    return Evaluation({**found.metrics, "subject": _number(table)}, found.per_trial)
 
 
-def _chosen_trials(index: Path, conditions: Sequence[str], split: str) -> pd.DataFrame:
-    for name in conditions:
-        if name not in SEEN_AND_IMAGINED:
-            raise OptionError(
-                f"there is no condition {name!r} to evaluate",
-                place="conditions",
-                expected=choices(name, SEEN_AND_IMAGINED),
-                fix="correct --mode or --test-sets",
-            )
-    table = read_index(index)
-    if split != "all":
-        table = table[np.array(split_by_run(table)) == split]
-    table = table[table["is_valid"] & table["condition"].isin(conditions)].reset_index(drop=True)
-    if table.empty:
-        raise OptionError(
-            f"split {split!r} has no valid trial of {' or '.join(conditions)}",
-            place=str(index),
-            expected="at least one trial to evaluate",
-            fix="take another split, or --split all",
-        )
-    return table
+def evaluate_checkpoint(
+    index: Path,
+    decoder: Decoder,
+    targets: KnownFeatures,
+    selection: Selection | None = None,
+    options: TransferOptions | None = None,
+    *,
+    cache_root: Path | None = None,
+    zscore: ZScore = "package",
+    model: str | None = None,
+    adapter: Fit | None = None,
+) -> Evaluation:
+    """Decode the trials of an index from their betas, and evaluate that.
+
+    Parameters
+    ----------
+    index, selection
+        As for `evaluate_files`; of an index of several subjects, the decoder's is taken.
+    targets
+        Of the features that the decoder was trained on.
+    cache_root
+        What the index' paths are relative to.
+    zscore
+        See `nsd_bench.transfer.session.decode_trials`.
+    model
+        What it is called; by its card by default.
+    adapter
+        As for `evaluate_files`.
+
+    Raises
+    ------
+    OptionError
+        If no trial is left.
+    ModelError
+        If the decoder does not fit the betas or the targets.
+    """
+    table = (selection or Selection()).trials(index, f"subj{decoder.card['subject']:02}")
+    stimuli = _stimuli(table)
+    features = checked_targets(decoder, targets.of(stimuli))
+    predictions = decode_trials(decoder, index, table, cache_root, zscore)
+    decoded = Decoded(predictions, features, table, stimuli)
+    found = decoded.evaluate(options, model or decoder.card["model"], adapter)
+    nsd_ids = stimuli["nsd_id"].fillna(-1).to_numpy(np.int64)
+    more = {"subject": _number(table), **described(decoder, zscore, nsd_ids)}
+    return Evaluation({**found.metrics, **more}, found.per_trial)
+
+
+def _number(table: pd.DataFrame) -> int:
+    """Return the number of the only subject."""
+    return int(str(table["subject"].iloc[0]).removeprefix("subj"))
+
+
+def _stimuli(table: pd.DataFrame) -> pd.DataFrame:
+    """Return what was seen and imagined, by name; of one set where the index does not say of which."""
+    stimuli = table.reindex(columns=_STIMULUS).dropna(subset=["stimulus"]).drop_duplicates("stimulus")
+    stimuli["stimulus_type"] = stimuli["stimulus_type"].astype(object).fillna("all")
+    return stimuli.sort_values("stimulus", ignore_index=True)
 
 
 def _predictions_of(path: Path, trial_id: pd.Series[int]) -> npt.NDArray[np.floating[Any]]:
-    given = _arrays(path, ("trial_id", "predictions"))
-    rows = pd.Index(given["trial_id"]).get_indexer(pd.Index(trial_id))
+    given = read_arrays(path, ("trial_id", "predictions"))
+    ids, predictions = pd.Index(given["trial_id"]), given["predictions"]
+    if predictions.ndim != 2 or len(predictions) != len(ids) or not ids.is_unique:
+        raise SubmissionError(
+            f"predictions have shape {predictions.shape}, for {ids.nunique()} trials in {len(ids)} rows",
+            place=str(path),
+            expected="a row of features for every trial_id, each once",
+            fix="write every trial once",
+        )
+    rows = ids.get_indexer(pd.Index(trial_id))
     if (rows < 0).any():
         raise SubmissionError(
             f"{(rows < 0).sum()} of {len(rows)} trials are missing, {trial_id[rows < 0].iloc[0]} first",
@@ -100,39 +211,5 @@ def _predictions_of(path: Path, trial_id: pd.Series[int]) -> npt.NDArray[np.floa
             expected="every trial of these conditions and this split",
             fix="predict them, or narrow --mode and --split",
         )
-    found: npt.NDArray[np.floating[Any]] = given["predictions"][rows]
+    found: npt.NDArray[np.floating[Any]] = predictions[rows]
     return found
-
-
-def _targets(path: Path, table: pd.DataFrame) -> tuple[pd.DataFrame, npt.NDArray[np.float64]]:
-    """Return the stimuli of a table, and their features; NaN where there are none."""
-    arrays = _arrays(path, ("features",))
-    key = "stimulus" if "stimulus" in arrays else "nsd_id"
-    if key not in arrays:
-        raise _broken(path, "holds neither 'stimulus' nor 'nsd_id'")
-    columns = ["stimulus", "stimulus_type", "nsd_id"]
-    stimuli = table[columns].drop_duplicates("stimulus").sort_values("stimulus", ignore_index=True)
-    rows = pd.Index(arrays[key]).get_indexer(pd.Index(stimuli[key].fillna(-1)))
-    features = np.full((len(stimuli), arrays["features"].shape[1]), np.nan)
-    features[rows >= 0] = arrays["features"][rows[rows >= 0]]
-    return stimuli, features
-
-
-def _arrays(path: Path, required: Sequence[str]) -> Mapping[str, npt.NDArray[Any]]:
-    try:
-        arrays = read_npz(path)
-    except (OSError, ValueError, KeyError) as error:
-        raise _broken(path, f"cannot be read ({error})") from error
-    missing = [name for name in required if name not in arrays]
-    if missing:
-        raise _broken(path, f"lacks {', '.join(missing)}")
-    return arrays
-
-
-def _broken(path: Path, problem: str) -> SubmissionError:
-    return SubmissionError(
-        problem,
-        place=str(path),
-        expected=".npz files: trial_id and predictions; stimulus or nsd_id and features",
-        fix="write them with numpy.savez",
-    )

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
+from scipy.stats import rankdata
 
-__all__ = ["cosines", "legacy_retrieval", "normalised", "ranks", "retrieval"]
+__all__ = ["cosines", "legacy_retrieval", "normalised", "places"]
 
 Array = npt.NDArray[np.float64]
 
@@ -39,31 +40,15 @@ def cosines(predictions: npt.NDArray[np.floating], targets: npt.NDArray[np.float
     return found
 
 
-def ranks(similarity: Array, own: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Return how many distinct stimuli are at least as similar to each prediction as its own, 1 or more.
+def places(similarity: Array) -> npt.NDArray[np.int64]:
+    """Return how many stimuli are at least as similar to each prediction as each of them, 1 or more.
 
-    Ties count against the prediction: one that is the same for every trial is never first.
+    Ties count against all of them: where all are equally similar, all are last.
 
-    >>> ranks(np.array([[0.9, 0.1], [0.5, 0.5]]), np.array([0, 0])).tolist()
-    [1, 2]
+    >>> places(np.array([[0.9, 0.1], [0.5, 0.5]])).tolist()
+    [[1, 2], [2, 2]]
     """
-    of_own = similarity[np.arange(len(own)), own]
-    return np.asarray((similarity >= of_own[:, None]).sum(axis=1), dtype=np.int64)
-
-
-def retrieval(
-    similarity: Array, own: npt.NDArray[np.int64], ks: Sequence[int]
-) -> dict[int, npt.NDArray[np.bool_]]:
-    """Say of every trial whether its own stimulus is among the k most similar of the distinct ones.
-
-    Parameters
-    ----------
-    similarity : float64 array of shape (n_trials, n_stimuli)
-    own : int64 array of shape (n_trials,)
-        Column of each trial's stimulus.
-    """
-    place = ranks(similarity, own)
-    return {k: place <= k for k in ks}
+    return np.asarray(rankdata(-similarity, method="max", axis=1), dtype=np.int64)
 
 
 def legacy_retrieval(

@@ -14,14 +14,14 @@ from nsd_bench.scoring.metrics import HEADLINE
 from nsd_bench.scoring.score import Options, SubjectScores, score
 from nsd_bench.submission import Submission
 from nsd_bench.transfer.companions import rows_of_tier, tier_truth
-from nsd_bench.transfer.results import valued
+from nsd_bench.transfer.identification import identification_json
+from nsd_bench.transfer.results import missing, valued
 from nsd_bench.truth import Truth
 
 __all__ = ["FORMAT", "evaluate_ood"]
 
 FORMAT: Final = "nsd_bench.ood/1"
 _ALL: Final = ("test", "all", "all", HEADLINE)
-_NOTHING: Final = {"value": None, "interval": None}
 
 
 def evaluate_ood(
@@ -44,7 +44,8 @@ def evaluate_ood(
     Returns
     -------
     result
-        JSON-able: the headline for `ood`, `in_distribution`, `drop` and each of `classes`.
+        JSON-able: the headline for `ood`, `in_distribution`, `drop` and each of `classes`; and
+        `identification`, see `nsd_bench.transfer.identification.identification_json`.
 
     Raises
     ------
@@ -75,6 +76,7 @@ def evaluate_ood(
         "in_distribution": _valued(known, options, "no score of tier 'test' was given"),
         "drop": _drop(ood, known, options),
         "classes": by_class,
+        "identification": identification_json(submission, truth, classes, options),
         "warnings": whole.summary["warnings"],
     }
 
@@ -106,12 +108,12 @@ def _class_score(
 def _valued(
     draws: npt.NDArray[np.float64] | None, options: Options, reason: str = "no unit has a noise ceiling"
 ) -> dict[str, Any]:
-    return {**_NOTHING, "reason": reason} if draws is None else valued(draws, options.confidence)
+    return missing(reason) if draws is None else valued(draws, options.confidence, reason)
 
 
 def _drop(
     ood: npt.NDArray[np.float64] | None, known: npt.NDArray[np.float64] | None, options: Options
 ) -> dict[str, Any]:
     if ood is None or known is None:
-        return {**_NOTHING, "reason": "one of the two scores is missing"}
+        return missing("one of the two scores is missing")
     return valued(ood - known, options.confidence)

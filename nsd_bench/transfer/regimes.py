@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from nsd_bench.errors import SubmissionError
+from nsd_bench.transfer.results import missing
 
 __all__ = [
     "FORMAT",
@@ -55,7 +56,8 @@ def gather_regimes(
     Raises
     ------
     SubmissionError
-        If a regime is unknown, or a result is of neither kind.
+        If a regime is unknown, a result is of neither kind, a subject is there twice, or encoders are mixed
+        with decoders.
     """
     unknown = sorted(set(found) - set(REGIMES))
     if unknown:
@@ -104,6 +106,7 @@ def with_regimes(scores: Mapping[str, Any], gathered: Mapping[str, Any]) -> dict
 
 
 def _regime(name: str, results: Sequence[Mapping[str, Any]], atlas: str, roi: str) -> dict[str, Any]:
+    _check_together(name, results)
     columns: list[dict[str, Any]] = []
     for result in results:
         kind = str(result.get("format", ""))
@@ -123,6 +126,19 @@ def _regime(name: str, results: Sequence[Mapping[str, Any]], atlas: str, roi: st
         return {"available": False, "reason": "not scored", "columns": []}
     pooled = _over_subjects(columns)
     return {"available": any(one["value"] is not None for one in pooled), "columns": pooled}
+
+
+def _check_together(name: str, results: Sequence[Mapping[str, Any]]) -> None:
+    """Refuse what must not be averaged: one subject twice, and encoders with decoders."""
+    subjects = [one["subject"] for one in results if "subject" in one]
+    twice = sorted({one for one in subjects if subjects.count(one) > 1})
+    if twice:
+        raise _refused(f"subj{twice[0]:02} is there twice", f"regime {name}", "one result a subject")
+    kinds = sorted({str(one["kind"]) for one in results if "kind" in one})
+    if len(kinds) > 1:
+        raise _refused(
+            f"results of an {kinds[1]} and of a {kinds[0]}", f"regime {name}", "results of one kind of model"
+        )
 
 
 def _over_subjects(columns: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -154,20 +170,21 @@ def _of_scores(scores: Mapping[str, Any], atlas: str, roi: str) -> list[dict[str
         row = next((one for one in pooled["rois"] if (one["atlas"], one["roi"]) == (atlas, roi)), None)
         score = row["scores"].get(metric) if row else None
         n_subjects = row["n_subjects"] if row else 0
-        columns.append(_column(tier, metric, score or _missing(f"no score of {atlas}/{roi}"), n_subjects))
+        columns.append(_column(tier, metric, score or missing(f"no score of {atlas}/{roi}"), n_subjects))
     return columns
 
 
 def _of_transfer(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
     headline = str(metrics["headline"])
     columns = [
-        _column(name, headline, found[headline] if found["available"] else _missing(found["reason"]), 1)
+        _column(name, headline, found[headline] if found["available"] else missing(found["reason"]), 1)
         for name, found in metrics["conditions"].items()
     ]
-    transfer = metrics["transfer"]
+    transfer, names = metrics["transfer"], ["gap", "ratio"]
+    names += ["normalised_ratio"] if metrics.get("kind") == "decoder" else []
     return columns + [
-        _column(name, name, transfer[name] if transfer["available"] else _missing(transfer["reason"]), 1)
-        for name in ("gap", "ratio")
+        _column(name, name, transfer[name] if transfer["available"] else missing(transfer["reason"]), 1)
+        for name in names
     ]
 
 
@@ -175,10 +192,6 @@ def _of_ood(result: Mapping[str, Any]) -> list[dict[str, Any]]:
     metric = str(result["metric"])
     columns = [_column("ood", metric, result["ood"], 1), _column("drop", "drop", result["drop"], 1)]
     return columns + [_column(f"ood: {name}", metric, one, 1) for name, one in result["classes"].items()]
-
-
-def _missing(reason: str) -> dict[str, Any]:
-    return {"value": None, "interval": None, "reason": reason}
 
 
 def _column(name: str, metric: str, score: Mapping[str, Any], n_subjects: int) -> dict[str, Any]:

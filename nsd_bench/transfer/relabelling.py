@@ -39,11 +39,19 @@ class Null:
     by_set: dict[str, Array]
     draws: Array
 
-    def json(self) -> dict[str, Any]:
-        """Return the distribution's mean, its 95th percentile and how often it reaches the score."""
+    def json(self, confidence: float) -> dict[str, Any]:
+        """Return the distribution's mean, interval and 95th percentile, and how often it reaches the score.
+
+        Parameters
+        ----------
+        confidence
+            Of the interval, which is between percentiles.
+        """
+        tail = 50 * (1 - confidence)
         n_reached = int((self.draws >= self.value - 1e-12).sum())
         return {
             "mean": float(self.draws.mean()),
+            "interval": [float(end) for end in np.percentile(self.draws, [tail, 100 - tail])],
             "percentile_95": float(np.percentile(self.draws, 95)),
             "p_value": (1 + n_reached) / (1 + len(self.draws)),
             "sets": {

@@ -13,7 +13,9 @@ from torch import nn
 
 from nsd_bench.transfer.metrics import normalised
 
-__all__ = ["ResidualAdapter", "ResidualOptions", "fit_residual"]
+__all__ = ["ResidualAdapter", "ResidualNetwork", "ResidualOptions", "fit_residual"]
+
+Array = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ class ResidualOptions:
     seed: int = 0
 
 
-class _Network(nn.Module):
+class ResidualNetwork(nn.Module):
     """x + W2 f(W1 x, condition); W2 starts at 0, so that an untrained network changes nothing."""
 
     def __init__(self, n_features: int, n_conditions: int, options: ResidualOptions) -> None:
@@ -52,6 +54,7 @@ class _Network(nn.Module):
             nn.init.zeros_(parameters)
 
     def forward(self, features: torch.Tensor, condition: torch.Tensor) -> torch.Tensor:
+        """Return features of length 1; `condition` has a number for each row."""
         hidden = self.enter(features)
         if self.film:
             hidden = hidden * (1 + self.scale(condition))
@@ -70,8 +73,26 @@ class ResidualAdapter:
         Names of the conditions, in order of their numbers.
     """
 
-    def __init__(self, network: nn.Module, conditions: Sequence[str]) -> None:
+    def __init__(self, network: ResidualNetwork, conditions: Sequence[str]) -> None:
         self.network, self.conditions = network.eval(), list(conditions)
+
+    def layers(self, condition: str) -> tuple[Array, Array, Array, Array]:
+        """Return the network for one condition, x + leave(relu(enter(x))).
+
+        Returns
+        -------
+        enter_weight, enter_bias, leave_weight, leave_bias
+            float64 arrays of shape (n_features, n_hidden), (n_hidden,), (n_hidden, n_features) and
+            (n_features,), for rows of features of length 1.
+        """
+        network, number = self.network, self.conditions.index(condition)
+        scale = 1 + _array(network.scale.weight[number]) if network.film else 1
+        return (
+            _array(network.enter.weight).T * scale,
+            _array(network.enter.bias) * scale + _array(network.shift.weight[number]),
+            _array(network.leave.weight).T,
+            _array(network.leave.bias),
+        )
 
     def transform(
         self, features: npt.NDArray[np.floating], condition: Sequence[str]
@@ -104,7 +125,7 @@ def fit_residual(
     x, y = (torch.from_numpy(normalised(rows)) for rows in (features, targets))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(options.seed)
-        network = _Network(x.shape[1], len(names), options).double()
+        network = ResidualNetwork(x.shape[1], len(names), options).double()
     adam = torch.optim.AdamW(
         network.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay
     )
@@ -114,3 +135,7 @@ def fit_residual(
         loss.backward()
         adam.step()
     return ResidualAdapter(network, names)
+
+
+def _array(parameter: torch.Tensor) -> Array:
+    return np.asarray(parameter.detach().numpy(), dtype=np.float64)

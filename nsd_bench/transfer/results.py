@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -15,11 +15,18 @@ import pandas as pd
 from nsd_bench.outputs import new_folder
 from nsd_bench.scoring.bootstrap import interval
 
+if TYPE_CHECKING:
+    from nsd_bench.transfer.trials import ScoredTrials
+
 __all__ = [
     "FORMAT",
     "SEEN_AND_IMAGINED",
     "Evaluation",
+    "Evaluator",
     "TransferOptions",
+    "evaluation",
+    "missing",
+    "text_of",
     "unavailable",
     "valued",
     "write_evaluation",
@@ -65,16 +72,58 @@ class Evaluation:
     per_trial: pd.DataFrame
 
 
-def valued(draws: Array, confidence: float) -> dict[str, Any]:
-    """Put together a value (the first of `draws`) and its interval.
+class Evaluator(Protocol):
+    """What scores the trials of a session."""
+
+    trials: ScoredTrials
+
+    def condition_json(self, condition: str) -> dict[str, Any]:
+        """Return the scores of a condition, or why there are none."""
+
+    def transfer_json(self) -> dict[str, Any]:
+        """Compare imagery with perception, or say why not."""
+
+    def per_trial(self) -> pd.DataFrame:
+        """Return a row for every trial."""
+
+
+def evaluation(head: dict[str, Any], work: Evaluator) -> Evaluation:
+    """Put together what all evaluations have.
+
+    Parameters
+    ----------
+    head
+        `kind`, `model`, `headline`, and what only this kind has.
+    """
+    metrics = {
+        "format": FORMAT,
+        **head,
+        "n_trials_left_out": work.trials.n_left_out,
+        "conditions": {name: work.condition_json(name) for name in SEEN_AND_IMAGINED},
+        "transfer": work.transfer_json(),
+    }
+    return Evaluation(metrics, work.per_trial())
+
+
+def valued(draws: Array, confidence: float, reason: str = "not a number: nothing varies") -> dict[str, Any]:
+    """Put together a value (the first of `draws`) and its interval; the reason why there is none.
 
     >>> valued(np.array([1.0, 0.0, 2.0]), 0.5)
     {'value': 1.0, 'interval': [0.5, 1.5]}
     """
     value = float(draws[0])
     if not np.isfinite(value):
-        return {"value": None, "interval": None, "reason": "not a number: nothing varies"}
+        return missing(reason)
     return {"value": value, "interval": interval(value, draws[1:], confidence)}
+
+
+def missing(reason: str) -> dict[str, Any]:
+    """Say that there is no value, which is not a value of 0.
+
+    >>> missing("no trials")
+    {'value': None, 'interval': None, 'reason': 'no trials'}
+    """
+    return {"value": None, "interval": None, "reason": reason}
 
 
 def unavailable(reason: str) -> dict[str, Any]:
@@ -95,49 +144,24 @@ def write_evaluation(folder: Path, evaluation: Evaluation) -> None:
         If the folder exists, or cannot be written to.
     """
     from nsd_bench.transfer.figure import transfer_figure
+    from nsd_bench.transfer.readme import transfer_readme
 
     metrics = evaluation.metrics
     with new_folder(folder) as out:
         text = json.dumps(metrics, indent=1, allow_nan=False) + "\n"
         (out / "metrics.json").write_text(text, encoding="utf-8")
         evaluation.per_trial.to_csv(out / "per_trial.csv", index=False)
-        (out / "README.md").write_text(_readme(metrics), encoding="utf-8")
+        (out / "README.md").write_text(transfer_readme(metrics), encoding="utf-8")
         (out / "transfer.svg").write_text(transfer_figure(metrics), encoding="utf-8")
 
 
-def _readme(metrics: dict[str, Any]) -> str:
-    headline = metrics["headline"]
-    lines = [
-        f"# Transfer of {metrics['model']} ({metrics['kind']})",
-        "",
-        "| condition | trials | stimuli | " + headline + " | interval | null, 95th percentile | p |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for name, found in metrics["conditions"].items():
-        if not found["available"]:
-            lines.append(f"| {name} | missing: {found['reason']} | | | | | |")
-            continue
-        score, null = found[headline], found["null"]
-        lines.append(
-            f"| {name} | {found['n_trials']} | {found['n_stimuli']} | {_text(score['value'])} | "
-            f"{_interval(score)} | {null['percentile_95']:.3f} | {null['p_value']:.4f} |"
-        )
-    lines += ["", *_transfer_lines(metrics["transfer"]), ""]
-    lines += ["Files: `metrics.json` (all numbers), `per_trial.csv`, `transfer.svg`.", ""]
-    return "\n".join(lines)
+def text_of(score: Mapping[str, Any]) -> str:
+    """Return a value with its interval, three digits each; why there is none, if there is none.
 
-
-def _transfer_lines(transfer: dict[str, Any]) -> list[str]:
-    if not transfer["available"]:
-        return [f"No transfer: {transfer['reason']}."]
-    names = ("gap", "ratio")
-    return [f"- {name}: {_text(transfer[name]['value'])} {_interval(transfer[name])}" for name in names]
-
-
-def _text(value: float | None) -> str:
-    return "missing" if value is None else f"{value:.3f}"
-
-
-def _interval(score: dict[str, Any]) -> str:
-    found = score["interval"]
-    return "" if found is None else f"[{found[0]:.3f}, {found[1]:.3f}]"
+    >>> text_of({"value": 0.5, "interval": [0.25, 0.75]}), text_of({"value": None, "reason": "no trials"})
+    ('0.500 [0.250, 0.750]', 'missing, no trials')
+    """
+    if score["value"] is None:
+        return f"missing, {score['reason']}"
+    ends = score["interval"]
+    return f"{score['value']:.3f}" + (f" [{ends[0]:.3f}, {ends[1]:.3f}]" if ends else "")

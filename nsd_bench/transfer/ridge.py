@@ -1,63 +1,95 @@
-"""A linear decoder of a core package, evaluated on what its companion's subject saw and imagined."""
+"""A linear decoder: ridge regression from single trials to features of the image."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
+from nsd_bench.baselines.eigen import Eigen, Sums, fewer_columns
 from nsd_bench.package import Package
-from nsd_bench.transfer.companions import imagery_trials
-from nsd_bench.transfer.decoder import evaluate_decoder
-from nsd_bench.transfer.metrics import normalised
-from nsd_bench.transfer.results import Array, Evaluation, TransferOptions
+from nsd_bench.transfer.fitting import Array, Decoder, TrainingData, mean_cosine, training_data
+from nsd_bench.transfer.results import Evaluation, TransferOptions
+from nsd_bench.transfer.session import evaluate_on_companion
+from nsd_bench.transfer.targets import Features, ImageFeatures
 
-__all__ = ["PENALTIES", "RidgeDecoder", "evaluate_ridge_decoder", "fit_ridge_decoder"]
+__all__ = [
+    "PENALTIES",
+    "RidgeDecoder",
+    "RidgePath",
+    "evaluate_ridge_decoder",
+    "fit_ridge",
+    "fit_ridge_decoder",
+]
 
 PENALTIES: Final = tuple(10.0**power for power in range(-1, 8))
-_IMAGES_AT_ONCE: Final = 256
-_SMALLEST_STD: Final = 1e-6
-
-Features = Callable[[npt.NDArray[Any]], npt.NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
-class RidgeDecoder:
-    """Maps responses to standardised features of the image.
+class RidgeDecoder(Decoder):
+    """Maps responses to standardised features by a matrix.
 
     Parameters
     ----------
-    response_mean : float64 array of shape (n_units,)
     weight : float64 array of shape (n_units, n_features)
-    feature_mean, feature_std : float64 arrays of shape (n_features,)
-        Of the training images; targets are standardised by them.
-    penalty
-        That had the highest cosine on the validation tier.
     """
 
-    response_mean: Array
     weight: Array
-    feature_mean: Array
-    feature_std: Array
-    penalty: float
 
-    def decode(self, responses: npt.NDArray[np.floating]) -> Array:
-        """Return features, shape (n_trials, n_features), of responses as loaders give them."""
-        decoded: Array = (responses - self.response_mean) @ self.weight
+    @property
+    def penalty(self) -> float:
+        """The one that had the highest cosine on the validation tier."""
+        return float(self.card["penalty"])
+
+    def _decoded(self, centred: Array) -> Array:
+        decoded: Array = centred @ self.weight
         return decoded
 
-    def targets(self, features: npt.NDArray[np.floating]) -> Array:
-        """Return what `decode` should give, of features as they were computed."""
-        return np.asarray((features - self.feature_mean) / self.feature_std, dtype=np.float64)
+
+class RidgePath:
+    """Ridge regressions of the same trials under any penalty, for one eigendecomposition.
+
+    Parameters
+    ----------
+    x, y : float64 arrays of shape (n_trials, n_units) and (n_trials, n_features)
+        Not modified.
+    """
+
+    def __init__(self, x: Array, y: Array) -> None:
+        columns, self._back = fewer_columns(torch.from_numpy(x))
+        targets = torch.from_numpy(y)
+        self._eigen = Eigen(Sums.of(columns, torch.ones(len(x), dtype=torch.float64)))
+        self._y = targets.sum(dim=0)
+        self._projected = self._eigen.project(columns.T @ targets, self._y)
+
+    def weight(self, penalty: float) -> Array:
+        """Return weights of shape (n_units, n_features)."""
+        weight, _ = self._eigen.solve(self._projected, self._y, torch.tensor(penalty, dtype=torch.float64))
+        found: npt.NDArray[Any] = (weight if self._back is None else self._back @ weight).numpy()
+        return np.ascontiguousarray(found, dtype=np.float64)
+
+
+def fit_ridge(data: TrainingData) -> RidgeDecoder:
+    """Fit a ridge regression, its penalty by the mean cosine on the validation tier.
+
+    Takes memory for a square of the number of units or trials, whichever are fewer; some minutes for 15,000.
+    """
+    path = RidgePath(data.x, data.y)
+    cosine = {
+        penalty: mean_cosine(data.x_validation @ path.weight(penalty), data.y_validation)
+        for penalty in PENALTIES
+    }
+    best = max(cosine, key=lambda penalty: cosine[penalty])
+    weight = path.weight(best)
+    card = data.card_of("ridge", data.x_validation @ weight, penalty=best)
+    return RidgeDecoder(**data.shared, card=card, weight=weight)
 
 
 def fit_ridge_decoder(core: Package, features: Features) -> RidgeDecoder:
-    """Fit a ridge regression from single trials of the train tier, its penalty on the validation tier.
-
-    Takes memory for a square of the number of units; some minutes for 15,000.
+    """Fit a ridge regression from single trials of a package to features of its images.
 
     Parameters
     ----------
@@ -65,24 +97,7 @@ def fit_ridge_decoder(core: Package, features: Features) -> RidgeDecoder:
         Features of images of shape (n, channels, height, width), such as those of
         `nsd_bench.baselines.features.FEATURES`.
     """
-    train, validation = core.rows("train"), core.rows("validation")
-    of_image, code = _features(core, np.r_[train, validation], features)
-    in_train = np.unique(code[: len(train)])
-    mean, std = of_image[in_train].mean(axis=0), of_image[in_train].std(axis=0) + _SMALLEST_STD
-    y = ((of_image - mean) / std)[code]
-    x = core.standardised_responses(train).astype(np.float64)
-    response_mean = x.mean(axis=0)
-    x -= response_mean
-    values, vectors = np.linalg.eigh(x.T @ x)
-    projected = vectors.T @ (x.T @ y[: len(train)])
-    test = (core.standardised_responses(validation) - response_mean) @ vectors
-    cosine = {
-        penalty: _mean_cosine(test @ (projected / (values + penalty)[:, None]), y[len(train) :])
-        for penalty in PENALTIES
-    }
-    best = max(cosine, key=lambda penalty: cosine[penalty])
-    weight = vectors @ (projected / (values + best)[:, None])
-    return RidgeDecoder(response_mean, weight, mean, std, best)
+    return fit_ridge(training_data(core, ImageFeatures(features)))
 
 
 def evaluate_ridge_decoder(
@@ -93,40 +108,5 @@ def evaluate_ridge_decoder(
     *,
     model: str = "ridge",
 ) -> Evaluation:
-    """Decode the vision and imagery tiers, see `nsd_bench.transfer.decoder.evaluate_decoder`.
-
-    Raises
-    ------
-    PackageError
-        If the companion has neither tier.
-    """
-    rows, table, stimuli = imagery_trials(companion)
-    of_image, code = _features(companion, rows, features)
-    place = dict(zip(table["stimulus"].tolist(), code.tolist(), strict=True))
-    found = evaluate_decoder(
-        decoder.decode(companion.standardised_responses(rows)),
-        decoder.targets(of_image[[place[name] for name in stimuli["stimulus"]]]),
-        table,
-        stimuli,
-        options,
-        model=model,
-    )
-    more = {"package": companion.name, "subject": companion.subject, "penalty": decoder.penalty}
-    return Evaluation({**found.metrics, **more}, found.per_trial)
-
-
-def _features(
-    package: Package, rows: npt.NDArray[np.int64], features: Features
-) -> tuple[Array, npt.NDArray[np.int64]]:
-    """Return features of the distinct images of some trials, and which one each trial showed."""
-    image = package.trials["frame_image_id"].to_numpy()[rows]
-    _, first, code = np.unique(image, return_index=True, return_inverse=True)
-    blocks = [
-        features(package.images(rows[first[start : start + _IMAGES_AT_ONCE]]))
-        for start in range(0, len(first), _IMAGES_AT_ONCE)
-    ]
-    return np.concatenate(blocks).astype(np.float64), code
-
-
-def _mean_cosine(predictions: Array, targets: Array) -> float:
-    return float((normalised(predictions) * normalised(targets)).sum(axis=1).mean())
+    """Decode the vision and imagery tiers, see `nsd_bench.transfer.session.evaluate_on_companion`."""
+    return evaluate_on_companion(decoder, companion, ImageFeatures(features), options=options, model=model)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
+from matplotlib.figure import Figure
 
 from nsd_bench.package import Package
 from nsd_bench.plots.flatmaps.figure import Pen, draw_labels, draw_values, folds
@@ -41,7 +42,11 @@ class Easel:
     sulci
         Atlas whose regions are outlined dashed, without names; "" for none.
     pen
-        Width of lines and size of names.
+        Width of lines, size of names, and how else the figure is drawn.
+    nanmean
+        Whether missing units are left out of the mean through the depth of cortex, or make it unknown.
+    drawn
+        Further regions to be outlined, such as those of a drawing.
 
     Raises
     ------
@@ -56,6 +61,8 @@ class Easel:
     atlas: str = ""
     sulci: str = ""
     pen: Pen = field(default_factory=Pen)
+    nanmean: bool = True
+    drawn: Sequence[Region] = ()
     regions: list[Region] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -63,10 +70,16 @@ class Easel:
         ids = units["unit_ids"].to_numpy()
         self.placement.check(ids, units[["x_mm", "y_mm", "z_mm"]].to_numpy())
         regions = self._regions(self.sulci, are_sulci=True) + self._regions(self.atlas)
-        object.__setattr__(self, "regions", regions)
+        object.__setattr__(self, "regions", [*regions, *self.drawn])
 
     def draw(
-        self, shown: UnitMap, scale: Scale | None = None, title: str = "", *, kind: str = "png"
+        self,
+        shown: UnitMap,
+        scale: Scale | None = None,
+        title: str = "",
+        *,
+        kind: str = "png",
+        figure: Figure | None = None,
     ) -> bytes:
         """Draw a map.
 
@@ -80,6 +93,8 @@ class Easel:
             Text above the picture; the package's name by default. It says so when places are approximate.
         kind
             "png", "svg" or "pdf".
+        figure
+            To be drawn into, its size kept; None makes one that fits the map.
 
         Returns
         -------
@@ -93,7 +108,7 @@ class Easel:
         if shown.label_names is None:
             return draw_values(
                 self.canvas,
-                self.placement.on_vertices(shown.unit_ids, shown.values),
+                self.placement.on_vertices(shown.unit_ids, shown.values, nanmean=self.nanmean),
                 scale or scale_of([shown]),
                 title=title,
                 label=shown.label,
@@ -101,6 +116,7 @@ class Easel:
                 regions=self.regions,
                 pen=self.pen,
                 kind=kind,
+                figure=figure,
             )
         labels = self.placement.labels_on_vertices(shown.unit_ids, shown.values)
         return draw_labels(
@@ -111,6 +127,7 @@ class Easel:
             regions=regions_on(self.canvas, labels, shown.label_names),
             pen=self.pen,
             kind=kind,
+            figure=figure,
         )
 
     def _regions(self, atlas: str, *, are_sulci: bool = False) -> list[Region]:
@@ -149,6 +166,7 @@ def scale_of(
         colours=colours,
         low=plain[0] if low is None else low,
         high=plain[1] if high is None else high,
+        two_sided=maps[0].is_difference,
     )
 
 
@@ -160,6 +178,7 @@ def flatmap_image(
     label: str = "",
     scale: Scale | None = None,
     kind: str = "png",
+    figure: Figure | None = None,
 ) -> bytes:
     """Draw one number for every unit of a package, in the order of its units.
 
@@ -175,6 +194,8 @@ def flatmap_image(
         `None` chooses one for this map alone; give the same to maps that are to be compared.
     kind
         "png", "svg" or "pdf".
+    figure
+        To be drawn into, its size kept; None makes one that fits the map.
 
     Returns
     -------
@@ -183,4 +204,4 @@ def flatmap_image(
     """
     ids = easel.package.units["unit_ids"].to_numpy()
     shown = UnitMap("values", label, ids, np.asarray(values, dtype=np.float64))
-    return easel.draw(shown, scale, title, kind=kind)
+    return easel.draw(shown, scale, title, kind=kind, figure=figure)

@@ -14,9 +14,11 @@ import numpy.typing as npt
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
+from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
 from nsd_bench.errors import OptionError, choices
 from nsd_bench.plots.figures import _STYLE, INK, SOFT, _svg
+from nsd_bench.plots.flatmaps.names import place_names
 from nsd_bench.plots.flatmaps.outlines import Region
 from nsd_bench.plots.flatmaps.scale import Scale
 from nsd_bench.surfaces.canvas import Canvas
@@ -25,7 +27,10 @@ __all__ = ["FORMATS", "Pen", "draw_labels", "draw_values", "folds"]
 
 FORMATS: Final = ("png", "svg", "pdf")
 _WIDTH_IN = 10.0
+_POINTS_PER_IN = 72
 _STRIP_IN = 0.62  # above the picture for the title, and below it for the colour bar
+_TITLE_POINTS = 15.0
+_TITLE_SHARE = 0.9  # of the width, between L and R
 _SULCUS, _GYRUS, _UNKNOWN = 0.375, 0.625, 0.5  # greys, as in pycortex
 _HALO = 1.2  # points of black around white lines and letters
 _NAME: Final[dict[str, Any]] = {"color": "white", "ha": "center", "va": "center"}
@@ -37,7 +42,7 @@ _NO_DATE: Final[dict[str, dict[str, None]]] = {
 
 @dataclass(frozen=True)
 class Pen:
-    """How regions are drawn.
+    """How a figure is drawn.
 
     Parameters
     ----------
@@ -45,10 +50,16 @@ class Pen:
         Of outlines, in points.
     label_size
         Of names, in points.
+    colour_bar
+        Whether there is one.
+    dpi
+        Of the file; None makes one pixel of the map one pixel of the file.
     """
 
     line_width: float = 1.0
     label_size: float = 9.0
+    colour_bar: bool = True
+    dpi: float | None = None
 
 
 _PEN: Final = Pen()
@@ -75,6 +86,7 @@ def draw_values(
     regions: Sequence[Region] = (),
     pen: Pen = _PEN,
     kind: str = "png",
+    figure: Figure | None = None,
 ) -> bytes:
     """Draw what vertices hold.
 
@@ -96,6 +108,8 @@ def draw_values(
         How.
     kind
         One of `FORMATS`.
+    figure
+        To be drawn into, its size kept; None makes one that fits the map.
 
     Returns
     -------
@@ -108,7 +122,7 @@ def draw_values(
         If there is not one value for every vertex, or no such format.
     """
     with mpl.rc_context(_STYLE):
-        figure, axes = _begin(canvas, background, title, kind)
+        figure, axes = _begin(canvas, background, title, kind, figure)
         image = axes.imshow(
             canvas.picture(values),
             extent=canvas.extent,
@@ -117,9 +131,10 @@ def draw_values(
             vmax=scale.high,
             interpolation="nearest",
         )
-        _add_bar(figure, image, label)
+        if pen.colour_bar:
+            _add_bar(figure, image, label)
         _add_regions(axes, regions, pen)
-        return _finish(figure, canvas, title, kind)
+        return _finish(figure, title, kind, pen.dpi)
 
 
 def draw_labels(
@@ -131,14 +146,14 @@ def draw_labels(
     regions: Sequence[Region],
     pen: Pen = _PEN,
     kind: str = "png",
+    figure: Figure | None = None,
 ) -> bytes:
     """Fill regions with a colour each, as `draw_values` draws numbers; 0 and less show the background."""
     with mpl.rc_context(_STYLE):
-        figure, axes = _begin(canvas, background, title, kind)
+        figure, axes = _begin(canvas, background, title, kind, figure)
         known = np.unique(labels[labels > 0])
         code = np.where(labels > 0, np.searchsorted(known, labels), np.nan).astype(np.float64)
-        hues = np.arange(max(len(known), 1)) * 0.618034 % 1  # neighbours in number are far apart in hue
-        colours = ListedColormap(mpl.colormaps["hsv"](hues) * (0.85, 0.85, 0.85, 1))
+        colours = ListedColormap(_hues(len(known)))
         axes.imshow(
             canvas.picture(code),
             extent=canvas.extent,
@@ -148,10 +163,25 @@ def draw_labels(
             interpolation="nearest",
         )
         _add_regions(axes, regions, pen)
-        return _finish(figure, canvas, title, kind)
+        return _finish(figure, title, kind, pen.dpi)
 
 
-def _begin(canvas: Canvas, background: npt.NDArray[np.floating], title: str, kind: str) -> tuple[Figure, Any]:
+def _hues(n_labels: int) -> npt.NDArray[np.float64]:
+    """Choose a colour for every label: matplotlib's categories if they are enough, else hues far apart."""
+    for name, most in (("tab10", 10), ("tab20", 20)):
+        if n_labels <= most:
+            return np.asarray(mpl.colormaps[name](np.arange(max(n_labels, 1))))
+    hues = np.arange(n_labels) * 0.618034 % 1  # neighbours in number are far apart
+    return np.asarray(mpl.colormaps["hsv"](hues) * (0.85, 0.85, 0.85, 1))
+
+
+def _begin(
+    canvas: Canvas,
+    background: npt.NDArray[np.floating],
+    title: str,
+    kind: str,
+    figure: Figure | None,
+) -> tuple[Figure, Any]:
     if kind not in FORMATS:
         raise OptionError(
             f"format {kind!r} is not known",
@@ -159,11 +189,12 @@ def _begin(canvas: Canvas, background: npt.NDArray[np.floating], title: str, kin
             expected=choices(kind, FORMATS),
             fix="give one of these",
         )
-    height, width = canvas.mask.shape
-    picture_in = _WIDTH_IN * height / width
-    whole_in = picture_in + 2 * _STRIP_IN
-    figure = Figure(figsize=(_WIDTH_IN, whole_in))
-    axes = figure.add_axes((0, _STRIP_IN / whole_in, 1, picture_in / whole_in))
+    if figure is None:
+        height, width = canvas.mask.shape
+        figure = Figure(figsize=(_WIDTH_IN, _WIDTH_IN * height / width + 2 * _STRIP_IN))
+        figure.set_dpi(width / _WIDTH_IN)  # one pixel of the picture is one of the file
+    strip = _STRIP_IN / figure.get_figheight()
+    axes = figure.add_axes((0, strip, 1, 1 - 2 * strip))
     axes.set_axis_off()
     axes.imshow(
         canvas.picture(background.astype(np.float64)),
@@ -173,17 +204,26 @@ def _begin(canvas: Canvas, background: npt.NDArray[np.floating], title: str, kin
         vmax=1,
         interpolation="nearest",
     )
-    middle = 1 - _STRIP_IN / whole_in / 2
-    figure.text(0.5, middle, title, ha="center", va="center", fontsize=15, color=INK)
+    middle = 1 - strip / 2
+    heading = figure.text(0.5, middle, title, ha="center", va="center", fontsize=_TITLE_POINTS, color=INK)
+    wide = heading.get_window_extent().width / figure.bbox.width / _TITLE_SHARE
+    heading.set_fontsize(_TITLE_POINTS / max(wide, 1))
     for x, side in ((0.02, "L"), (0.98, "R")):
-        figure.text(x, middle, side, ha="center", va="center", fontsize=15, color=SOFT)
+        figure.text(x, middle, side, ha="center", va="center", fontsize=_TITLE_POINTS, color=SOFT)
     return figure, axes
 
 
 def _add_bar(figure: Figure, image: Any, label: str) -> None:
     strip = _STRIP_IN / figure.get_figheight()
     axes = figure.add_axes((0.35, strip * 0.72, 0.3, strip * 0.2))
-    bar = figure.colorbar(image, cax=axes, orientation="horizontal", extend="neither")
+    bar = figure.colorbar(
+        image,
+        cax=axes,
+        orientation="horizontal",
+        extend="neither",
+        ticks=MaxNLocator(6),
+        format=StrMethodFormatter("{x:g}"),  # another one writes a factor where the label is
+    )
     bar.outline.set_visible(False)
     bar.ax.tick_params(labelsize=9, length=2, pad=1)
     bar.set_label(label, fontsize=10, labelpad=1)
@@ -197,18 +237,18 @@ def _add_regions(axes: Any, regions: Sequence[Region], pen: Pen) -> None:
             for loop in region.loops:
                 axes.plot(*loop.T, color=colour, linewidth=width, linestyle=dashes, solid_joinstyle="round")
     halo = [withStroke(linewidth=2 * _HALO, foreground="black")]
-    for region in regions:  # names above all outlines
-        for x, y in () if region.is_sulcus else region.places:
-            for effects in (halo, []):  # what has an effect becomes paths in an SVG; the name stays text
-                axes.text(x, y, region.name, path_effects=effects, fontsize=pen.label_size, **_NAME)
+    axes.apply_aspect()
+    width_in = axes.get_window_extent().width / axes.figure.dpi
+    size_mm = pen.label_size / _POINTS_PER_IN * (limits[1] - limits[0]) / width_in
+    for name, x, y in place_names(regions, size_mm):  # above all outlines
+        for effects in (halo, []):  # what has an effect becomes paths in an SVG; the name stays text
+            axes.text(x, y, name, path_effects=effects, fontsize=pen.label_size, **_NAME)
     axes.axis(limits)
 
 
-def _finish(figure: Figure, canvas: Canvas, title: str, kind: str) -> bytes:
-    dpi = canvas.mask.shape[1] / _WIDTH_IN  # one pixel of the picture is one of the file
-    figure.set_dpi(dpi)
+def _finish(figure: Figure, title: str, kind: str, dpi: float | None) -> bytes:
     if kind == "svg":
         return _svg(figure, html.escape(title)).encode()
     stream = io.BytesIO()
-    figure.savefig(stream, format=kind, dpi=dpi, metadata=_NO_DATE[kind])
+    figure.savefig(stream, format=kind, dpi=dpi or figure.dpi, metadata=_NO_DATE[kind])
     return stream.getvalue()

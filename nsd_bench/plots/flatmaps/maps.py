@@ -47,6 +47,8 @@ class UnitMap:
         Label to name; None for numbers.
     limits
         Where colours begin and end, if that is plain: a share ends at 1.
+    is_difference
+        Whether 0 is the middle of the colours, whatever the values.
     """
 
     name: str
@@ -55,6 +57,7 @@ class UnitMap:
     values: npt.NDArray[Any]
     label_names: dict[int, str] | None = None
     limits: tuple[float, float] | None = None
+    is_difference: bool = False
 
 
 def package_map(package: Package, wanted: str) -> UnitMap:
@@ -106,7 +109,9 @@ def _beta_map(package: Package, row: int, ids: npt.NDArray[np.int64]) -> UnitMap
             expected="a trial of a tier whose responses are in the package",
             fix=f"ask for a training trial, such as beta:{package.rows('train')[0]}",
         )
-    return UnitMap(f"beta-{row}", "response", ids, package.responses([row])[0].astype(np.float64))
+    return UnitMap(
+        f"beta-{row}", f"response to trial {row}", ids, package.responses([row])[0].astype(np.float64)
+    )
 
 
 def array_map(package: Package, path: Path, key: str | None = None) -> UnitMap:
@@ -179,11 +184,10 @@ def score_map(
     SubmissionError
         If there is no such column, or the two scores are of different units.
     """
-    ids, values = _score_column(units, package, tier, column)
-    label = _LABELS.get(column, column)
+    ids, values, label = _score_column(units, package, tier, column)
     if minus is None:
         return UnitMap(f"{column}-{tier}", f"{label}, {tier}", ids, values, limits=_LIMITS.get(column))
-    other_ids, other = _score_column(minus, package, tier, column)
+    other_ids, other, _ = _score_column(minus, package, tier, column)
     if not np.array_equal(ids, other_ids):
         raise SubmissionError(
             "the two scores are of different units",
@@ -191,12 +195,14 @@ def score_map(
             expected="the same unit_ids in both",
             fix="score both submissions against one truth",
         )
-    return UnitMap(f"{column}-{tier}-difference", f"{label}, {tier}: A minus B", ids, values - other)
+    name, difference = f"{column}-{tier}-difference", values - other
+    return UnitMap(name, f"{label}, {tier}: A minus B", ids, difference, is_difference=True)
 
 
 def _score_column(
     units: Mapping[str, npt.NDArray[Any]], package: Package, tier: str, column: str
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64], str]:
+    """Return unit ids, one number for each, and what they are."""
     head = f"subj{package.subject:02}/{tier}/"
     stored = {name.removeprefix(head): values for name, values in units.items() if name.startswith(head)}
     known = [name for name in stored if name != "unit_ids"]
@@ -216,15 +222,16 @@ def _score_column(
             expected="the package, or the truth, that was scored",
             fix="give the one that the score file names",
         )
-    return ids, _share(stored) if column == "share" else _one_number(stored[column])
+    if column == "share":
+        return ids, _share(stored), _LABELS[column]
+    values = stored[column].astype(np.float64)
+    if values.ndim == 1:
+        return ids, values, _LABELS.get(column, column)
+    name = column.removesuffix("_interval")
+    return ids, values[:, 1] - values[:, 0], f"width of the interval of {_LABELS.get(name, name)}"
 
 
 def _share(stored: Mapping[str, npt.NDArray[Any]]) -> npt.NDArray[np.float64]:
     r, ceiling = (stored[name].astype(np.float64) for name in DERIVED["share"])
     known = ceiling > 0
     return np.where(known, r * np.abs(r) / np.where(known, ceiling, 1), np.nan)
-
-
-def _one_number(values: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-    ends = values.astype(np.float64)
-    return ends[:, 1] - ends[:, 0] if ends.ndim == 2 else ends

@@ -44,6 +44,7 @@ def shared_scale(
     colours: str | None = None,
     low: float | None = None,
     high: float | None = None,
+    two_sided: bool = False,
 ) -> Scale:
     """Choose one scale for several maps.
 
@@ -56,6 +57,8 @@ def shared_scale(
         One array of shape (n_units,) a map; NaN is left out.
     colours, low, high
         Fix one of them; `None` chooses.
+    two_sided
+        Whether 0 is the middle whatever the values, as for differences.
 
     Raises
     ------
@@ -84,7 +87,7 @@ def shared_scale(
             expected="at least one finite value",
             fix="draw another column: the noise ceiling, for one, is unknown in MNI space",
         )
-    two_sided = low < 0 if low is not None else bool((found < 0).mean() > _FEW_NEGATIVE)
+    two_sided = two_sided or bool((found < 0).mean() > _FEW_NEGATIVE) if low is None else low < 0
     largest = float(np.percentile(np.abs(found) if two_sided else found, 100 - _TAILS_PERCENT)) or 1.0
     low = (-largest if two_sided else 0.0) if low is None else low
     high = largest if high is None else high

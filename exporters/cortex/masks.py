@@ -1,0 +1,116 @@
+"""Masks of regions in a functional grid, as files that recipes and others take."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import numpy.typing as npt
+
+from exporters.cortex.ribbon import Ribbon
+from nsd_bench.errors import OptionError, choices
+from nsd_bench.outputs import new_folder
+
+__all__ = ["choose_regions", "label_regions", "write_masks"]
+
+Mask = npt.NDArray[np.bool_]
+
+
+def label_regions(labels: npt.NDArray[np.integer], names: Mapping[int, str]) -> dict[str, Mask]:
+    """Turn labels of vertices into regions, those of one name into one.
+
+    Examples
+    --------
+    >>> label_regions(np.array([2, 0, 2]), {1: "V1", 2: "V2"})["V2"].tolist()
+    [True, False, True]
+    """
+    regions: dict[str, Mask] = {}
+    for label, name in sorted(names.items()):
+        regions[name] = regions.get(name, False) | (labels == label)
+    return regions
+
+
+def choose_regions(
+    regions: Mapping[str, Mask], wanted: Sequence[str], place: str, *, skip_missing: bool = False
+) -> dict[str, Mask]:
+    """Take the regions that are wanted, all if none is named.
+
+    Parameters
+    ----------
+    regions
+        Name to a bool array of shape (n_vertices,).
+    wanted
+        Names.
+    place
+        Named in errors.
+    skip_missing
+        Whether to leave out what there is not.
+
+    Raises
+    ------
+    OptionError
+        If a region is missing, or none is left.
+
+    Examples
+    --------
+    >>> regions = {"V1": np.array([True, False]), "V2": np.array([False, True])}
+    >>> list(choose_regions(regions, ["V2", "V9"], "drawing", skip_missing=True))
+    ['V2']
+    """
+    missing = [name for name in wanted if name not in regions]
+    found = {name: regions[name] for name in wanted or regions if name in regions}
+    if found and (skip_missing or not missing):
+        return found
+    raise OptionError(
+        f"there is no region {missing[0]!r}" if missing else "there is no region",
+        place=place,
+        expected=choices(missing[0] if missing else "", regions) if regions else "a region that is drawn",
+        fix="correct the name, or draw it with 'nsd-bench cortex outlines'; --skip-missing leaves it out",
+    )
+
+
+def write_masks(
+    out: Path, ribbon: Ribbon, masks: Mapping[str, Mask], *, skip_empty: bool = False
+) -> dict[str, int]:
+    """Write every mask as NAME.nii.gz, uint8 on the ribbon's grid.
+
+    Parameters
+    ----------
+    out
+        New folder.
+    ribbon
+        Whose grid it is.
+    masks
+        Name to a bool array of shape (X, Y, Z).
+    skip_empty
+        Whether to leave out those that hold no voxel.
+
+    Returns
+    -------
+    n_voxels
+        File name to number of voxels, of those that were written.
+
+    Raises
+    ------
+    OptionError
+        If a mask is empty and `skip_empty` is false, or all are.
+    OutputError
+        If `out` is there already.
+    """
+    counts = {name: int(mask.sum()) for name, mask in masks.items()}
+    empty = [name for name, count in counts.items() if not count]
+    if len(empty) == len(counts) or (empty and not skip_empty):
+        raise OptionError(
+            f"{empty[0]!r} has no voxel ({len(empty)} of {len(counts)} masks are empty)",
+            place=ribbon.transform.source,
+            expected="regions that lie in the grid, and voxels that belong to one region alone",
+            fix="look at the drawing and the transform; --skip-empty leaves empty ones out",
+        )
+    files = {name: f"{name.replace('/', '-')}.nii.gz" for name, count in counts.items() if count}
+    with new_folder(out) as folder:
+        for name, file in files.items():
+            image = nib.Nifti1Image(masks[name].astype(np.uint8), ribbon.transform.affine)
+            nib.save(image, folder / file)
+    return {file: counts[name] for name, file in files.items()}

@@ -1,0 +1,103 @@
+"""What NSD-Imagery's and NSD-synthetic's files have in common: where betas lie, and how files are read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import scipy.io
+from scipy.io.matlab import MatReadError
+
+from exporters.nsd.layout import SURFACES
+from nsd_bench.errors import SourceError
+
+__all__ = ["extra_betas", "read_texts", "read_variable"]
+
+
+def extra_betas(
+    root: Path, session: str, subject: int, space: str, version: str, suffix: str
+) -> tuple[Path, ...]:
+    """Return where a session's betas lie: one file, or one of each hemisphere's surface.
+
+    Parameters
+    ----------
+    root
+        NSD's root.
+    session
+        "nsdimagery" or "nsdsynthetic".
+    subject
+        1 to 8.
+    space, version, suffix
+        As in the core experiment: "fsaverage", "betas_fithrf", "mgh".
+
+    Examples
+    --------
+    >>> first, second = extra_betas(Path("NSD"), "nsdimagery", 3, "fsaverage", "betas_fithrf", "mgh")
+    >>> first.as_posix()
+    'NSD/nsddata_betas/ppdata/subj03/fsaverage/nsdimagerybetas_fithrf/lh.betas_nsdimagery.mgh'
+    """
+    folder = root / f"nsddata_betas/ppdata/subj{subject:02}/{space}/{session}{version}"
+    heads = ("lh.", "rh.") if space in SURFACES else ("",)
+    return tuple(folder / f"{head}betas_{session}.{suffix}" for head in heads)
+
+
+def read_variable(path: Path, name: str, fix: str) -> npt.NDArray[Any]:
+    """Read one variable of a MATLAB file.
+
+    Raises
+    ------
+    SourceError
+        If the file cannot be read, or has no such variable; `fix` says what to do then.
+    """
+    problem = f"has no variable {name!r}"
+    try:
+        file = scipy.io.loadmat(path, variable_names=[name])
+        if name in file:
+            return np.asarray(file[name])
+    except (OSError, ValueError, TypeError, IndexError, NotImplementedError, MatReadError) as error:
+        problem = f"cannot be read ({error})"
+    raise SourceError(problem, place=str(path), expected=f"a MATLAB file with {name!r}", fix=fix)
+
+
+def read_texts(path: Path, columns: Sequence[str], fix: str, *, sep: str = ",") -> pd.DataFrame:
+    """Read some columns of a table as text, "" where a cell is empty.
+
+    The order of columns, the case of their names, and blanks around names and cells do not matter: how the
+    release spells them is known from other people's code only.
+
+    Returns
+    -------
+    table
+        With `columns`, spelt and ordered as they are given.
+
+    Raises
+    ------
+    SourceError
+        If the table cannot be read, or a column is missing or there twice; `fix` says what to do then.
+    """
+    expected = "a table with the columns " + ", ".join(columns)
+    try:
+        table = pd.read_csv(path, sep=sep, dtype=str, keep_default_na=False)
+    except (OSError, ValueError) as error:
+        raise SourceError(f"cannot be read ({error})", place=str(path), expected=expected, fix=fix) from error
+    found = [str(name).strip() for name in table.columns]
+    folded = [name.casefold() for name in found]
+    for problem, wrong in {
+        "lacks": [name for name in columns if folded.count(name.casefold()) == 0],
+        "has more than once": [name for name in columns if folded.count(name.casefold()) > 1],
+    }.items():
+        if wrong:
+            text = f"{problem} {_counted(wrong)}; it has {', '.join(found) or 'none'}"
+            raise SourceError(text, place=str(path), expected=expected, fix=fix)
+    places = [folded.index(name.casefold()) for name in columns]
+    return pd.DataFrame(
+        {name: table.iloc[:, place].str.strip() for name, place in zip(columns, places, strict=True)}
+    )
+
+
+def _counted(names: Sequence[str]) -> str:
+    return f"the column{'s' if len(names) > 1 else ''} {', '.join(names)}"

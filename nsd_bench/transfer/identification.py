@@ -1,0 +1,133 @@
+"""Which artificial image was seen: identification among all of them, and with equally many of each class."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import comb
+
+from nsd_bench.scoring.bootstrap import generator, image_weights
+from nsd_bench.scoring.check import aligned
+from nsd_bench.scoring.identification import chance, top1, two_way
+from nsd_bench.scoring.options import Options
+from nsd_bench.scoring.patterns import Patterns, image_means
+from nsd_bench.submission import Submission
+from nsd_bench.transfer.results import unavailable, valued
+from nsd_bench.truth import Truth
+
+__all__ = ["PER_CLASS", "balanced_top1", "identification_json"]
+
+Array = npt.NDArray[np.float64]
+PER_CLASS: Final = 8
+"""Candidates of each class: 64 in all, for NSD-synthetic's eight classes."""
+
+
+def balanced_top1(similarity: Array, classes: npt.NDArray[Any], per_class: int) -> Array:
+    """Return, for every query, the probability that the right candidate is the best of a balanced draw.
+
+    Of every class `per_class` candidates are drawn without replacement, the right one among those of its
+    own. The probability over all draws has a closed form, so nothing is drawn: with better, tied and worse
+    candidates in each class, that none of those drawn is better and t of them tie is a product of
+    hypergeometric probabilities; t ties share the win with the right one, which has 1 / (1 + t) of it.
+
+    Parameters
+    ----------
+    similarity : float64 array of shape (n_images, n_images)
+        Query by candidate; the right candidate of query i is candidate i.
+    classes : array of shape (n_images,)
+        Every class has at least `per_class` images.
+
+    Returns
+    -------
+    accuracy : float64 array of shape (n_images,)
+        0 to 1, chance 1 / (per_class times the number of classes).
+
+    Examples
+    --------
+    >>> balanced_top1(np.array([[0.9, 0.1, 0.9], [0.5, 0.4, 0.1], [0.0, 0.0, 0.0]]), np.array([0, 0, 1]), 1)
+    array([0.5, 1. , 0.5])
+    """
+    right = np.diag(similarity)[:, None]
+    rival = ~np.eye(len(similarity), dtype=bool)
+    groups = [classes == name for name in np.unique(classes)]
+    all_of, worse, tied = (
+        np.stack([(rival & kind)[:, group].sum(axis=1) for group in groups], axis=1)
+        for kind in (rival, similarity < right, similarity == right)
+    )
+    # The right candidate is one of those drawn from its own class.
+    n_drawn = per_class - np.stack(groups, axis=1)
+    accuracy = np.empty(len(similarity))
+    for query in range(len(similarity)):
+        ties = np.ones(1)
+        for counts in zip(worse[query], tied[query], all_of[query], n_drawn[query], strict=True):
+            ties = np.convolve(ties, _tie_probabilities(*counts))
+        accuracy[query] = (ties / np.arange(1, len(ties) + 1)).sum()
+    return accuracy
+
+
+def _tie_probabilities(n_worse: int, n_tied: int, n: int, n_drawn: int) -> Array:
+    """Return the probabilities that of `n_drawn` out of `n` none is better and 0, 1, ... tie."""
+    t = np.arange(min(n_tied, n_drawn) + 1)
+    return np.asarray(comb(n_tied, t) * comb(n_worse, n_drawn - t) / comb(n, n_drawn))
+
+
+def identification_json(
+    submission: Submission, truth: Truth, classes: npt.NDArray[Any], options: Options
+) -> dict[str, Any]:
+    """Identify every observed pattern, the mean over an image's trials, by the predicted ones.
+
+    The similarity is r over units, as for the tiers of a package. The balanced score is the mean over
+    classes of the mean over a class' images; its interval draws images within classes, the others' draws
+    images.
+
+    Parameters
+    ----------
+    classes : array of shape (n_trials,)
+        Class of every trial's image.
+
+    Returns
+    -------
+    result
+        JSON-able: `two_way` and `top1` among all images, `balanced` among `per_class` of every class, each
+        with its `chance`; and `by_class`, the balanced score of every class' images.
+    """
+    images, first, code = np.unique(truth.frame_image_id, return_index=True, return_inverse=True)
+    if len(images) < 2 or len(truth.unit_ids) < 2:
+        return unavailable("there are fewer than two images or fewer than two units")
+    predicted = aligned(submission, truth, np.arange(len(code)))
+    similarity = Patterns(image_means(predicted, code), image_means(truth.standardised(), code)).similarity
+    names, of_image, sizes = np.unique(classes[first], return_inverse=True, return_counts=True)
+    per_class = min(PER_CLASS, int(sizes.min()))
+    n, n_ways = len(images), per_class * len(names)
+    balanced = balanced_top1(similarity, of_image, per_class)
+    by_class = [_means(balanced[of_image == number], options, number) for number in range(len(names))]
+    return {
+        "available": True,
+        "similarity": "r over all units, of image means",
+        "n_images": n,
+        "two_way": _json(_means(two_way(similarity), options), chance(2), options),
+        "top1": _json(_means(top1(similarity), options), chance(n), options),
+        "balanced": {
+            **_json(np.mean(by_class, axis=0), chance(n_ways), options),
+            "n_ways": n_ways,
+            "per_class": per_class,
+        },
+        "by_class": {
+            str(name): _json(draws, chance(n_ways), options)
+            for name, draws in zip(names, by_class, strict=True)
+        },
+    }
+
+
+def _means(accuracy: Array, options: Options, *purpose: int) -> Array:
+    """Return the mean over images, and its bootstrap draws."""
+    rng = generator(options.seed, 7, *purpose)
+    weights = image_weights(len(accuracy), options.n_draws, rng)
+    means: Array = weights @ accuracy / len(accuracy)
+    return means
+
+
+def _json(draws: Array, guessed: float, options: Options) -> dict[str, Any]:
+    return {**valued(draws, options.confidence), "chance": guessed}

@@ -1,0 +1,132 @@
+"""A decoder with one hidden layer, trained on single trials until the validation tier gets no better."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from nsd_bench.transfer.fitting import Array, Decoder, TrainingData, mean_cosine
+
+__all__ = ["MlpDecoder", "MlpOptions", "fit_mlp"]
+
+
+@dataclass(frozen=True)
+class MlpOptions:
+    """How the network is built and trained.
+
+    Parameters
+    ----------
+    n_hidden
+        Hidden units.
+    dropout
+        Fraction of responses, and of hidden units, that is left out in a step.
+    n_epochs
+        At most so many passes over the training trials; the best one on the validation tier is kept.
+    patience
+        Epochs without a better one after which it stops.
+    batch_size, learning_rate, weight_decay
+        Of AdamW.
+    """
+
+    n_hidden: int = 512
+    dropout: float = 0.5
+    n_epochs: int = 60
+    patience: int = 8
+    batch_size: int = 64
+    learning_rate: float = 1e-3
+    weight_decay: float = 1e-2
+
+
+@dataclass(frozen=True)
+class MlpDecoder(Decoder):
+    """Maps responses to standardised features by a hidden layer of rectified units.
+
+    Parameters
+    ----------
+    enter_weight : float32 array of shape (n_units, n_hidden)
+    enter_bias : float32 array of shape (n_hidden,)
+    leave_weight : float32 array of shape (n_hidden, n_features)
+    leave_bias : float32 array of shape (n_features,)
+    """
+
+    enter_weight: npt.NDArray[np.float32]
+    enter_bias: npt.NDArray[np.float32]
+    leave_weight: npt.NDArray[np.float32]
+    leave_bias: npt.NDArray[np.float32]
+
+    def _decoded(self, centred: Array) -> Array:
+        hidden = np.maximum(centred @ self.enter_weight + self.enter_bias, 0)
+        return np.asarray(hidden @ self.leave_weight + self.leave_bias, dtype=np.float64)
+
+
+def fit_mlp(data: TrainingData, seed: int = 0, options: MlpOptions | None = None) -> MlpDecoder:
+    """Train the network by the mean cosine with the targets.
+
+    Parameters
+    ----------
+    seed
+        Of its first weights, of the order of trials and of dropout. The same seed gives the same decoder on
+        the same machine.
+    """
+    options = options or MlpOptions()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = nn.Sequential(
+            nn.Dropout(options.dropout),
+            nn.Linear(data.x.shape[1], options.n_hidden),
+            nn.ReLU(),
+            nn.Dropout(options.dropout),
+            nn.Linear(options.n_hidden, data.y.shape[1]),
+        )
+        epoch = _train(network, data, options)
+    enter, leave = network[1], network[4]
+    card = data.card_of("mlp", _predicted(network, data.x_validation), epoch=epoch, seed=seed)
+    return MlpDecoder(
+        **data.shared,
+        card=card,
+        enter_weight=_array(enter.weight).T,
+        enter_bias=_array(enter.bias),
+        leave_weight=_array(leave.weight).T,
+        leave_bias=_array(leave.bias),
+    )
+
+
+def _train(network: nn.Module, data: TrainingData, options: MlpOptions) -> int:
+    """Train, put the best epoch's weights back, and return which it was, from 1."""
+    x, y = (torch.from_numpy(values.astype(np.float32)) for values in (data.x, data.y))
+    adam = torch.optim.AdamW(
+        network.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay
+    )
+    best, best_epoch, kept = -np.inf, 0, network.state_dict()
+    for epoch in range(1, options.n_epochs + 1):
+        network.train()
+        order = torch.randperm(len(x))
+        for start in range(0, len(x), options.batch_size):
+            rows = order[start : start + options.batch_size]
+            adam.zero_grad()
+            loss = 1 - nn.functional.cosine_similarity(network(x[rows]), y[rows]).mean()
+            torch.autograd.backward(loss)
+            adam.step()
+        score = mean_cosine(_predicted(network, data.x_validation), data.y_validation)
+        if score > best:
+            best, best_epoch = score, epoch
+            kept = {name: values.clone() for name, values in network.state_dict().items()}
+        elif epoch - best_epoch >= options.patience:
+            break
+    network.load_state_dict(kept)
+    return best_epoch
+
+
+def _predicted(network: nn.Module, x: Array) -> Array:
+    network.eval()
+    with torch.no_grad():
+        return np.asarray(network(torch.from_numpy(x.astype(np.float32))).numpy(), dtype=np.float64)
+
+
+def _array(parameter: Any) -> npt.NDArray[np.float32]:
+    return np.asarray(parameter.detach().numpy(), dtype=np.float32)
