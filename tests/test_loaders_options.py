@@ -61,6 +61,9 @@ def batch(path, name="test", **options):
         ({"areas": "V1"}, [0, 1]),
         ({"areas": ["V1", "V2"], "layers": ["rh"]}, [2]),
         ({"layers": ["rh", "lh"]}, [0, 1, 2, 3, 4]),
+        ({"rois": "visual"}, [0, 1, 2]),
+        ({"rois": ["visual:V2"], "areas": "V2"}, [2]),
+        ({"rois": ["visual:V1", "visual:V2"], "layers": "lh"}, [0, 1]),
         ({"unit_ids": [77, 8]}, [4, 1]),
         ({"unit_ids": np.array([9])}, [2]),
     ],
@@ -266,6 +269,11 @@ def test_withheld_responses(tmp_path):
         ({"image_condition": "noise"}, "image_condition asks for 'noise', which is not there"),
         ({"exclude": ["image"]}, "exclude asks for 'image', which is not there"),
         ({"trial_info": ["colour"]}, "trial_info asks for 'colour', which is not there"),
+        ({"unit_ids": [77, 8, 77]}, "unit_ids asks for 77 2 times.\n  Expected: every unit once"),
+        ({"unit_ids": [77], "rois": "visual"}, "'unit_ids' and 'rois' exclude each other"),
+        ({"rois": "visual:V3"}, "rois asks for 'visual:V3', which is not there"),
+        ({"rois": "V1"}, "rois asks for 'V1', which is not there.\n  Expected: one of 'visual', 'visual:V1'"),
+        ({"rois": []}, "rois is empty"),
         ({"scale": 0}, "scale=0 leaves no image.\n  Expected: a factor above 0"),
         ({"scale": -1.5}, "scale=-1.5 leaves no image.\n  Expected: a factor above 0"),
         ({"input_channel": 3}, "input_channel=3, but images have 3 channels.\n  Expected: 0 to 2"),
@@ -284,12 +292,33 @@ def test_what_only_stands_beside_each_other_is_fine(path):
     assert tier(path, images="uint8", behavior="none", eye_position="apart").units is None
 
 
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ({"batch_size": 0}, "batch_size=0.\n  Expected: at least 1."),
+        ({"seed": None}, "seed=None.\n  Expected: an integer: the order follows from it."),
+        ({"distributed": True}, "distributed=True, but there is no process group."),
+    ],
+)
+def test_arguments_that_torch_would_stumble_over(path, arguments, text):
+    with pytest.raises(OptionError) as caught:
+        nsd_bench.open(path).dataloaders(**arguments)
+    assert str(caught.value).startswith(f"arguments of the loader: {text}")
+
+
+def test_one_name_need_not_be_a_list(path):
+    dataset = tier(path, trial_info="nsd_id", exclude="responses", average_repeats=False)
+    assert dataset[0].nsd_id == 30
+    np.testing.assert_allclose(dataset[0].responses, tiny.RESPONSES[8])
+    assert list(nsd_bench.open(path).dataloaders(tiers="test")) == ["test"]
+
+
 def test_the_text_of_errors(path):
     with pytest.raises(OptionError) as caught:
         Options(unit_ids=[3], areas=["V1"])
     assert str(caught.value) == (
         "options of the loader: 'unit_ids' and 'areas' exclude each other.\n"
-        "  Expected: units by id, or by area, layer and number.\n"
+        "  Expected: units by id, or by area, layer, region and number.\n"
         "  What to do: leave out 'unit_ids' or 'areas'."
     )
     with pytest.raises(OptionError) as caught:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch.utils.data import DataLoader, RandomSampler, Sampler
 from torch.utils.data.distributed import DistributedSampler
 
+from nsd_bench.errors import OptionError
 from nsd_bench.loaders.batch import Batch, whole
 from nsd_bench.loaders.dataset import TierDataset
 
-__all__ = ["tier_loader"]
+__all__ = ["refuse_loader_arguments", "tier_loader"]
 
 
 def tier_loader(
@@ -32,6 +34,30 @@ def tier_loader(
         persistent_workers=num_workers > 0,
         collate_fn=whole,
     )
+
+
+def refuse_loader_arguments(batch_size: int, seed: int, distributed: bool) -> None:
+    """Refuse what torch would stumble over later.
+
+    Raises
+    ------
+    OptionError
+        If batches are empty, the seed is no number, or there is no process group to be distributed over.
+    """
+    if batch_size < 1:
+        raise _refused(f"batch_size={batch_size}", "at least 1", "give the number of trials of a batch")
+    if not isinstance(seed, int | np.integer):
+        raise _refused(f"seed={seed!r}", "an integer: the order follows from it", "give seed=0")
+    if distributed and not torch.distributed.is_initialized():
+        raise _refused(
+            "distributed=True, but there is no process group",
+            "a process that torchrun started",
+            "call torch.distributed.init_process_group() first, or leave out 'distributed'",
+        )
+
+
+def _refused(problem: str, expected: str, fix: str) -> OptionError:
+    return OptionError(problem, place="arguments of the loader", expected=expected, fix=fix)
 
 
 def _shuffled(dataset: TierDataset, seed: int, distributed: bool) -> Sampler[int]:

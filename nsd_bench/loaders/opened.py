@@ -27,7 +27,7 @@ class OpenPackage(Package):
         self,
         batch_size: int = 64,
         *,
-        tiers: Sequence[str] | None = None,
+        tiers: str | Sequence[str] | None = None,
         seed: int = 0,
         num_workers: int = 0,
         pin_memory: bool = False,
@@ -76,13 +76,14 @@ class OpenPackage(Package):
         >>> for batch in loaders["train"]["1-1-0"]:  # doctest: +SKIP
         ...     batch.images.shape, batch.responses.shape
         """
-        from nsd_bench.loaders.dataloaders import tier_loader
+        from nsd_bench.loaders.dataloaders import refuse_loader_arguments, tier_loader
         from nsd_bench.loaders.dataset import TierDataset
         from nsd_bench.loaders.options import read_options
 
         if tiers is None:
             tiers = [tier for tier in spec.TIERS if self.rows(tier).size]
         asked = read_options(options)
+        refuse_loader_arguments(batch_size, seed, distributed)
         loaders = {
             tier: tier_loader(
                 TierDataset(self, tier, asked),
@@ -92,7 +93,7 @@ class OpenPackage(Package):
                 pin_memory=pin_memory,
                 distributed=distributed,
             )
-            for tier in tiers
+            for tier in ([tiers] if isinstance(tiers, str) else tiers)
         }
         return {tier: {self.data_key: loader} for tier, loader in loaders.items()}
 

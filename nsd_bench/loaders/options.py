@@ -23,6 +23,9 @@ class Options:
         "float32" standardises images; "uint8" leaves them as they are stored.
     areas, layers
         Only units of these areas, and of these layers. As in scores, V1 stands for V1v and V1d.
+    rois
+        Only units of these regions of the package's atlases: "streams:early", or "floc-faces" for all of an
+        atlas.
     unit_ids
         Only these units, in this order.
     n_units, unit_seed, exclude_n_units
@@ -58,6 +61,7 @@ class Options:
     images: Literal["float32", "uint8"] = "float32"
     areas: str | Sequence[str] | None = None
     layers: str | Sequence[str] | None = None
+    rois: str | Sequence[str] | None = None
     unit_ids: Sequence[int] | None = None
     n_units: int | None = None
     unit_seed: int | None = None
@@ -71,14 +75,17 @@ class Options:
     input_channel: int | Sequence[int] | None = None
     scale: float | None = None
     standardise: bool = True
-    exclude: Sequence[str] = ()
+    exclude: str | Sequence[str] = ()
     images_mean: float | None = None
     images_std: float | None = None
-    trial_info: Sequence[str] = ()
+    trial_info: str | Sequence[str] = ()
     average_repeats: bool = False
     withheld: Literal["nan", "zeros"] = "nan"
 
     def __post_init__(self) -> None:
+        for name in _LISTS:
+            if isinstance(getattr(self, name), str):  # or else its letters would be the names
+                object.__setattr__(self, name, (getattr(self, name),))
         for name, allowed in _WORDS.items():
             value = getattr(self, name)
             if value not in allowed:
@@ -113,6 +120,7 @@ def _differs(value: Any, default: Any) -> bool:
     return value is not default and (hasattr(value, "__array__") or bool(value != default))
 
 
+_LISTS = ("areas", "layers", "rois", "image_condition", "exclude", "trial_info")
 _WORDS: Mapping[str, tuple[str | None, ...]] = {
     "images": ("float32", "uint8"),
     "behavior": ("apart", "channels", "none", None),
@@ -122,8 +130,8 @@ _WORDS: Mapping[str, tuple[str | None, ...]] = {
 _EXCLUSIONS: tuple[tuple[str, tuple[str, ...], str], ...] = (
     (
         "unit_ids",
-        ("n_units", "unit_seed", "exclude_n_units", "areas", "layers"),
-        "units by id, or by area, layer and number",
+        ("n_units", "unit_seed", "exclude_n_units", "areas", "layers", "rois"),
+        "units by id, or by area, layer, region and number",
     ),
     (
         "image_ids",

@@ -27,7 +27,7 @@ def select_units(package: Package, options: Options) -> Numbers | None:
     Raises
     ------
     OptionError
-        If the package has no such unit, area or layer, or too few units.
+        If the package has no such unit, area, layer or region, or too few units.
     """
     unit_ids = package.array(spec.neurons_file("unit_ids"))
     if options.unit_ids is not None:
@@ -37,6 +37,8 @@ def select_units(package: Package, options: Options) -> Numbers | None:
         if wanted is not None:
             values = package.array(spec.neurons_file(column))
             chosen &= np.isin(values, _names(package, f"{column}s", wanted, values))
+    if options.rois is not None:
+        chosen &= _in_rois(package, options.rois)
     columns = np.flatnonzero(chosen)
     if options.n_units is not None:
         if options.exclude_n_units < 0:
@@ -63,9 +65,8 @@ def select_trials(package: Package, tier: str | None, options: Options) -> Numbe
     rows = np.arange(package.n_trials) if tier is None else package.rows(tier)
     ids, classes = trial_ids(package)
     if options.image_condition is not None:
-        wanted = _listed(options.image_condition)
-        _refuse_unknown(package, "image_condition", wanted, classes)
-        rows = rows[np.isin(classes[rows], wanted)]
+        _refuse_unknown(package, "image_condition", options.image_condition, classes)
+        rows = rows[np.isin(classes[rows], list(options.image_condition))]
     if tier != "train":
         return rows
     if options.image_ids is not None:
@@ -174,20 +175,33 @@ def draw(
 def _positions(package: Package, option: str, known: npt.NDArray[Any], wanted: Iterable[Any]) -> Numbers:
     wanted = np.asarray(list(wanted))
     _refuse_unknown(package, option, wanted, known)
+    once, counts = np.unique(wanted, return_counts=True)
+    if counts.max() > 1:
+        problem = f"{option} asks for {once[counts.argmax()].item()!r} {counts.max()} times"
+        raise _cannot(package, problem, "every unit once", f"correct {option!r}")
     order = np.argsort(known, kind="stable")
     return order[np.searchsorted(known, wanted, sorter=order)].astype(np.int64)
 
 
-def _listed(names: str | Sequence[str]) -> list[str]:
-    return [names] if isinstance(names, str) else list(names)
-
-
-def _names(package: Package, option: str, wanted: str | Sequence[str], known: npt.NDArray[Any]) -> list[str]:
+def _names(package: Package, option: str, wanted: Sequence[str], known: npt.NDArray[Any]) -> list[str]:
     """Return the names in the package's table: V1 stands for V1v and V1d, as in scores."""
     names = dict(enumerate(np.unique(known).tolist()))
     parts = labels_by_roi(names)
-    _refuse_unknown(package, option, _listed(wanted), np.array(list(parts)))
-    return [names[label] for name in _listed(wanted) for label in parts[name]]
+    _refuse_unknown(package, option, wanted, np.array(list(parts)))
+    return [names[label] for name in wanted for label in parts[name]]
+
+
+def _in_rois(package: Package, wanted: Sequence[str]) -> npt.NDArray[np.bool_]:
+    """Return which units lie in one of the regions: "streams:early", or "streams" for all of an atlas."""
+    labels_of: dict[str, tuple[str, list[int]]] = {}
+    for atlas, names in package.roi_names.items():
+        labels_of[atlas] = (atlas, list(names))
+        labels_of |= {f"{atlas}:{part}": (atlas, labels) for part, labels in labels_by_roi(names).items()}
+    _refuse_unknown(package, "rois", wanted, np.array(list(labels_of)))
+    inside = np.zeros(package.n_units, dtype=bool)
+    for atlas, labels in (labels_of[name] for name in wanted):
+        inside |= np.isin(package.array(spec.neurons_file(spec.roi_column(atlas))), labels)
+    return inside
 
 
 def _refuse_unknown(package: Package, option: str, wanted: Iterable[Any], known: npt.NDArray[Any]) -> None:
