@@ -17,7 +17,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from nsd_bench.errors import PackageError
+from nsd_bench.errors import PackageError, choices
 
 __all__ = [
     "FolderStore",
@@ -135,6 +135,7 @@ def open_store(path: str | os.PathLike[str]) -> Store:
     """
     path = Path(path)
     if path.is_dir():
+        _refuse_shelf(path)
         return FolderStore(path)
     if path.suffix == ".npz":
         raise PackageError(
@@ -151,6 +152,26 @@ def open_store(path: str | os.PathLike[str]) -> Store:
         expected="a package: a folder with data/ and meta/, or its zip",
         fix="check the path, or make one with 'nsd-bench export'",
     )
+
+
+def _refuse_shelf(path: Path) -> None:
+    """Refuse a folder of packages, which many take for a package."""
+    below = (
+        []
+        if (path / "meta").exists()
+        else sorted(child.name for child in path.glob("*") if _is_package(child))
+    )
+    if below:
+        raise PackageError(
+            "is a folder of packages, not a package",
+            place=str(path),
+            expected=choices("", below),
+            fix=f"give one of them, as {path / below[0]}",
+        )
+
+
+def _is_package(path: Path) -> bool:
+    return (path / "meta").is_dir() or (path.suffix == ".zip" and path.is_file())
 
 
 def _missing(path: Path, name: str) -> PackageError:
@@ -234,10 +255,19 @@ def read_npz(path: str | os.PathLike[str]) -> dict[str, npt.NDArray[Any]]:
         If there is none.
     """
     with Path(path).open("rb") as file:  # numpy would leave it open when it fails
+        if not zipfile.is_zipfile(file):  # of which numpy would say how to unpickle it
+            problem = "it is another kind of file than .npz, or cut off"
+            raise ValueError(problem)
+        file.seek(0)
         try:
             return dict(np.load(file, allow_pickle=False))
         except (OSError, EOFError, TypeError, zipfile.BadZipFile, zlib.error) as error:
             raise ValueError(str(error) or type(error).__name__) from error
+        except ValueError as error:
+            if "allow_pickle" not in str(error):
+                raise
+            problem = "it holds Python objects, which only pickle could read"
+            raise ValueError(problem) from None
 
 
 def read_json(path: str | os.PathLike[str], format_: str) -> dict[str, Any]:

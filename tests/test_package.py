@@ -483,6 +483,17 @@ def test_a_truth_is_no_package(tmp_path):
     )
 
 
+def test_a_folder_of_packages_is_no_package(tmp_path):
+    folder = tiny.make_package(tmp_path)
+    with pytest.raises(PackageError) as caught:
+        Package(tmp_path)
+    assert str(caught.value) == (
+        f"{tmp_path}: is a folder of packages, not a package.\n"
+        "  Expected: one of 'tiny-subj02', 'tiny-subj02.zip'.\n"
+        f"  What to do: give one of them, as {folder}."
+    )
+
+
 def test_info_command(tmp_path):
     folder = tiny.make_package(tmp_path, "track1")
     result = CliRunner().invoke(cli, ["info", str(folder)])
