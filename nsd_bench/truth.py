@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -122,6 +123,32 @@ class Truth:
         write_npz(path, arrays, mode=0o600)
 
     @classmethod
+    def of_rows(cls, package: Package, rows: npt.NDArray[np.int64]) -> Truth:
+        """Return the truth of some trials of a package, whose responses are taken as they lie in it.
+
+        Parameters
+        ----------
+        rows : int64 array of shape (n_trials,)
+            File numbers, of tiers that the package does not withhold.
+        """
+        units = package.units
+        return cls(
+            package=package.name,
+            subject=package.subject,
+            manifest_sha256=package.manifest_sha256,
+            trial_idx=package.array(spec.trials_file("trial_idx"))[rows],
+            frame_image_id=package.array(spec.trials_file("frame_image_id"))[rows].astype(np.int64),
+            tier=package.tiers[rows],
+            responses=package.responses(rows),
+            unit_ids=units["unit_ids"].to_numpy(np.int64),
+            ncsnr=units["ncsnr"].to_numpy(np.float32),
+            response_mean=package.statistic("responses", "mean"),
+            response_std=package.statistic("responses", "std"),
+            rois={atlas: units[spec.roi_column(atlas)].to_numpy(np.int16) for atlas in package.roi_names},
+            roi_names=package.roi_names,
+        )
+
+    @classmethod
     def read(cls, path: str | os.PathLike[str]) -> Truth:
         """Read a truth file.
 
@@ -167,8 +194,13 @@ def _atlas(column: str) -> str | None:
     return None if column == "roi_names" else spec.atlas_of(column)
 
 
-def load_truth(path: str | os.PathLike[str]) -> Truth:
-    """Read the truth from a truth file, or from an open package that withholds nothing.
+def load_truth(path: str | os.PathLike[str], tiers: Sequence[str] | None = None) -> Truth:
+    """Read the truth from a truth file, or from a package that shows its responses.
+
+    Parameters
+    ----------
+    tiers
+        Of a package: only these. None: all but train, of which none may be withheld.
 
     Raises
     ------
@@ -179,14 +211,9 @@ def load_truth(path: str | os.PathLike[str]) -> Truth:
     if path.name.endswith(".npz"):
         return Truth.read(path)
     package = Package(path)
-    scored = [tier for tier in spec.TIERS if tier != "train" and package.rows(tier).size]
+    scored = [tier for tier in tiers or spec.TIERS[1:] if package.rows(tier).size]
     if not scored:
-        raise PackageError(
-            "has training trials alone: there is nothing to score",
-            place=str(path),
-            expected="a package with trials in another tier",
-            fix="apply tiers that hold some trials out, with 'nsd-bench tiers apply'",
-        )
+        raise _nothing_to_score(path, tiers)
     withheld = [tier for tier in scored if package.is_withheld(tier)]
     if withheld:
         raise PackageError(
@@ -195,20 +222,20 @@ def load_truth(path: str | os.PathLike[str]) -> Truth:
             expected=f"a truth file or an open package, not one of kind {package.kind!r}",
             fix=f"give {package.name}{spec.TRUTH_SUFFIX} instead",
         )
-    rows = np.sort(np.concatenate([package.rows(tier) for tier in scored]))
-    trials, units = package.trials.iloc[rows], package.units
-    return Truth(
-        package=package.name,
-        subject=package.subject,
-        manifest_sha256=package.manifest_sha256,
-        trial_idx=trials["trial_idx"].to_numpy(),
-        frame_image_id=trials["frame_image_id"].to_numpy(np.int64),
-        tier=trials["tiers"].to_numpy(np.str_),
-        responses=package.responses(rows),
-        unit_ids=units["unit_ids"].to_numpy(np.int64),
-        ncsnr=units["ncsnr"].to_numpy(np.float32),
-        response_mean=package.statistic("responses", "mean"),
-        response_std=package.statistic("responses", "std"),
-        rois={atlas: units[spec.roi_column(atlas)].to_numpy(np.int16) for atlas in package.roi_names},
-        roi_names=package.roi_names,
+    return Truth.of_rows(package, np.sort(np.concatenate([package.rows(tier) for tier in scored])))
+
+
+def _nothing_to_score(path: Path, tiers: Sequence[str] | None) -> PackageError:
+    if tiers is not None:
+        return PackageError(
+            f"has no trial of {' or '.join(tiers)}",
+            place=str(path),
+            expected="a package with trials of the tier that is scored",
+            fix="name another tier with --tier; 'nsd-bench info' lists them",
+        )
+    return PackageError(
+        "has training trials alone: there is nothing to score",
+        place=str(path),
+        expected="a package with trials in another tier",
+        fix="apply tiers that hold some trials out, with 'nsd-bench tiers apply'",
     )

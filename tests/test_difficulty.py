@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -157,17 +158,19 @@ def test_something_else_than_an_audit_is_named(tmp_path):
     )
 
 
+def write_audit(path, truth) -> None:
+    known = distances_of(truth, np.linspace(0, 1, 60)).of_trial
+    images = [{"trial_idx": trial, "distance": distance} for trial, distance in known.items()]
+    checks = {"distances": {"features": "colours", "test images": images}}
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps({"package": truth.package, "checks": checks}))
+
+
 def test_score_takes_an_audit(tmp_path):
     truth, signal = make_truth()
     truth.write(tmp_path / "tiny-subj02.truth.npz")
     fading(truth, signal, np.full(60, 0.5)).write(tmp_path / "tiny-subj02.submission.npz")
-    known = distances_of(truth, np.linspace(0, 1, 60)).of_trial
-    images = [{"trial_idx": trial, "distance": distance} for trial, distance in known.items()]
-    audit = {
-        "package": "tiny-subj02",
-        "checks": {"distances": {"features": "colours", "test images": images}},
-    }
-    (tmp_path / "audit.json").write_text(json.dumps(audit))
+    write_audit(tmp_path / "audit.json", truth)
     paths = [str(tmp_path / f"tiny-subj02.{kind}.npz") for kind in ("submission", "truth")]
     options = [
         "--out",
@@ -182,3 +185,59 @@ def test_score_takes_an_audit(tmp_path):
     tier = json.loads((tmp_path / "scores.json").read_text())["subjects"][0]["tiers"]["test"]
     assert tier["difficulty"]["features"] == "colours"
     assert tier["difficulty"]["levels"]["near"]["n_images"] == 20
+
+
+@pytest.fixture
+def two_subjects(tmp_path):
+    """Return a folder of submissions and truths of two subjects, and an audit of each in `audits`."""
+    for subject in (2, 5):
+        truth, signal = make_truth(seed=subject)
+        truth = replace(truth, subject=subject, package=f"tiny-subj{subject:02}")
+        truth.write(tmp_path / f"{truth.package}.truth.npz")
+        fading(truth, signal, np.full(60, 0.5)).write(tmp_path / f"{truth.package}.submission.npz")
+        write_audit(tmp_path / "audits" / f"{subject}.json", truth)
+    return tmp_path
+
+
+def scored(folder, *audits: str):
+    given = [argument for name in audits for argument in ("--audit", str(folder / name))]
+    out = folder / "scores.json"
+    arguments = [str(folder), str(folder), "--out", str(out), "--draws", "0", *given]
+    done = CliRunner().invoke(command, arguments)
+    return done, json.loads(out.read_text())["subjects"] if done.exit_code == 0 else []
+
+
+def test_packages_without_an_audit_are_named(two_subjects):
+    done, subjects = scored(two_subjects, "audits/2.json")
+    assert done.stderr == "no near, mid and far for tiny-subj05: no --audit is of it\n"
+    assert ["difficulty" in one["tiers"]["test"] for one in subjects] == [True, False]
+
+
+@pytest.mark.parametrize("audits", [("audits/2.json", "audits/5.json"), ("audits",)])
+def test_audits_of_several_packages(two_subjects, audits):
+    done, subjects = scored(two_subjects, *audits)
+    assert done.stderr == ""
+    assert all("difficulty" in one["tiers"]["test"] for one in subjects) and len(subjects) == 2
+
+
+def test_without_audits_nothing_is_said_of_them(two_subjects):
+    assert scored(two_subjects)[0].stderr == ""
+
+
+def test_two_audits_of_a_package_are_refused(two_subjects):
+    done, _ = scored(two_subjects, "audits/2.json", "audits")
+    assert str(done.exception) == (
+        f"{two_subjects}/audits/2.json: is a second audit of 'tiny-subj02'.\n"
+        "  Expected: one audit a package.\n"
+        "  What to do: leave one of them out."
+    )
+
+
+def test_a_folder_without_audits_is_refused(two_subjects):
+    (two_subjects / "empty").mkdir()
+    done, _ = scored(two_subjects, "empty")
+    assert str(done.exception) == (
+        f"{two_subjects}/empty: there is no audit in this folder.\n"
+        "  Expected: files called *.json.\n"
+        "  What to do: make one with 'nsd-bench tiers audit PACKAGE --out audit.json'."
+    )

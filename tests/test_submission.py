@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from test_scoring import FEW, make_truth, noisy, problems, submit
 
-from nsd_bench.errors import SubmissionError
+from nsd_bench.errors import SubmissionError, choices
 from nsd_bench.outputs import write_npz
 from nsd_bench.scoring import check, score
 from nsd_bench.submission import Submission
@@ -99,12 +101,70 @@ def test_constant_units_are_named_and_still_scored(scale):
     np.testing.assert_allclose(result.units["test/r"][[1, 4]], 0, atol=1e-6)
 
 
+def problems_of_tier(submission, truth, tier: str) -> list[str]:
+    return [str(issue) for issue in check(submission, truth, [tier])]
+
+
+def test_trials_of_no_tier_of_the_truth_are_named_once():
+    truth, signal = make_truth(n_images=4, n_units=5, tiers=("test", "final_test"))
+    other = noisy(truth, signal, 0.5)
+    ids = np.array([f"{number:032x}" for number in range(900, 912)])
+    assert problems(replace(other, trial_idx=ids), truth) == [
+        "error: trial_idx: none of the 12 trials belongs to a tier of the truth, which has test or "
+        "final_test. Predict test or final_test, or give the package itself as truth and name the tier "
+        "that it shows: --tier validation."
+    ]
+    assert [issue.split(":")[2] for issue in problems(replace(other, trial_idx=np.arange(12)), truth)] == [
+        " is int64, the truth's <U32. Take ids from the package."
+    ]
+
+
+def test_a_card_without_package():
+    truth, signal = make_truth(n_images=4, n_units=5)
+    assert problems(replace(noisy(truth, signal, 0.5), card={}), truth) == [
+        "error: card: lacks 'package', the truth is that of 'tiny-subj02'. "
+        "Write the name of the package that was predicted into the card."
+    ]
+
+
+def test_units_given_twice():
+    truth, signal = make_truth(n_images=4, n_units=5)
+    unit_ids = truth.unit_ids.copy()
+    unit_ids[3] = unit_ids[0]
+    found = problems(submit(truth, signal[truth.frame_image_id], unit_ids=unit_ids), truth)
+    assert found[0] == f"error: unit_ids: 1 of 5 duplicated: {unit_ids[0]}. Give each once."
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b"trial_idx, predictions\n", "it is another kind of file than .npz, or cut off"),
+        (b"", "it is another kind of file than .npz, or cut off"),
+        (None, "it holds Python objects, which only pickle could read"),
+    ],
+)
+def test_files_that_are_no_npz_are_named_without_numpys_advice(tmp_path, content, problem):
+    path = tmp_path / "a.submission.npz"
+    if content is None:
+        np.savez(path, trial_idx=np.array([{"a": 1}], dtype=object))
+    else:
+        path.write_bytes(content)
+    with pytest.raises(SubmissionError) as caught:
+        Submission.read(path)
+    assert str(caught.value) == f"{path}: not a submission (ValueError: {problem}).\n{EXPECTED}"
+
+
 def test_a_tier_that_the_truth_lacks():
     truth, signal = make_truth(n_images=4, n_units=5)
     submission = noisy(truth, signal, 0.5)
     assert [str(issue) for issue in check(submission, truth, ["final_test"])] == [
         "error: tier: the truth of 'tiny-subj02' has no trial of tier 'final_test'. "
-        "Ask for one of 'test' (did you mean 'test'?)."
+        f"Ask for {choices('final_test', ['test'])}."
     ]
+    assert problems_of_tier(submission, truth, "validation") == [
+        "error: tier: the truth of 'tiny-subj02' has no trial of tier 'validation'. Ask for one of 'test', "
+        "or give the package itself, which shows it."
+    ]
+    assert "the package itself" not in problems_of_tier(submission, truth, "train")[0]
     with pytest.raises(SubmissionError, match="has no trial of tier 'final_test'"):
         score(submission, truth, FEW, tiers=["final_test"])

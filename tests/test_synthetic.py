@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import h5py
 import nibabel as nib
 import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner
 from sklearn.linear_model import Ridge
 
@@ -30,8 +32,11 @@ from nsd_bench.scoring.score import Options, score
 from nsd_bench.submission import Submission
 from nsd_bench.transfer import TransferOptions
 from nsd_bench.transfer.companions import evaluate_companion, predict_companion, tier_truth
+from nsd_bench.transfer.fitting import training_data
 from nsd_bench.transfer.ood import evaluate_ood
-from nsd_bench.transfer.ridge import PENALTIES, evaluate_ridge_decoder, fit_ridge_decoder
+from nsd_bench.transfer.ridge import PENALTIES, fit_ridge
+from nsd_bench.transfer.session import evaluate_on_companion
+from nsd_bench.transfer.targets import ImageFeatures
 from nsd_bench.truth import load_truth
 from nsd_bench.validate import validate
 
@@ -119,6 +124,18 @@ def test_broken_synthetic_files_are_refused(made, tmp_path):
     write_mat(path, {"masterordering": np.array([["a"]], dtype=object)})
     with pytest.raises(SourceError, match="'masterordering' is object"):
         synthetic_trials(path)
+
+
+def test_a_companion_has_no_companion(made, tmp_path):
+    root, core, imagery, _ = made
+    with pytest.raises(PackageError) as caught:
+        export_synthetic(imagery, root, tmp_path)
+    assert str(caught.value) == (
+        f"{imagery.path}: is a companion itself.\n"
+        f"  Expected: a core package, such as {core.name}.\n"
+        "  What to do: give the package that it is a companion of."
+    )
+    assert not list(tmp_path.iterdir())
 
 
 def test_companions_have_the_units_and_statistics_of_the_core(made):
@@ -368,14 +385,15 @@ def test_models_predict_every_distinct_image_once(made):
 
 def test_a_ridge_decoder_of_the_core_decodes_the_imagery_session(made):
     _, core, imagery, _ = made
-    decoder = fit_ridge_decoder(core, pixel_features)
+    source = ImageFeatures(pixel_features, "pixels")
+    decoder = fit_ridge(training_data(core, source))
     assert decoder.penalty in PENALTIES
     x = core.standardised_responses(core.rows("train")).astype(np.float64)
     features = pixel_features(core.images(core.rows("train")))
     y = (features - decoder.feature_mean) / decoder.feature_std
     reference = Ridge(alpha=decoder.penalty, fit_intercept=False).fit(x - x.mean(axis=0), y)
     np.testing.assert_allclose(decoder.weight, reference.coef_.T, rtol=1e-4, atol=1e-6)
-    found = evaluate_ridge_decoder(decoder, imagery, pixel_features, TransferOptions(n_draws=20)).metrics
+    found = evaluate_on_companion(decoder, imagery, source, options=TransferOptions(n_draws=20)).metrics
     assert found["n_targets"] == 12 and found["transfer"]["n_pairs"] == 12
     seen = found["conditions"]["perception"]
     # One session of bars and twelve photographs does not reach significance with every seed.
@@ -425,3 +443,17 @@ def test_commands_lead_from_packages_to_all_regimes(made, tmp_path):
     assert columns["drop"] is None and columns["ood"] > 0.8 and len(columns) == 10
     again = run(command, ["regimes", "--out", path("all.json")])
     assert isinstance(again.exception, OutputError)
+
+
+def test_the_example_of_the_page_on_scores_runs_as_written(made, tmp_path, monkeypatch):
+    core = made[1]
+    page = (Path(__file__).parents[1] / "docs" / "scoring.md").read_text()
+    (example,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    assert "packages/demo-subj01" in example
+    monkeypatch.chdir(tmp_path)
+    with torch.random.fork_rng():
+        exec(compile(example.replace("packages/demo-subj01", str(core.path)), "scoring.md", "exec"), {})
+    given = Submission.read("mine.submission.npz")
+    found = score(given, load_truth(core.path), Options(n_draws=2)).summary["tiers"]
+    assert list(found) == ["test"] and given.card["model"] == "blurred pixels"
+    assert found["test"]["rois"][0]["scores"]["signed_ratio"]["value"] > 0.05

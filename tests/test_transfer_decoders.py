@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import packages
 import pytest
+import torch
 from click.testing import CliRunner
 from imagery_trees import SHAPE, codes, make_release
 from packages import IMAGE_OF_TRIAL, N_UNITS, RESPONSES, UNIT_IDS, make_package
@@ -126,6 +127,19 @@ def test_a_network_learns_and_the_best_epoch_is_kept():
     assert 1 <= decoder.card["epoch"] <= 40
 
 
+def test_a_network_learns_on_every_device_that_torch_has_and_leaves_the_random_state():
+    data, options = data_of(noise=0.3), MlpOptions(n_hidden=64, dropout=0.1, n_epochs=40)
+    before = torch.get_rng_state()
+    for device in ("cpu", *(["cuda"] if torch.cuda.is_available() else [])):
+        decoder = fit_mlp(data, options=options, device=device)
+        assert decoder.card["validation_cosine"] > 0.8
+        again = fit_mlp(data, options=options, device=device)
+        np.testing.assert_array_equal(decoder.enter_weight, again.enter_weight)
+    assert torch.equal(torch.get_rng_state(), before)
+    with pytest.raises(OptionError, match="there is no device 'gpu' here"):
+        fit_mlp(data, device="gpu")
+
+
 def test_an_untrained_second_stage_is_ridge_alone():
     data = data_of()
     decoder = fit_two_stage(data, options=ResidualOptions(n_steps=0))
@@ -192,10 +206,13 @@ def test_other_checkpoints_are_refused_and_pointed_to_predictions(tmp_path):
     with pytest.raises(ModelError, match="its digest is not the one in its card"):
         load_decoder(path)
     (tmp_path / "d.json").write_text(json.dumps(head | {"card": {**head["card"], "model_type": "mlp"}}))
-    with pytest.raises(ModelError, match="its arrays do not fit its card"):
+    with pytest.raises(ModelError, match=r"not a model \(TypeError: "):
         load_decoder(path)
     with pytest.raises(ModelError, match=r"it ends in '\.pt'"):
         save_decoder(fitted("ridge"), tmp_path / "d.pt")
+    with pytest.raises(ModelError, match="the card cannot be written as JSON"):
+        save_decoder(replace(fitted("ridge"), card={"cosine": float("nan")}), tmp_path / "n.safetensors")
+    assert not (tmp_path / "n.safetensors").exists()
 
 
 def test_arrays_that_contradict_each_other_are_refused():
@@ -418,6 +435,20 @@ def test_commands_train_and_decode_on_both_ways(release, companion, tmp_path, mo
         for name in "cef"
     )
     assert unchanged == pytest.approx(plain, abs=1e-9) and adapted != pytest.approx(plain, abs=1e-3)
+
+
+def test_train_puts_the_network_on_a_device_and_nothing_else(tmp_path):
+    core, out = make_package(tmp_path), tmp_path / "d.safetensors"
+
+    def train(model_type: str, device: str):
+        kind = ["--model-type", model_type, "--features", "pixels", "--device", device]
+        return CliRunner().invoke(command, ["train", str(core), *kind, "--out", str(out)])
+
+    refused = train("ridge", "cpu")
+    assert refused.exit_code == 2 and "--device belongs to --model-type mlp" in refused.output
+    assert isinstance(train("mlp", "gpu").exception, OptionError)
+    assert not out.exists()
+    assert train("mlp", "cpu").exit_code == 0 and load_decoder(out).card["model_type"] == "mlp"
 
 
 @pytest.mark.parametrize(

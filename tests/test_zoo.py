@@ -12,7 +12,8 @@ import pytest
 import safetensors.numpy
 
 from nsd_bench.baselines import BASELINES
-from nsd_bench.baselines.zoo import MODEL_FORMAT, card_file, load_model, read_card, save_model
+from nsd_bench.baselines.tensors import MODEL_FORMAT, card_file, read_card
+from nsd_bench.baselines.zoo import load_model, save_model
 from nsd_bench.errors import ModelError
 from nsd_bench.package import Package
 from nsd_bench.storage import sha256_file
@@ -76,7 +77,7 @@ def test_cut_off(saved, keep):
     saved.write_bytes(whole[: int(len(whole) * keep) if keep >= 0 else keep])
     assert refused(saved) == (
         f"{saved}: its digest is not the one in its card.\n"
-        "  Expected: the file that 'nsd-bench train' wrote.\n"
+        "  Expected: the file that was written with this card.\n"
         "  What to do: check the path, or train it again."
     )
 

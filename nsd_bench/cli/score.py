@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from nsd_bench.cli.options import Truths, submissions_below
+from nsd_bench.cli.options import Truths, packages_below, submissions_below
+from nsd_bench.errors import SubmissionError
 from nsd_bench.spec import TIERS
 
 if TYPE_CHECKING:
     from nsd_bench.scoring.score import SubjectScores
+    from nsd_bench.submission import Submission
+    from nsd_bench.truth import Truth
 
 __all__ = ["command"]
 
@@ -33,9 +36,10 @@ __all__ = ["command"]
 @click.option(
     "--audit",
     "audits",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=click.Path(exists=True, path_type=Path),
     multiple=True,
-    help="audit.json of a package: also score its test images near to, and far from, training images.",
+    help="audit.json of a package, or a folder of them: also score its test images near to, and far from, "
+    "training images. May be given again.",
 )
 @click.option("--patterns", is_flag=True, help="Also identification, retrieval and RSA.")
 @click.option(
@@ -60,11 +64,11 @@ def command(
 ) -> None:
     """Score SUBMISSION against TRUTH: files, or folders of them, matched by the package's name.
 
-    TRUTH is a truth file, or an open package, which needs none. SUBMISSION may be a .csv of Sensorium's kit,
-    with the truth of its package.
+    TRUTH is a truth file, or an open package, which needs none; with --tier validation any package.
+    SUBMISSION may be a .csv of Sensorium's kit, with the truth of its package.
     """
     from nsd_bench.outputs import refuse_existing
-    from nsd_bench.scoring.difficulty import read_distances
+    from nsd_bench.scoring.difficulty import read_audits
     from nsd_bench.scoring.legacy import known_legacy, legacy_json
     from nsd_bench.scoring.score import Options, score, scores_json
     from nsd_bench.storage import sha256_file
@@ -77,10 +81,10 @@ def command(
         from nsd_bench.loaders.products import product_on
 
         options = replace(options, product=product_on(device))
-    truths, distances = Truths(truth), {found.package: found for found in map(read_distances, audits)}
+    distances = read_audits(audits)
     subjects, pairs = [], []
     for path, given in submissions_below(submission):
-        match = truths.of(given, path)
+        match = _truth_of(given, path, truth, tiers)
         if path.suffix == ".csv":  # has no room for a card; that it fits is seen by its ids
             given = replace(given, card=given.card | {"package": match.package})
         scored = score(
@@ -101,7 +105,49 @@ def command(
         scores["legacy"] = legacy_json(pairs, found, names)
     _write(out, scores, subjects)
     _show(scores)
+    without = [one.summary["package"] for one in subjects if one.summary["package"] not in distances]
+    if audits and without:
+        click.echo(f"no near, mid and far for {', '.join(without)}: no --audit is of it", err=True)
     click.echo(f"{out}")
+
+
+def _truth_of(submission: Submission, place: Path, path: Path, tiers: Sequence[str]) -> Truth:
+    """Return the truth of a submission: the package itself if only tier validation is scored."""
+    from nsd_bench.truth import load_truth
+
+    folder = path.is_dir() and not (path / "meta").is_dir()
+    package = _package_of(submission, place, path if folder else None)
+    if set(tiers) == {"validation"}:  # which every package shows
+        file = _packages_in(path).get(str(package)) if folder else path
+        if file is not None:
+            return load_truth(file, tiers)
+    return Truths(path).of(submission, place)
+
+
+def _package_of(submission: Submission, place: Path, folder: Path | None) -> object:
+    """Return which package a submission says it is for; a table says none, and needs one truth."""
+    package = submission.card.get("package")
+    if package is None and place.suffix != ".csv":
+        raise SubmissionError(
+            "its card lacks 'package'",
+            place=str(place),
+            expected="the name of the package that was predicted",
+            fix="write it with card={'package': package.name, ...}",
+        )
+    if package is None and folder is not None:
+        raise SubmissionError(
+            "a table does not say which package it is for",
+            place=str(place),
+            expected=f"one truth, not the folder {folder}",
+            fix="give the truth file of its package",
+        )
+    return package
+
+
+def _packages_in(folder: Path) -> dict[str, Path]:
+    if not any(folder.glob("*/meta")) and not any(folder.glob("*.zip")):
+        return {}
+    return {found.name.removesuffix(".zip"): found for found in packages_below([folder])}
 
 
 def _units_path(out: Path) -> Path:

@@ -58,7 +58,7 @@ def command(
 
 
 def _models_below(paths: Iterable[Path]) -> list[Path]:
-    from nsd_bench.baselines.zoo import MODEL_SUFFIX
+    from nsd_bench.baselines.tensors import MODEL_SUFFIX
 
     files: list[Path] = []
     for path in paths:
@@ -76,7 +76,7 @@ def _models_below(paths: Iterable[Path]) -> list[Path]:
 
 def _match(files: Iterable[Path], by_name: dict[str, Package]) -> dict[str, Path]:
     """Return the one model file of each package, reading cards only: models are large."""
-    from nsd_bench.baselines.zoo import read_card
+    from nsd_bench.baselines.tensors import read_card
 
     file_of: dict[str, Path] = {}
     for file in files:

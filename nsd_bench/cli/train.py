@@ -137,7 +137,7 @@ def _keywords(fit: Callable[..., Any]) -> list[str]:
 
 
 def _targets(packages: Sequence[Package], baseline: str, out: Path, force: bool) -> list[Path]:
-    from nsd_bench.baselines.zoo import MODEL_SUFFIX
+    from nsd_bench.baselines.tensors import MODEL_SUFFIX
     from nsd_bench.errors import ModelError
     from nsd_bench.outputs import refuse_existing
 

@@ -109,10 +109,18 @@ def encode(submission: Path, package: Path, output_dir: Path, draws: int, seed: 
 @click.option(
     "--out", type=_FILE, required=True, help="Checkpoint to write: NAME.safetensors, with NAME.json."
 )
+@click.option("--device", help="auto, cpu, cuda or cuda:1, where mlp is trained; auto by default.")
 @_seed
 @_force
 def train(
-    core: Path, model_type: str, features: str, layers: str | None, out: Path, seed: int, force: bool
+    core: Path,
+    model_type: str,
+    features: str,
+    layers: str | None,
+    out: Path,
+    device: str | None,
+    seed: int,
+    force: bool,
 ) -> None:
     """Fit a decoder to CORE, a package: from single trials that were seen to features of the image."""
     from nsd_bench.outputs import refuse_existing
@@ -121,9 +129,11 @@ def train(
     from nsd_bench.transfer.fitting import training_data
     from nsd_bench.transfer.targets import targets_named
 
+    if device is not None and model_type != "mlp":
+        raise click.UsageError("--device belongs to --model-type mlp: the others are computed on the CPU")
     refuse_existing(out, force=force)
     data = training_data(Package(core), targets_named(features, layers))
-    decoder = FITS[model_type](data, seed)
+    decoder = FITS[model_type](data, seed, **({} if device is None else {"device": device}))
     save_decoder(decoder, out)
     click.echo(f"{out}: {model_type}, cosine {decoder.card['validation_cosine']:.3f} on the validation tier")
 

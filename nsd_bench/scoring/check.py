@@ -35,14 +35,13 @@ def check(submission: Submission, truth: Truth, tiers: Sequence[str] | None = No
         Errors, and warnings where the package was another export of the same name or a unit's prediction
         is constant.
     """
-    package = list(_check_card(submission, truth))
-    issues = [*package, *_check_tiers(truth, tiers)]
+    package, tier = list(_check_card(submission, truth)), list(_check_tiers(truth, tiers))
+    issues = package + tier
     shape = list(_check_shape(submission))
     if shape:
         return issues + shape
     if not package:  # the ids of another package would all be wrong, too
-        expected = _expected_trials(submission, truth, tiers)
-        issues += _check_ids("trial_idx", submission.trial_idx, expected, truth.trial_idx, "Predict them")
+        issues += [] if tier else _check_trials(submission, truth, tiers)
         partial = is_partial(submission)
         wanted = np.intersect1d(truth.unit_ids, submission.unit_ids) if partial else truth.unit_ids
         remedy = "Predict every unit, or say that this is partial: 'partial': true in the card"
@@ -57,9 +56,17 @@ def tiers_covered(submission: Submission, truth: Truth) -> list[str]:
     return [tier for tier in spec.TIERS if present[truth.tier == tier].any()]
 
 
-def _expected_trials(submission: Submission, truth: Truth, tiers: Sequence[str] | None) -> npt.NDArray[Any]:
-    wanted = tiers_covered(submission, truth) if tiers is None else tiers
-    return truth.trial_idx[np.isin(truth.tier, list(wanted))] if wanted else truth.trial_idx
+def _check_trials(submission: Submission, truth: Truth, tiers: Sequence[str] | None) -> Iterator[Issue]:
+    wanted = tiers_covered(submission, truth) if tiers is None else list(tiers)
+    given = submission.trial_idx
+    if not wanted and given.size and given.dtype.kind == truth.trial_idx.dtype.kind:
+        present = " or ".join(tier for tier in spec.TIERS if tier in truth.tier)
+        problem = f"none of the {given.size} trials belongs to a tier of the truth, which has {present}"
+        remedy = "or give the package itself as truth and name the tier that it shows: --tier validation"
+        yield Issue("error", "trial_idx", problem, f"Predict {present}, {remedy}")
+        return
+    expected = truth.trial_idx[np.isin(truth.tier, wanted)] if wanted else truth.trial_idx
+    yield from _check_ids("trial_idx", given, expected, truth.trial_idx, "Predict them")
 
 
 def is_partial(submission: Submission) -> bool:
@@ -84,7 +91,14 @@ def _check_partial(submission: Submission, truth: Truth, n_known: int) -> Iterat
 
 def _check_card(submission: Submission, truth: Truth) -> Iterator[Issue]:
     package = submission.card.get("package")
-    if package != truth.package:
+    if package is None:
+        yield Issue(
+            "error",
+            "card",
+            f"lacks 'package', the truth is that of {truth.package!r}",
+            "Write the name of the package that was predicted into the card",
+        )
+    elif package != truth.package:
         yield Issue(
             "error",
             "card",
@@ -97,11 +111,12 @@ def _check_tiers(truth: Truth, tiers: Sequence[str] | None) -> Iterator[Issue]:
     present = [tier for tier in spec.TIERS if tier in truth.tier]
     for tier in tiers or ():
         if tier not in present:
+            shown = ", or give the package itself, which shows it" if tier == "validation" else ""
             yield Issue(
                 "error",
                 "tier",
                 f"the truth of {truth.package!r} has no trial of tier {tier!r}",
-                f"Ask for {choices(tier, present)}",
+                f"Ask for {choices(tier, present)}{shown}",
             )
 
 

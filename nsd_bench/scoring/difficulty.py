@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -16,7 +16,7 @@ from nsd_bench.errors import SubmissionError
 from nsd_bench.scoring.metrics import correlation, image_mean_ceiling, signed_ratio_terms
 from nsd_bench.scoring.moments import Array, Group, over_images
 
-__all__ = ["LEVELS", "Distances", "image_mean_terms", "levels", "read_distances", "slopes"]
+__all__ = ["LEVELS", "Distances", "image_mean_terms", "levels", "read_audits", "read_distances", "slopes"]
 
 LEVELS: Final = ("near", "mid", "far")
 """Thirds of a tier's images by their distance."""
@@ -94,6 +94,42 @@ def read_distances(path: str | os.PathLike[str]) -> Distances:
             expected="audit.json of a package with training and test images",
             fix="make it with 'nsd-bench tiers audit PACKAGE --out audit.json'",
         ) from error
+
+
+def read_audits(paths: Iterable[Path]) -> dict[str, Distances]:
+    """Read what `nsd-bench tiers audit` wrote of several packages, by the package's name.
+
+    Parameters
+    ----------
+    paths
+        Files, and folders whose .json files are all read.
+
+    Raises
+    ------
+    SubmissionError
+        If a folder is empty, a file is no audit, or two are of the same package.
+    """
+    found: dict[str, Distances] = {}
+    for path in paths:
+        files = sorted(path.glob("*.json")) if path.is_dir() else [path]
+        if not files:
+            raise SubmissionError(
+                "there is no audit in this folder",
+                place=str(path),
+                expected="files called *.json",
+                fix="make one with 'nsd-bench tiers audit PACKAGE --out audit.json'",
+            )
+        for file in files:
+            distances = read_distances(file)
+            if distances.package in found:
+                raise SubmissionError(
+                    f"is a second audit of {distances.package!r}",
+                    place=str(file),
+                    expected="one audit a package",
+                    fix="leave one of them out",
+                )
+            found[distances.package] = distances
+    return found
 
 
 def levels(distance: Array) -> npt.NDArray[np.int64]:

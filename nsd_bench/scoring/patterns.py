@@ -9,7 +9,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Patterns", "column_correlations", "image_means", "rdm", "unit_rows"]
+from nsd_bench.scoring.check import aligned
+from nsd_bench.statistics import response_precision
+from nsd_bench.submission import Submission
+from nsd_bench.truth import Truth
+
+__all__ = ["Patterns", "column_correlations", "image_means", "patterns_of", "rdm", "unit_rows"]
 
 Array = npt.NDArray[np.float64]
 
@@ -144,3 +149,21 @@ class Patterns:
     def observed_rdm(self) -> Array:
         """Distances between observed patterns, shape (n_images, n_images)."""
         return rdm(self.observed)
+
+
+def patterns_of(
+    submission: Submission, truth: Truth, rows: npt.NDArray[np.int64], image: npt.NDArray[np.int64]
+) -> Patterns:
+    """Return the predicted and the observed image means of some trials, over each unit's standard deviation.
+
+    Parameters
+    ----------
+    submission
+        Of every trial in `rows` and every unit of the truth.
+    rows : int64 array of shape (n_trials,)
+        Of the truth.
+    image : int64 array of shape (n_trials,)
+        Which image each of these trials showed.
+    """
+    observed = truth.responses[rows] * response_precision(truth.response_std)
+    return Patterns(image_means(aligned(submission, truth, rows), image), image_means(observed, image))

@@ -14,13 +14,13 @@ import numpy.typing as npt
 from nsd_bench import spec
 from nsd_bench.errors import PackageError, SubmissionError
 from nsd_bench.issues import has_errors
-from nsd_bench.scoring.check import aligned, check, is_partial, positions, tiers_covered
+from nsd_bench.scoring.check import check, is_partial, positions, tiers_covered
 from nsd_bench.scoring.described import descriptions
 from nsd_bench.scoring.difficulty import Distances
 from nsd_bench.scoring.metrics import HEADLINE
 from nsd_bench.scoring.moments import Moments, accumulate
 from nsd_bench.scoring.options import Options
-from nsd_bench.scoring.patterns import Patterns, image_means
+from nsd_bench.scoring.patterns import patterns_of
 from nsd_bench.scoring.pooled import Draws, pooled_json
 from nsd_bench.scoring.rois import rois_of
 from nsd_bench.scoring.tier import TierSums
@@ -140,7 +140,7 @@ def _score_tier(
     _refuse_broken(truth, rows)
     for columns, moments in _blocks(submission, truth, rows, image):
         sums.add(moments, columns)
-    sums.finish(_patterns(submission, truth, rows, image) if options.patterns else None)
+    sums.finish(patterns_of(submission, truth, rows, image) if options.patterns else None)
     result.summary["tiers"][tier] = {
         "n_trials": len(rows),
         "n_images": len(images),
@@ -182,13 +182,6 @@ def _blocks(
                 yield first, moments.result()
         for first, moments in waiting:
             yield first, moments.result()
-
-
-def _patterns(
-    submission: Submission, truth: Truth, rows: npt.NDArray[np.int64], image: npt.NDArray[np.int64]
-) -> Patterns:
-    observed = truth.responses[rows] * response_precision(truth.response_std)
-    return Patterns(image_means(aligned(submission, truth, rows), image), image_means(observed, image))
 
 
 def _refuse_broken(truth: Truth, rows: npt.NDArray[np.int64]) -> None:

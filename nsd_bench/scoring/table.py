@@ -72,7 +72,12 @@ def _region(roi: dict[str, Any]) -> str:
 
 
 def _number(value: float | None, width: int) -> str:
-    return f"{'-':>{width}}" if value is None else f"{value:>{width}.2f}"
+    """Leave a space before the number: FEVE may be thousands below 0."""
+    if value is None:
+        return f"{'-':>{width}}"
+    texts = [f"{value:.{decimals}f}" for decimals in (2, 1, 0)]
+    fitting = [text for text in texts if not width or len(text) < width]
+    return f"{next(iter(fitting), '<-999' if value < 0 else '>9999'):>{width}}"
 
 
 def _interval(ends: list[float] | None) -> str:

@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
-import numpy as np
-import safetensors.numpy
-from safetensors import SafetensorError
-
-from nsd_bench.baselines.zoo import MODEL_FORMAT, MODEL_SUFFIX, card_file, read_card
+from nsd_bench.baselines.tensors import MODEL_SUFFIX, fitting_card, read_card, read_tensors, write_tensors
 from nsd_bench.errors import ModelError, choices
-from nsd_bench.outputs import new_file
-from nsd_bench.storage import sha256_file
-from nsd_bench.transfer.fitting import Decoder, TrainingData
+from nsd_bench.transfer.fitting import Decoder
 from nsd_bench.transfer.mlp import MlpDecoder, fit_mlp
 from nsd_bench.transfer.ridge import RidgeDecoder, fit_ridge
 from nsd_bench.transfer.two_stage import TwoStageDecoder, fit_two_stage
@@ -28,13 +21,12 @@ DECODERS: Final[Mapping[str, type[Decoder]]] = {
     "two_stage": TwoStageDecoder,
 }
 """Model type, as cards have it, to the class that puts such a decoder together."""
-FITS: Final[Mapping[str, Callable[[TrainingData, int], Decoder]]] = {
+FITS: Final[Mapping[str, Callable[..., Decoder]]] = {
     "ridge": lambda data, _: fit_ridge(data),
     "mlp": fit_mlp,
     "two_stage": fit_two_stage,
 }
-"""Model type to the function that fits one, given a seed."""
-_DIGEST: Final = "tensors_sha256"
+"""Model type to the function that fits one, given training data and a seed; "mlp" takes a device, too."""
 _KIND: Final = "decoder"
 
 
@@ -44,21 +36,9 @@ def save_decoder(decoder: Decoder, path: Path) -> None:
     Raises
     ------
     ModelError
-        If `path` has another suffix.
+        If `path` has another suffix, or the card is not JSON.
     """
-    if path.suffix != MODEL_SUFFIX:
-        raise ModelError(
-            f"cannot be the name of a decoder: it ends in {path.suffix!r}",
-            place=str(path),
-            expected=f"NAME{MODEL_SUFFIX}; the card lies beside it as NAME.json",
-            fix="correct the name",
-        )
-    with new_file(path) as file:
-        arrays = {name: np.asarray(array, order="C") for name, array in decoder.tensors().items()}
-        file.write(safetensors.numpy.save(arrays))
-    head = {"format": MODEL_FORMAT, _DIGEST: sha256_file(path), "card": decoder.card}
-    with new_file(card_file(path)) as file:
-        file.write(json.dumps(head, indent=2, sort_keys=True, allow_nan=False).encode() + b"\n")
+    write_tensors(path, decoder.tensors(), decoder.card)
 
 
 def load_decoder(path: Path, model_type: str = "auto") -> Decoder:
@@ -90,12 +70,9 @@ def load_decoder(path: Path, model_type: str = "auto") -> Decoder:
             expected=choices(found, DECODERS) if model_type == "auto" else repr(model_type),
             fix="leave --model-type at auto, or give another checkpoint",
         )
-    if sha256_file(path) != json.loads(card_file(path).read_bytes())[_DIGEST]:
-        raise _damaged(path, "its digest is not the one in its card")
-    try:
-        return DECODERS[found].from_tensors(safetensors.numpy.load_file(path), card)
-    except (SafetensorError, ValueError, TypeError) as error:
-        raise _damaged(path, f"its arrays do not fit its card ({error})") from error
+    tensors = read_tensors(path)
+    with fitting_card(path):
+        return DECODERS[found].from_tensors(tensors, card)
 
 
 def _foreign(path: Path, problem: str) -> ModelError:
@@ -104,13 +81,4 @@ def _foreign(path: Path, problem: str) -> ModelError:
         place=str(path),
         expected=f"NAME{MODEL_SUFFIX} and NAME.json of 'nsd-bench transfer train'",
         fix="predict the trials with its own code, and give the result as --predictions",
-    )
-
-
-def _damaged(path: Path, problem: str) -> ModelError:
-    return ModelError(
-        problem,
-        place=str(path),
-        expected="the file that 'nsd-bench transfer train' wrote",
-        fix="train it again",
     )

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from nsd_bench import spec
 from nsd_bench.errors import PackageError, SubmissionError, choices
 from nsd_bench.package import Package
 from nsd_bench.submission import Submission
@@ -59,23 +59,8 @@ def tier_truth(package: Package, tier: str) -> Truth:
     PackageError
         If it has no such tier.
     """
-    rows, units = rows_of_tier(package, tier), package.units
-    trials = package.trials.iloc[rows]
-    return Truth(
-        package=package.name,
-        subject=package.subject,
-        manifest_sha256=package.manifest_sha256,
-        trial_idx=trials["trial_idx"].to_numpy(),
-        frame_image_id=trials["frame_image_id"].to_numpy(np.int64),
-        tier=np.full(len(rows), "test"),
-        responses=package.responses(rows),
-        unit_ids=units["unit_ids"].to_numpy(np.int64),
-        ncsnr=units["ncsnr"].to_numpy(np.float32),
-        response_mean=package.statistic("responses", "mean"),
-        response_std=package.statistic("responses", "std"),
-        rois={atlas: units[spec.roi_column(atlas)].to_numpy(np.int16) for atlas in package.roi_names},
-        roi_names=package.roi_names,
-    )
+    rows = rows_of_tier(package, tier)
+    return replace(Truth.of_rows(package, rows), tier=np.full(len(rows), "test"))
 
 
 def predict_companion(model: Predictor, package: Package) -> Submission:

@@ -9,10 +9,9 @@ import numpy.typing as npt
 from scipy.special import comb
 
 from nsd_bench.scoring.bootstrap import generator, image_weights
-from nsd_bench.scoring.check import aligned
 from nsd_bench.scoring.identification import chance, top1, two_way
 from nsd_bench.scoring.options import Options
-from nsd_bench.scoring.patterns import Patterns, image_means
+from nsd_bench.scoring.patterns import patterns_of
 from nsd_bench.submission import Submission
 from nsd_bench.transfer.results import unavailable, valued
 from nsd_bench.truth import Truth
@@ -96,8 +95,7 @@ def identification_json(
     images, first, code = np.unique(truth.frame_image_id, return_index=True, return_inverse=True)
     if len(images) < 2 or len(truth.unit_ids) < 2:
         return unavailable("there are fewer than two images or fewer than two units")
-    predicted = aligned(submission, truth, np.arange(len(code)))
-    similarity = Patterns(image_means(predicted, code), image_means(truth.standardised(), code)).similarity
+    similarity = patterns_of(submission, truth, np.arange(len(code)), code).similarity
     names, of_image, sizes = np.unique(classes[first], return_inverse=True, return_counts=True)
     per_class = min(PER_CLASS, int(sizes.min()))
     n, n_ways = len(images), per_class * len(names)

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
+from nsd_bench.training.options import read_device
 from nsd_bench.transfer.fitting import Array, Decoder, TrainingData, mean_cosine
 
 __all__ = ["MlpDecoder", "MlpOptions", "fit_mlp"]
@@ -64,7 +65,9 @@ class MlpDecoder(Decoder):
         return np.asarray(hidden @ self.leave_weight + self.leave_bias, dtype=np.float64)
 
 
-def fit_mlp(data: TrainingData, seed: int = 0, options: MlpOptions | None = None) -> MlpDecoder:
+def fit_mlp(
+    data: TrainingData, seed: int = 0, options: MlpOptions | None = None, *, device: str = "auto"
+) -> MlpDecoder:
     """Train the network by the mean cosine with the targets.
 
     Parameters
@@ -72,9 +75,16 @@ def fit_mlp(data: TrainingData, seed: int = 0, options: MlpOptions | None = None
     seed
         Of its first weights, of the order of trials and of dropout. The same seed gives the same decoder on
         the same machine.
+    device
+        Where it is trained, such as "cpu" or "cuda"; "auto" takes a GPU where there is one.
+
+    Raises
+    ------
+    OptionError
+        If there is no such device.
     """
-    options = options or MlpOptions()
-    with torch.random.fork_rng(devices=[]):
+    options, place = options or MlpOptions(), read_device(device)
+    with torch.random.fork_rng(devices=[place] if place.type == "cuda" else []):
         torch.manual_seed(seed)
         network = nn.Sequential(
             nn.Dropout(options.dropout),
@@ -82,7 +92,7 @@ def fit_mlp(data: TrainingData, seed: int = 0, options: MlpOptions | None = None
             nn.ReLU(),
             nn.Dropout(options.dropout),
             nn.Linear(options.n_hidden, data.y.shape[1]),
-        )
+        ).to(place)
         epoch = _train(network, data, options)
     enter, leave = network[1], network[4]
     card = data.card_of("mlp", _predicted(network, data.x_validation), epoch=epoch, seed=seed)
@@ -98,14 +108,14 @@ def fit_mlp(data: TrainingData, seed: int = 0, options: MlpOptions | None = None
 
 def _train(network: nn.Module, data: TrainingData, options: MlpOptions) -> int:
     """Train, put the best epoch's weights back, and return which it was, from 1."""
-    x, y = (torch.from_numpy(values.astype(np.float32)) for values in (data.x, data.y))
+    x, y = (_on_device(network, values) for values in (data.x, data.y))
     adam = torch.optim.AdamW(
         network.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay
     )
     best, best_epoch, kept = -np.inf, 0, network.state_dict()
     for epoch in range(1, options.n_epochs + 1):
         network.train()
-        order = torch.randperm(len(x))
+        order = torch.randperm(len(x)).to(x.device)
         for start in range(0, len(x), options.batch_size):
             rows = order[start : start + options.batch_size]
             adam.zero_grad()
@@ -125,8 +135,12 @@ def _train(network: nn.Module, data: TrainingData, options: MlpOptions) -> int:
 def _predicted(network: nn.Module, x: Array) -> Array:
     network.eval()
     with torch.no_grad():
-        return np.asarray(network(torch.from_numpy(x.astype(np.float32))).numpy(), dtype=np.float64)
+        return np.asarray(network(_on_device(network, x)).cpu().numpy(), dtype=np.float64)
+
+
+def _on_device(network: nn.Module, values: Array) -> torch.Tensor:
+    return torch.from_numpy(values.astype(np.float32)).to(next(network.parameters()).device)
 
 
 def _array(parameter: Any) -> npt.NDArray[np.float32]:
-    return np.asarray(parameter.detach().numpy(), dtype=np.float32)
+    return np.asarray(parameter.detach().cpu().numpy(), dtype=np.float32)

@@ -10,20 +10,9 @@ import numpy.typing as npt
 import torch
 
 from nsd_bench.baselines.eigen import Eigen, Sums, fewer_columns
-from nsd_bench.package import Package
-from nsd_bench.transfer.fitting import Array, Decoder, TrainingData, mean_cosine, training_data
-from nsd_bench.transfer.results import Evaluation, TransferOptions
-from nsd_bench.transfer.session import evaluate_on_companion
-from nsd_bench.transfer.targets import Features, ImageFeatures
+from nsd_bench.transfer.fitting import Array, Decoder, TrainingData, mean_cosine
 
-__all__ = [
-    "PENALTIES",
-    "RidgeDecoder",
-    "RidgePath",
-    "evaluate_ridge_decoder",
-    "fit_ridge",
-    "fit_ridge_decoder",
-]
+__all__ = ["PENALTIES", "RidgeDecoder", "RidgePath", "fit_ridge"]
 
 PENALTIES: Final = tuple(10.0**power for power in range(-1, 8))
 
@@ -86,27 +75,3 @@ def fit_ridge(data: TrainingData) -> RidgeDecoder:
     weight = path.weight(best)
     card = data.card_of("ridge", data.x_validation @ weight, penalty=best)
     return RidgeDecoder(**data.shared, card=card, weight=weight)
-
-
-def fit_ridge_decoder(core: Package, features: Features) -> RidgeDecoder:
-    """Fit a ridge regression from single trials of a package to features of its images.
-
-    Parameters
-    ----------
-    features
-        Features of images of shape (n, channels, height, width), such as those of
-        `nsd_bench.baselines.features.FEATURES`.
-    """
-    return fit_ridge(training_data(core, ImageFeatures(features)))
-
-
-def evaluate_ridge_decoder(
-    decoder: RidgeDecoder,
-    companion: Package,
-    features: Features,
-    options: TransferOptions | None = None,
-    *,
-    model: str = "ridge",
-) -> Evaluation:
-    """Decode the vision and imagery tiers, see `nsd_bench.transfer.session.evaluate_on_companion`."""
-    return evaluate_on_companion(decoder, companion, ImageFeatures(features), options=options, model=model)
