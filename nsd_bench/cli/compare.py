@@ -47,7 +47,7 @@ def command(
 
     if out is not None:
         refuse_existing(out, force=force)
-    truths, options, chosen = Truths(truth), Options(n_draws=draws, seed=seed), tiers or None
+    truths, options, chosen = Truths(truth, tiers), Options(n_draws=draws, seed=seed), tiers or None
 
     def scored(side: Path) -> list[SubjectScores]:
         return [

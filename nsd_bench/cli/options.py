@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -107,16 +107,20 @@ class Truths:
     Parameters
     ----------
     path
-        A truth file, an open package, or a folder of either; where a folder has truth files, they count.
+        A truth file, a package, or a folder of either; where a folder has truth files, they count.
+    tiers
+        Which tiers are asked for. Packages themselves are the truth of tier validation: all of them show it.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, tiers: Sequence[str] = ()) -> None:
         self._path = path
+        self._is_folder = path.is_dir() and not (path / "meta").is_dir()
+        self._tiers = tiers if set(tiers) == {"validation"} else None
         self._files: dict[str, Path] = {}
-        if path.is_dir() and not (path / "meta").is_dir():
+        if self._is_folder:
             truths = {file.name.removesuffix(TRUTH_SUFFIX): file for file in path.glob(f"*{TRUTH_SUFFIX}")}
-            packages = [] if truths else packages_below([path])
-            self._files = truths or {package.name.removesuffix(".zip"): package for package in packages}
+            packages = {} if truths and self._tiers is None else _packages_in(path, optional=bool(truths))
+            self._files = truths | packages
 
     def of(self, submission: Submission, place: Path) -> Truth:
         """Return the truth of a submission's package; `place` is the submission's file.
@@ -124,15 +128,29 @@ class Truths:
         Raises
         ------
         SubmissionError
-            If the folder has no truth of that package.
+            If the submission does not say its package, or the folder has no truth of that.
         PackageError
             If what there is cannot be read, or withholds responses itself.
         """
         from nsd_bench.truth import load_truth
 
         package = submission.card.get("package")
-        if not self._files:
-            return load_truth(self._path)
+        if package is None and place.suffix != ".csv":
+            raise SubmissionError(
+                "its card lacks 'package'",
+                place=str(place),
+                expected="the name of the package that was predicted",
+                fix="write it with card={'package': package.name, ...}",
+            )
+        if not self._is_folder:
+            return load_truth(self._path, self._tiers)
+        if package is None:
+            raise SubmissionError(
+                "a table does not say which package it is for",
+                place=str(place),
+                expected=f"one truth, not the folder {self._path}",
+                fix="give the truth file of its package",
+            )
         if package not in self._files:
             raise SubmissionError(
                 f"is for package {package!r}, whose truth is not in {self._path}",
@@ -140,4 +158,10 @@ class Truths:
                 expected=choices(package, sorted(self._files)),
                 fix="give the file or folder with that package's truth",
             )
-        return load_truth(self._files[package])
+        return load_truth(self._files[package], self._tiers)
+
+
+def _packages_in(folder: Path, *, optional: bool) -> dict[str, Path]:
+    if optional and not any(folder.glob("*/meta")) and not any(folder.glob("*.zip")):
+        return {}
+    return {found.name.removesuffix(".zip"): found for found in packages_below([folder])}

@@ -70,7 +70,7 @@ def command(
     submissions = {
         str(given.card.get("package")): (path, given) for path, given in submissions_below(submission)
     }
-    truths = Truths(truth)
+    truths = Truths(truth, (tier,) if tier else ())
     evidence = {
         subject["package"]: _evidence(subject, packages, submissions, truths)
         for subject in content["subjects"]

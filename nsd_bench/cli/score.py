@@ -10,14 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from nsd_bench.cli.options import Truths, packages_below, submissions_below
-from nsd_bench.errors import SubmissionError
+from nsd_bench.cli.options import Truths, submissions_below
 from nsd_bench.spec import TIERS
 
 if TYPE_CHECKING:
     from nsd_bench.scoring.score import SubjectScores
-    from nsd_bench.submission import Submission
-    from nsd_bench.truth import Truth
 
 __all__ = ["command"]
 
@@ -82,9 +79,9 @@ def command(
 
         options = replace(options, product=product_on(device))
     distances = read_audits(audits)
-    subjects, pairs = [], []
+    truths, subjects, pairs = Truths(truth, tiers), [], []
     for path, given in submissions_below(submission):
-        match = _truth_of(given, path, truth, tiers)
+        match = truths.of(given, path)
         if path.suffix == ".csv":  # has no room for a card; that it fits is seen by its ids
             given = replace(given, card=given.card | {"package": match.package})
         scored = score(
@@ -109,45 +106,6 @@ def command(
     if audits and without:
         click.echo(f"no near, mid and far for {', '.join(without)}: no --audit is of it", err=True)
     click.echo(f"{out}")
-
-
-def _truth_of(submission: Submission, place: Path, path: Path, tiers: Sequence[str]) -> Truth:
-    """Return the truth of a submission: the package itself if only tier validation is scored."""
-    from nsd_bench.truth import load_truth
-
-    folder = path.is_dir() and not (path / "meta").is_dir()
-    package = _package_of(submission, place, path if folder else None)
-    if set(tiers) == {"validation"}:  # which every package shows
-        file = _packages_in(path).get(str(package)) if folder else path
-        if file is not None:
-            return load_truth(file, tiers)
-    return Truths(path).of(submission, place)
-
-
-def _package_of(submission: Submission, place: Path, folder: Path | None) -> object:
-    """Return which package a submission says it is for; a table says none, and needs one truth."""
-    package = submission.card.get("package")
-    if package is None and place.suffix != ".csv":
-        raise SubmissionError(
-            "its card lacks 'package'",
-            place=str(place),
-            expected="the name of the package that was predicted",
-            fix="write it with card={'package': package.name, ...}",
-        )
-    if package is None and folder is not None:
-        raise SubmissionError(
-            "a table does not say which package it is for",
-            place=str(place),
-            expected=f"one truth, not the folder {folder}",
-            fix="give the truth file of its package",
-        )
-    return package
-
-
-def _packages_in(folder: Path) -> dict[str, Path]:
-    if not any(folder.glob("*/meta")) and not any(folder.glob("*.zip")):
-        return {}
-    return {found.name.removesuffix(".zip"): found for found in packages_below([folder])}
 
 
 def _units_path(out: Path) -> Path:
