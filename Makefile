@@ -16,7 +16,7 @@ demo: .venv/installed
 	$(BIN)/nsd-bench submit $(DEMO)/models --package $(DEMO)/packages --out $(DEMO)/submissions
 	$(BIN)/nsd-bench score $(DEMO)/submissions $(DEMO)/packages --out $(DEMO)/scores.json
 	$(BIN)/nsd-bench report $(DEMO)/scores.json --package $(DEMO)/packages --submission $(DEMO)/submissions \
-		--truth $(DEMO)/packages --out $(DEMO)/report.html --surface fsaverage5 --nsd-root $(DEMO)/nsd
+		--truth $(DEMO)/packages --out $(DEMO)/report.html --nsd-root $(DEMO)/nsd
 	$(BIN)/nsd-bench flatmap $(DEMO)/packages --out $(DEMO)/flatmaps --nsd-root $(DEMO)/nsd --outlines streams \
 		--scores $(DEMO)/scores.json --column share --height 400
 	@echo "Open $(CURDIR)/$(DEMO)/report.html"

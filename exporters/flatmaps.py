@@ -9,13 +9,12 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from exporters.cortex.drawn import drawn_curves
 from exporters.cortex.matrices import read_matrix
-from exporters.cortex.paths import parse_path
 from exporters.cortex.store import Subject
-from exporters.cortex.svg import region_paths
 from exporters.nsd.layout import Layout
 from exporters.nsd.transforms import read_placement
-from nsd_bench.errors import OptionError, PackageError, SourceError, choices
+from nsd_bench.errors import OptionError, PackageError, choices
 from nsd_bench.package import Package
 from nsd_bench.plots.flatmaps.drawing import Easel, outline_atlas, scale_of
 from nsd_bench.plots.flatmaps.figure import Pen
@@ -46,7 +45,7 @@ __all__ = [
 
 PLACEMENT_SUFFIX: Final = ".placement.npz"
 DRAWING: Final = "overlays"
-"""Outlines the regions of a pycortex subject's own drawing, overlays.svg."""
+"""Outlines what a pycortex subject's own drawing has, overlays.svg."""
 
 
 def make_easels(packages: Sequence[Package], options: Mapping[str, Any]) -> list[Easel]:
@@ -58,9 +57,9 @@ def make_easels(packages: Sequence[Package], options: Mapping[str, Any]) -> list
         The packages.
     options
         `surface` ("fsaverage5", ...) and, where they differ from what is usual: `height`, `engine` ("own" or
-        "pycortex"), `outlines` (atlas, "overlays" or "none"), `sulci` (atlas), `line_width` and `label_size`
-        (points), `no_colour_bar`, `dpi`, `no_curvature`, `no_nanmean`, and what says how units are placed:
-        `transform` (name), or what `package_placement` takes.
+        "pycortex"), `outlines` and `sulci` (atlas, "overlays" or "none"), `line_width` and `label_size`
+        (points), `title_at` (shares of the figure), `no_colour_bar`, `dpi`, `no_curvature`, `no_nanmean`, and
+        what says how units are placed: `transform` (name), or what `package_placement` takes.
 
     Raises
     ------
@@ -79,14 +78,17 @@ def make_easels(packages: Sequence[Package], options: Mapping[str, Any]) -> list
 def _easel(package: Package, cortex: Cortex, canvas: Canvas, options: Mapping[str, Any]) -> Easel:
     curvature = np.full_like(cortex.curvature, np.nan) if options.get("no_curvature") else cortex.curvature
     outlined = options.get("outlines") or outline_atlas(package)
-    atlas, sulci = (_atlas(package, wanted) for wanted in (outlined, options.get("sulci") or "none"))
+    dashed = options.get("sulci") or "none"
+    atlas, sulci = _atlas(package, outlined), _atlas(package, dashed)
     pen = Pen(
         options.get("line_width") or Pen.line_width,
         options.get("label_size") or Pen.label_size,
         not options.get("no_colour_bar"),
         options.get("dpi"),
+        options.get("title_at"),
     )
-    drawn = drawn_regions(Subject.at(options["surface"]), canvas) if outlined == DRAWING else []
+    layers = [layer for layer, wanted in (("sulci", dashed), ("rois", outlined)) if wanted == DRAWING]
+    drawn = [region for layer in layers for region in drawn_regions(_subject(options), canvas, layer)]
     settings = (atlas, sulci, pen, not options.get("no_nanmean"), drawn)
     if not options.get("transform"):
         return Easel(canvas, curvature, package, package_placement(package, cortex, options), *settings)
@@ -96,8 +98,8 @@ def _easel(package: Package, cortex: Cortex, canvas: Canvas, options: Mapping[st
     return Easel(pixels, curvature[canvas.vertex], package, placement, *settings)
 
 
-def drawn_regions(subject: Subject, canvas: Canvas) -> list[Region]:
-    """Read the regions of a pycortex subject's drawing, overlays.svg.
+def drawn_regions(subject: Subject, canvas: Canvas, layer: str = "rois") -> list[Region]:
+    """Read the regions, or the sulci, of a pycortex subject's drawing, overlays.svg.
 
     Parameters
     ----------
@@ -105,33 +107,25 @@ def drawn_regions(subject: Subject, canvas: Canvas) -> list[Region]:
         Whose drawing.
     canvas
         Pixels of the same subject's flat map, on which the page of the drawing lies.
+    layer
+        "rois" or "sulci"; lines of sulci need not be closed.
 
     Raises
     ------
     SourceError
         If there is no drawing, or an outline cannot be read.
     """
-    paths, (width, height) = region_paths(subject)
+    curves, (width, height) = drawn_curves(subject, layer)
+    are_sulci = layer == "sulci"
     left, right, bottom, top = canvas.extent
     scale, corner = np.array([(right - left) / width, (bottom - top) / height]), (left, top)
     regions = []
-    for name, outlines in paths.items():
-        polygons = [polygon for outline in outlines for polygon in _polygons(subject, name, outline)]
-        if polygons:
-            regions.append(drawn_region(canvas, name, [polygon * scale + corner for polygon in polygons]))
+    for name, outlines in curves.items():
+        lines = [line for outline in outlines for line in outline.to_polygons(closed_only=not are_sulci)]
+        if lines:
+            loops = [np.asarray(line) * scale + corner for line in lines]
+            regions.append(drawn_region(canvas, name, loops, is_sulcus=are_sulci))
     return regions
-
-
-def _polygons(subject: Subject, name: str, outline: str) -> list[npt.NDArray[np.float64]]:
-    try:
-        return [np.asarray(polygon, dtype=np.float64) for polygon in parse_path(outline).to_polygons()]
-    except ValueError as error:
-        raise SourceError(
-            f"an outline of {name!r} cannot be read ({error})",
-            place=str(subject.drawing),
-            expected="lines and curves, without arcs",
-            fix="turn it into a path in Inkscape (Path > Object to Path), or draw it again",
-        ) from error
 
 
 def _atlas(package: Package, wanted: str) -> str:
@@ -148,7 +142,18 @@ def _atlas(package: Package, wanted: str) -> str:
 
 
 def _transform(options: Mapping[str, Any]) -> Transform:
-    return read_transform(Subject.at(options["surface"]).transform(options["transform"]))
+    return read_transform(_subject(options).require_transform(options["transform"]))
+
+
+def _subject(options: Mapping[str, Any]) -> Subject:
+    if not Path(options["surface"]).is_dir():
+        raise OptionError(
+            f"the surface {str(options['surface'])!r} is no pycortex subject",
+            place="flat map",
+            expected="the folder of one: only these have transforms and drawings",
+            fix="give --surface STORE/SUBJECT, or leave --transform and 'overlays' out",
+        )
+    return Subject.at(options["surface"])
 
 
 def surface_placement(package: Package, cortex: Cortex, options: Mapping[str, Any]) -> Placement:

@@ -32,6 +32,7 @@ __all__ = [
 ]
 
 _MOST_CHOICES = 12
+_CLOSE = 0.61  # "nope" is 0.60 from "copper", "ridge" 0.62 from "gabor-ridge".
 
 
 class NsdBenchError(Exception):
@@ -114,19 +115,27 @@ class OptionError(NsdBenchError, ValueError):
 
 
 def choices(value: object, valid: Iterable[object]) -> str:
-    """Name the valid choices: all of them if few, else those nearest to `value`.
+    """Name the valid choices: all of them if few, else those nearest to `value`, or else the first ones.
 
     Examples
     --------
     >>> choices("V2x", ["V1", "V2"])
     "one of 'V1', 'V2' (did you mean 'V2'?)"
+    >>> choices("turbo", range(100, 122))  # doctest: +ELLIPSIS
+    "one of 22 known names, of which the first 12 are '100', '101', ...'111'"
     """
     names = [str(item) for item in valid]
     by_lower = {name.lower(): name for name in names}
-    near = [by_lower[n] for n in difflib.get_close_matches(str(value).lower(), by_lower, n=3, cutoff=0.5)]
+    near = [by_lower[n] for n in difflib.get_close_matches(str(value).lower(), by_lower, n=3, cutoff=_CLOSE)]
+    if not names:
+        return "one of 0 known names"
     if len(names) <= _MOST_CHOICES:
-        hint = f" (did you mean {near[0]!r}?)" if near else ""
-        return "one of " + ", ".join(repr(name) for name in names) + hint
-    shown = near or names[:_MOST_CHOICES]
-    lead = "the nearest of" if near else "one of"
-    return f"{lead} {len(names)} known names: " + ", ".join(repr(name) for name in shown)
+        return f"one of {_quoted(names)}" + (f" (did you mean {near[0]!r}?)" if near else "")
+    if near:
+        return f"the nearest of {len(names)} known names: {_quoted(near)}"
+    first = _quoted(names[:_MOST_CHOICES])
+    return f"one of {len(names)} known names, of which the first {_MOST_CHOICES} are {first}"
+
+
+def _quoted(names: Iterable[str]) -> str:
+    return ", ".join(map(repr, names))

@@ -877,6 +877,13 @@ def test_incomplete_files_and_old_outputs_are_errors(nsd_root, tmp_path):
     (tmp_path / "mine").touch()
     with pytest.raises(OutputError, match="exists already"):
         export_coco(nsd_root, folder, tmp_path, incomplete=True)
+    with pytest.raises(OptionError) as caught:
+        export_coco(nsd_root, folder, tmp_path / "a.parquet", incomplete=True, merged=True)
+    assert str(caught.value) == (
+        f"{tmp_path / 'a.parquet'}: a merged file is asked for beside one file of records.\n"
+        "  Expected: a folder, for both.\n"
+        "  What to do: give a folder as --out, or leave out --merged."
+    )
 
 
 # -- in packages and tiers -------------------------------------------------------------------------

@@ -213,6 +213,27 @@ def test_a_final_phase_before_the_live_one():
     )
 
 
+@pytest.mark.parametrize("step", [0.0, -1.0, float("nan")])
+def test_live_scores_need_a_step(step):
+    season = Season(datetime(2027, 1, 1), datetime(2027, 3, 1), live_step=step)
+    with pytest.raises(OptionError) as caught:
+        phases(season, [LIVE, FINAL])
+    assert str(caught.value) == (
+        f"season: live scores are to be rounded to multiples of {step:g}.\n"
+        "  Expected: a positive number, about the standard error of the live score.\n"
+        "  What to do: give a --live-step such as 0.01."
+    )
+
+
+def test_a_bundle_is_a_zip(room):
+    arguments = ["bundle.txt", "--package", str(room / "packages"), "--truth", str(room / "truth")]
+    result = CliRunner().invoke(command, arguments)
+    assert result.exit_code == 2
+    assert (
+        "Invalid value for 'OUT': 'bundle.txt' does not end in .zip, which Codabench wants" in result.output
+    )
+
+
 def test_columns_have_short_keys_that_differ_and_leave_large_atlases_out():
     long = {number: f"a very long name of a region, number {number}" for number in range(1, 5)}
     many = {number: f"P{number}" for number in range(1, MOST_REGIONS + 2)}

@@ -24,24 +24,22 @@ from cortex_trees import (
     make_reference,
     picture,
 )
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from exporters.cortex.build import BuildOptions, build_subject
 from exporters.cortex.drawing import draw_regions
 from exporters.cortex.flatten import flat_surface
 from exporters.cortex.import_ import import_subject
 from exporters.cortex.layers import add_image_layer
+from exporters.cortex.masks import label_regions
 from exporters.cortex.matrices import flirt_to_world, read_matrix, surface_affine
 from exporters.cortex.mni import mni_to_subject
 from exporters.cortex.orientation import oriented, uprightness
 from exporters.cortex.page import read_flat_mesh
 from exporters.cortex.patches import read_patch, write_patch
 from exporters.cortex.placing import transform_placement, volume_labels
-from exporters.cortex.regions import region_loops, signed_area
 from exporters.cortex.ribbon import SAMPLERS
 from exporters.cortex.store import Subject, open_store
-from exporters.cortex.svg import drawn_regions
+from exporters.cortex.svg import outline_counts
 from exporters.cortex.tools import align
 from exporters.cortex.transforms import anatomy_to_functional, save_transform
 from exporters.cortex.validate import validate_subject
@@ -50,6 +48,7 @@ from nsd_bench.errors import NsdBenchError, OptionError, OutputError, SourceErro
 from nsd_bench.plots.flatmaps.scale import Scale
 from nsd_bench.surfaces.files import read_flat
 from nsd_bench.surfaces.meshes import read_mesh, write_mesh
+from nsd_bench.surfaces.rings import signed_area
 
 pytest.importorskip("nilearn")
 
@@ -523,33 +522,6 @@ def test_programs_are_called_as_they_want_it(whole, tmp_path, monkeypatch):
 # Outlines
 
 
-def grid_mesh(n_x: int, n_y: int) -> tuple[np.ndarray, np.ndarray]:
-    points = np.array([(x, y) for y in range(n_y) for x in range(n_x)], dtype=float)
-    corners = [(y * n_x + x) for y in range(n_y - 1) for x in range(n_x - 1)]
-    triangles = [t for c in corners for t in ((c, c + 1, c + n_x + 1), (c, c + n_x + 1, c + n_x))]
-    return points, np.array(triangles)
-
-
-@settings(max_examples=30, deadline=None)
-@given(st.lists(st.booleans(), min_size=30, max_size=30))
-def test_outlines_enclose_every_vertex_of_the_region_and_no_other(inside):
-    from matplotlib.path import Path as Polygon
-
-    points, triangles = grid_mesh(8, 7)
-    region = np.zeros((7, 8), dtype=bool)
-    region[1:6, 1:7] = np.reshape(inside, (5, 6))  # away from the rim, on which vertices lie
-    loops = region_loops(region.ravel(), points, triangles)
-    winding = sum(np.sign(signed_area(loop)) * Polygon(loop).contains_points(points) for loop in loops)
-    np.testing.assert_array_equal(np.broadcast_to(winding, region.size) > 0, region.ravel())
-
-
-def test_the_outline_of_a_whole_map_is_its_rim():
-    points, triangles = grid_mesh(4, 3)
-    (loop,) = region_loops(np.ones(12, dtype=bool), points, triangles)
-    assert signed_area(loop) == 6.0
-    assert region_loops(np.zeros(12, dtype=bool), points, triangles) == []
-
-
 def regions(subject: Subject) -> np.ndarray:
     where = anatomy(subject)
     labels = np.zeros(2 * N, dtype=np.int64)
@@ -575,50 +547,50 @@ def outlines_mm(subject: Subject) -> dict[str, list[np.ndarray]]:
 
 def test_regions_are_drawn_and_read_back(subject):
     labels = regions(subject)
-    drawn = draw_regions(subject, labels, {1: "V1", 2: "front", 9: "absent"}, min_area_mm2=20)
+    drawn = draw_regions(subject, label_regions(labels, {1: "V1", 2: "front", 9: "absent"}), min_area_mm2=20)
     assert drawn == {"V1": 4, "front": 2, "absent": 0}
     mesh, found = read_flat_mesh(subject), outlines_mm(subject)
     on_map = np.isin(np.arange(2 * N), mesh.triangles)
     for name, label in {"V1": 1, "front": 2}.items():
         area = sum(abs(signed_area(loop)) for loop in found[name])
         corners = mesh.points[mesh.triangles[(labels[mesh.triangles] == label).all(axis=1)]]
-        inner = sum(signed_area(triangle) for triangle in corners) * mesh.turn
+        inner = abs(sum(signed_area(triangle) for triangle in corners))
         assert inner < area < 1.35 * inner
         assert (labels[on_map] == label).any()
     assert mesh.points[:N, 0].max() == mesh.points[N:, 0].min() == 0
     before = subject.drawing.read_bytes()
     with pytest.raises(OptionError, match="the region 'V1' is drawn already"):
-        draw_regions(subject, labels, {1: "V1"})
+        draw_regions(subject, label_regions(labels, {1: "V1"}))
     assert subject.drawing.read_bytes() == before
-    draw_regions(subject, labels, {1: "V1"}, min_area_mm2=20, replace=True)
-    assert drawn_regions(subject) == {"front": 2, "absent": 0, "V1": 4}
+    draw_regions(subject, label_regions(labels, {1: "V1"}), min_area_mm2=20, replace=True)
+    assert outline_counts(subject) == {"front": 2, "absent": 0, "V1": 4}
     assert problems(subject) == ["regions without an outline: absent"]
 
 
 def test_what_was_drawn_by_hand_stays(subject):
     labels = regions(subject)
-    draw_regions(subject, labels, {1: "V1"})
+    draw_regions(subject, label_regions(labels, {1: "V1"}))
     by_hand = subject.drawing.read_text().replace("<svg ", '<svg data-mine="yes" ', 1)
     subject.drawing.write_text(by_hand)
-    draw_regions(subject, labels, {2: "front"})
+    draw_regions(subject, label_regions(labels, {2: "front"}))
     assert 'data-mine="yes"' in subject.drawing.read_text()
-    assert drawn_regions(subject).keys() == {"V1", "front"}
+    assert outline_counts(subject).keys() == {"V1", "front"}
 
 
 def test_drawings_that_cannot_be_used_are_refused(subject):
-    assert drawn_regions(subject) == {}
-    with pytest.raises(OptionError, match=r"labels have shape \(7,\)"):
-        draw_regions(subject, np.zeros(7, dtype=np.int64), {1: "V1"})
+    assert outline_counts(subject) == {}
+    with pytest.raises(OptionError, match=r"region 'V1' has shape \(7,\)"):
+        draw_regions(subject, label_regions(np.zeros(7, dtype=np.int64), {1: "V1"}))
     labels = regions(subject)
-    draw_regions(subject, labels, {2: "front"})
+    draw_regions(subject, label_regions(labels, {2: "front"}))
     text = subject.drawing.read_text()
     subject.drawing.write_text(text.replace('label="rois"', 'label="ROIS"'))
     with pytest.raises(SourceError, match=f"{subject.drawing}: has no layer rois/shapes"):
-        drawn_regions(subject)
+        outline_counts(subject)
     assert problems(subject) == ["has no layer rois/shapes"]
     subject.drawing.write_text(text[:-20])
     with pytest.raises(SourceError, match="cannot be read as a drawing of regions"):
-        draw_regions(subject, labels, {1: "V1"})
+        draw_regions(subject, label_regions(labels, {1: "V1"}))
 
 
 def test_vertices_find_their_voxels_through_a_transform(whole):
@@ -746,6 +718,62 @@ def test_a_subject_from_nothing_to_outlines(freesurfer, tmp_path):
     assert run(*mni) == f"0 {tmp_path}/o.nii.gz: approximate, one affine matrix from MNI\n"
 
 
+@pytest.fixture
+def labelled(freesurfer, tmp_path) -> Path:
+    """A copy of the FreeSurfer folder with two atlases in label/."""
+    folder = tmp_path / "fs5"
+    shutil.copytree(freesurfer, folder)
+    (folder / "label").mkdir()
+    where = anatomy(built(freesurfer, tmp_path / "first"))
+    for atlas, name, inside in (("rear", "V1", where[:, 1] < -70), ("fore", "front", where[:, 1] > 40)):
+        (folder / f"label/{atlas}.mgz.ctab").write_text(f"0 Unknown 0 0 0 0\n3 {name} 0 0 0 0\n")
+        for side, half in zip(SIDES, np.split(3 * inside.astype(np.float32), 2), strict=True):
+            nib.save(nib.MGHImage(half[:, None, None], np.eye(4)), folder / f"label/{side}.{atlas}.mgz")
+    return folder
+
+
+def built(freesurfer: Path, store: Path) -> Subject:
+    build_subject(freesurfer, Subject(store, "s"))
+    return Subject(store, "s")
+
+
+def test_several_atlases_are_drawn_at_once(labelled, tmp_path):
+    subject = built(labelled, tmp_path / "db")
+    given = ("outlines", "--store", tmp_path / "db", "s", "--freesurfer", labelled, "--min-area", 50)
+    assert run(*given, "--atlas", "rear", "--atlas", "fore") == f"0 {subject.drawing}: V1 (4), front (2)\n"
+    assert outline_counts(subject) == {"V1": 4, "front": 2}
+    before = subject.drawing.read_bytes()
+    with pytest.raises(OptionError) as error:  # those of the default, none of which is there
+        run(*given, "--replace")
+    assert str(error.value) == (
+        f"{labelled}: there is no atlas 'prf-visualrois': no file {labelled}/label/prf-visualrois.mgz.ctab.\n"
+        "  Expected: one of 'fore', 'rear'.\n"
+        "  What to do: name one of these with --atlas, or fetch what 'nsd-bench cortex plan' lists."
+    )
+    assert subject.drawing.read_bytes() == before
+    assert run(*given[:4], "--atlas", "rear").startswith("2 ")
+    assert run(*given, "--names", labelled / "label/rear.mgz.ctab").startswith("2 ")
+
+
+def test_what_own_maps_need_is_listed(tmp_path):
+    there = tmp_path / "nsddata/freesurfer/subj01/surf/lh.pial"
+    there.parent.mkdir(parents=True)
+    there.write_bytes(bytes(1234))
+    printed = run("plan", "--nsd-root", tmp_path, "--subjects", "1,2", "--atlas", "streams").splitlines()
+    assert printed[-2:] == [
+        "           1,234  bytes in 1 files; 51 files are missing",
+        "To fetch them, run in NSD's root what --missing prints.",
+    ]
+    assert "           1,234  nsddata/freesurfer/subj01/surf/lh.pial" in printed
+    name = "nsddata/ppdata/subj02/transforms/rh.func1pt8-to-layerB3.mgz"
+    assert f"         missing  {name}" in printed
+    fetch = run("plan", "--nsd-root", tmp_path, "--subjects", "2", "--atlas", "streams", "--missing")
+    assert f"aws s3 cp --no-sign-request s3://natural-scenes-dataset/{name} {name}" in fetch.splitlines()
+    assert "0.8" not in fetch and fetch.count("\n") == 26
+    with pytest.raises(OptionError, match="NSD: there is no subject 9"):
+        run("plan", "--nsd-root", tmp_path, "--subjects", "9")
+
+
 # pycortex itself
 
 PYCORTEX = """
@@ -814,7 +842,7 @@ def test_pycortex_opens_the_subject_and_agrees(freesurfer, subject, tmp_path):
     if shutil.which("python") is None or not _installed("cortex"):
         pytest.skip("pycortex is not installed")
     labels = regions(subject)
-    draw_regions(subject, labels, {1: "V1", 2: "front"}, min_area_mm2=20)
+    draw_regions(subject, label_regions(labels, {1: "V1", 2: "front"}), min_area_mm2=20)
     on_page = read_flat(subject.path).points[:, 0]
     add_image_layer(subject, "ours", on_page, Scale("viridis", -100, 100))
     np.save(tmp_path / "labels.npy", labels)

@@ -329,8 +329,13 @@ def test_as_many_of_each_class_as_all_subjects_have():
         [True, True, False, False],
         [True, False, False, True],
     ]
-    with pytest.raises(OptionError, match="a subject has 1 images of class 'dog'"):
+    with pytest.raises(OptionError) as caught:
         first_of_classes(words, images, ("dog", "cat"), per_class=2)
+    assert str(caught.value) == (
+        "labels: a subject has 1 image of class 'dog'.\n"
+        "  Expected: 2 of every class that is asked for, one of 'cat', 'dog'.\n"
+        "  What to do: give a smaller --per-class, or other --classes."
+    )
     with pytest.raises(OptionError, match="a subject has 0 images of class 'cow'"):
         first_of_classes(words, images, ("cow",))
 
@@ -344,6 +349,13 @@ def test_wrong_number_of_trials():
         select_trials(images, words, tiny, CurateOptions(max_trials=7))
     with pytest.raises(OptionError, match="no trial is kept"):
         select_trials(images, np.full((2, 9), "unknown"), tiny, CurateOptions())
+    with pytest.raises(OptionError) as caught:
+        select_trials(images, words, tiny, CurateOptions(per_class=5))
+    assert str(caught.value) == (
+        "curate: per_class = 5 without classes.\n"
+        "  Expected: the classes of which so many trials are kept.\n"
+        "  What to do: name them with --classes, or leave out --per-class."
+    )
 
 
 # Files at 1 mm
@@ -368,7 +380,7 @@ def test_sessions_are_sorted_and_complete(tmp_path):
     with pytest.raises(SourceError) as caught:
         session_files(tmp_path, 2)
     assert str(caught.value) == (
-        f"{tmp_path}/subj02: sessions 4 are missing.\n"
+        f"{tmp_path}/subj02: session 4 is missing.\n"
         "  Expected: sessions 1 to 10, each once.\n"
         "  What to do: fetch what is missing, or say how many sessions there are to be."
     )
@@ -382,7 +394,7 @@ def test_odd_numbers_and_empty_folders(tmp_path):
         SourceError, match=r"betas_session1.nii.gz has a session number that is not of two digits"
     ):
         session_files(tmp_path, 1)
-    with pytest.raises(SourceError, match="sessions 1 are missing"):
+    with pytest.raises(SourceError, match="session 1 is missing"):
         session_files(tmp_path, 4)
 
 
@@ -595,7 +607,7 @@ def test_sessions_that_were_not_resampled_yet(coarse, mni_root, tmp_path):
     """An interrupted 'resample' leaves fewer sessions than there will be, and no gap among them."""
     shutil.copytree(coarse, tmp_path / "3mm")
     (tmp_path / "3mm/subj01/betas_session02.nii.gz").unlink()
-    with pytest.raises(SourceError, match=r"subj01: sessions 2 are missing"):
+    with pytest.raises(SourceError, match=r"subj01: session 2 is missing"):
         make(tmp_path / "3mm", mni_root, tmp_path / "set")
     (tmp_path / "3mm/subj01/sessions.json").unlink()
     with pytest.raises(SourceError, match=r"subj01: there is no sessions.json"):
@@ -633,6 +645,10 @@ def test_command_with_two_classes(coarse, mni_root, tmp_path):
         table = table_of(out, subject)
         assert table["label"].value_counts().to_dict() == {"person": 20, "animal": 20}
         assert table["nsd_id"].is_unique
+    one = CliRunner().invoke(
+        curate_cli.command, [*arguments, "--subjects", "3", "--out", str(tmp_path / "one")]
+    )
+    assert one.output.endswith(f"Next: nsd-bench decode {tmp_path / 'one'} --subject 3 --out decoding\n")
 
 
 def test_simulated_mni_is_what_the_tree_gets(tmp_path):

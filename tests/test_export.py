@@ -307,3 +307,19 @@ def test_label_names_survive_trailing_blanks(tmp_path):
 
 def test_an_area_stands_for_its_halves():
     assert labels_called(["V1"], {1: "V1v", 2: "V1d", 3: "hV4"}, "") == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"), [(None, "No such file or directory"), (b"1 V\xff1\n", "it is no text")]
+)
+def test_label_names_that_cannot_be_read(tmp_path, content, reason):
+    path = tmp_path / "prf-visualrois.mgz.ctab"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(SourceError) as caught:
+        read_label_names(path)
+    assert str(caught.value) == (
+        f"{path}: names of regions cannot be read: {reason}.\n"
+        "  Expected: text with a number and a name in each line, as in '1 V1v'.\n"
+        "  What to do: fetch the file again."
+    )

@@ -181,6 +181,70 @@ def test_library_that_is_not_installed(monkeypatch):
     )
 
 
+@pytest.mark.parametrize(
+    ("raised", "text"),
+    [
+        (
+            ModuleNotFoundError("No module named 'yaml'", name="yaml"),
+            "ModuleNotFoundError: No module named 'yaml'",
+        ),
+        (RuntimeError("operator nms does not exist"), "RuntimeError: operator nms does not exist"),
+        (OSError("undefined symbol"), "OSError: undefined symbol"),
+    ],
+)
+def test_library_that_is_broken(monkeypatch, raised, text):
+    def broken(name):
+        raise raised
+
+    monkeypatch.setattr("nsd_bench.features.networks.importlib.import_module", broken)
+    with pytest.raises(NsdBenchError) as caught:
+        load_network("timm:resnet10t", untrained=0)
+    assert str(caught.value) == (
+        f"networks: timm cannot be imported ({text}).\n"
+        "  Expected: the extra with networks.\n"
+        "  What to do: install torch and torchvision again, both from the same index."
+    )
+
+
+def needs_a_width(width):
+    return nn.Linear(width, 1)
+
+
+def test_a_callable_that_raises():
+    with pytest.raises(OptionError) as caught:
+        load_network(f"{__name__}:needs_a_width")
+    assert str(caught.value) == (
+        f"--model {__name__}:needs_a_width: raises TypeError: "
+        "needs_a_width() missing 1 required positional argument: 'width'.\n"
+        "  Expected: a function without arguments that returns a module.\n"
+        "  What to do: correct --model."
+    )
+
+
+def test_images_that_the_network_cannot_take(package):
+    small = Network(nn.Conv2d(3, 2, 5), "small", pixels=2)
+    with pytest.raises(ModelError) as caught:
+        small.outputs(package.images([0]), [])
+    assert caught.value.problem.startswith(
+        "cannot take images of 2 x 2 pixels, 1 at once (Calculated padded input size"
+    )
+    assert caught.value.fix == "give other --pixels, or a smaller --batch-size"
+
+
+def test_a_folder_of_something_else_is_kept(net, package, tmp_path):
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    (folder / "manifest.json").write_text("{}")
+    with pytest.raises(ModelError) as caught:
+        extract([package], net, ["conv"], folder)
+    assert str(caught.value) == (
+        f"{folder}: holds something else already, manifest.json for one.\n"
+        "  Expected: a folder of features, or one that is empty or not there yet.\n"
+        "  What to do: choose another folder."
+    )
+    assert [path.name for path in folder.iterdir()] == ["manifest.json"]
+
+
 def test_unknown_layer(net, package):
     with pytest.raises(OptionError) as caught:
         net.outputs(package.images([0]), ["convs"])

@@ -879,6 +879,20 @@ def test_a_wrong_rectangle_is_a_wrong_command_line():
     assert "'1,2' is not like -100,100,-120,95" in result.output
 
 
+def test_a_kernel_has_a_width():
+    arguments = ["--nsd-root", "x", "--out", "y", "--surface", "fsaverage5", "--fwhm", "-1"]
+    result = CliRunner().invoke(command, arguments)
+    assert result.exit_code == 2
+    assert "Invalid value for '--fwhm': -1.0 is not in the range x>0." in result.output
+
+
+def test_a_subject_that_nsd_does_not_have():
+    arguments = ["--nsd-root", "x", "--out", "y", "--surface", "fsaverage5", "--subjects", "1,9"]
+    result = CliRunner().invoke(command, arguments)
+    assert result.exit_code == 2
+    assert "Invalid value for --subjects: 9 is none of NSD's subjects, 1 to 8" in result.output
+
+
 def test_an_empty_rectangle_is_refused(small, nsd_root, tmp_path):
     wanted = replace(small, rect_mm=(5.0, 5.0, 0.0, 9.0))
     assert "has no pixel" in refused(wanted, nsd_root, tmp_path, OptionError)

@@ -11,10 +11,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 from cortices import (
-    CORNERS,
     N_SIDE,
     SQUARE,
-    SQUARE_TRIANGLES,
     export_demo,
     icosahedron,
     message,
@@ -26,18 +24,20 @@ from matplotlib.path import Path as Polygon
 from packages import N_UNITS, UNIT_IDS, make_package
 from PIL import Image
 
+from exporters.cortex.volumes import volume_map
 from exporters.flatmaps import make_easels, score_pictures
+from exporters.nsd.layout import Layout
 from nsd_bench.cli.flatmap import command
 from nsd_bench.errors import NsdBenchError, OptionError, PackageError, SourceError, SubmissionError
 from nsd_bench.outputs import write_npz
 from nsd_bench.package import Package
 from nsd_bench.plots.flatmaps.drawing import Easel, flatmap_image, outline_atlas, scale_of
 from nsd_bench.plots.flatmaps.figure import Pen, draw_labels, draw_values, folds
-from nsd_bench.plots.flatmaps.maps import array_map, package_map, score_map
+from nsd_bench.plots.flatmaps.maps import array_map, package_map, score_map, whole_names
 from nsd_bench.plots.flatmaps.names import place_names
 from nsd_bench.plots.flatmaps.outlines import Region, regions_on
 from nsd_bench.plots.flatmaps.scale import Scale, shared_scale
-from nsd_bench.surfaces.canvas import boundary_loops, make_canvas
+from nsd_bench.surfaces.canvas import make_canvas
 from nsd_bench.surfaces.cortex import Cortex, read_cortex
 from nsd_bench.surfaces.geometry import join_hemispheres
 from nsd_bench.surfaces.matching import fsaverage_placement, fsaverage_vertices, nearest_placement
@@ -107,14 +107,6 @@ def test_values_of_another_surface_are_refused(canvas):
 def test_a_picture_has_some_height(flat):
     with pytest.raises(OptionError, match="height = 3 is not possible"):
         make_canvas(flat, 3)
-
-
-def test_boundaries_of_a_ring():
-    """A square with a hole: two loops, each edge once."""
-    keep = ~np.isin(CORNERS % 21 * 100 + CORNERS // 21, [1010, 1011])
-    loops = boundary_loops(SQUARE_TRIANGLES[np.tile(keep, 2)])
-    assert sorted(map(len, loops)) == [7, 81]
-    assert all(loop[0] == loop[-1] for loop in loops)
 
 
 def test_vertices_that_were_cut_away_do_not_matter():
@@ -231,6 +223,14 @@ def test_labels_are_voted_on():
     placement = Placement(np.array([[5, 7, 7], [NOWHERE, 9, 5], [1, 1, NOWHERE]]), (2, 3, 4), "toy")
     labels = placement.labels_on_vertices(np.array([5, 7, 9]), np.array([2, 3, -1], dtype=np.int16))
     assert labels.tolist() == [3, 2, 0]
+
+
+def test_depths_that_come_back_to_a_unit_count_twice():
+    placement = Placement(np.array([[3, 3, 1, 3], [-1, 1, -1, 1]]), (2, 2), "toy")
+    ids, values = np.array([1, 3]), np.array([10.0, 2.0])
+    assert placement.on_vertices(ids, values).tolist() == [4, 10]
+    assert placement.labels_on_vertices(ids, np.array([1, 2])).tolist() == [2, 1]
+    assert placement.labels_on_vertices(ids, np.array([-1, 0])).tolist() == [0, 0]
 
 
 def test_order_of_units_does_not_matter():
@@ -496,6 +496,22 @@ def test_a_figure_that_is_given_keeps_its_size(canvas, tmp_path):
     assert not blue[40:98].any()  # 200 x 100 pixels of 200 x 300
 
 
+def test_the_title_stands_where_it_is_wanted(canvas):
+    figure = Figure(figsize=(4, 3))
+    values, pen = np.ones(len(canvas.points)), Pen(title_at=(0.5, 0.13))
+    draw_values(
+        canvas,
+        values,
+        Scale("inferno", 0, 2),
+        title="below",
+        label="l",
+        background=values,
+        pen=pen,
+        figure=figure,
+    )
+    assert {text.get_text(): text.get_position() for text in figure.texts}["below"] == (0.5, 0.13)
+
+
 def test_resolution_and_colour_bar(canvas, tmp_path):
     values = np.hypot(*canvas.points.T.astype(float))
     shown = {"title": "t", "label": "l", "background": folds(values)}
@@ -594,6 +610,65 @@ def test_own_numbers(package, tmp_path):
         array_map(package, tmp_path / "two.npz", "b")
     with pytest.raises(OptionError, match="cannot be read"):
         array_map(package, tmp_path / "none.npy")
+
+
+def volume_of(package: Package, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """A volume that holds each voxel's number, and the affine that puts the units where the package says."""
+    units = package.units
+    ids, places = units["unit_ids"].to_numpy(), units[["x_mm", "y_mm", "z_mm"]].to_numpy()
+    voxels = np.column_stack([*np.unravel_index(ids, shape), np.ones(len(ids))])
+    affine = np.eye(4)
+    affine[:3] = np.linalg.lstsq(voxels, places)[0].T
+    return np.arange(np.prod(shape), dtype=np.float32).reshape(shape), affine
+
+
+def test_own_volumes(exported, tmp_path, nsd_root):
+    package = Package(sorted(exported.glob("demo-subj01"))[0])
+    shape = nib.load(Layout(nsd_root).brainmask(1, "func1pt8mm")).shape
+    volume, affine = volume_of(package, shape)
+    path = tmp_path / "mine.nii.gz"
+    nib.save(nib.Nifti1Image(volume, affine), path)
+    found = volume_map(package, path)
+    assert found.name == "mine"
+    np.testing.assert_array_equal(found.values, package.units["unit_ids"])
+    mirrored = affine @ np.diag([-1, 1, 1, 1])
+    for other, placed in ((volume, mirrored), (volume[:, :-1], affine), (volume[None], affine)):
+        nib.save(nib.Nifti1Image(other, placed), path)
+        with pytest.raises(OptionError) as error:
+            volume_map(package, path)
+        problem, *rest = message(error).split("\n")
+        assert problem.startswith(f"{path}: has another grid: unit") or problem.endswith(f"{other.shape}.")
+        assert rest[0] == (
+            "  Expected: one 3-D volume on the grid of the package's units, neither moved nor mirrored."
+        )
+    path.write_bytes(b"no volume")
+    with pytest.raises(OptionError, match="cannot be read"):
+        volume_map(package, path)
+
+
+def test_volumes_are_not_of_vertices(package, tmp_path, monkeypatch):
+    monkeypatch.setattr(package, "units", package.units.assign(x_mm=np.nan))
+    with pytest.raises(OptionError, match="is a volume, and the package's units are vertices"):
+        volume_map(package, tmp_path / "mine.nii")
+
+
+def test_all_atlases_that_packages_share(exported):
+    packages = [Package(path) for path in sorted(exported.glob("demo-subj0?"))]
+    atlases = [f"roi:{atlas}" for atlas in packages[0].roi_names]
+    assert len(atlases) > 1
+    assert whole_names(packages, ["ncsnr", "roi:all", atlases[1]]) == ["ncsnr", *atlases]
+    assert whole_names(packages, ["sd"]) == ["sd"]
+
+
+def test_without_an_atlas_there_are_not_all(package, tmp_path, monkeypatch):
+    monkeypatch.setattr(type(package), "roi_names", {})
+    with pytest.raises(OptionError) as error:
+        whole_names([package], ["roi:all"])
+    assert message(error) == (
+        f"{package.path}: there is no atlas for roi:all.\n"
+        "  Expected: packages with at least one atlas in common.\n"
+        "  What to do: ask for roi:ATLAS, package by package."
+    )
 
 
 def score_columns() -> dict[str, np.ndarray]:

@@ -642,17 +642,21 @@ def test_one_depth_is_the_middle(fs5):
 # a drawing
 
 
-def write_drawing(subject: Path, cortex: Cortex, paths: dict[str, list[str]]) -> None:
+def write_drawing(
+    subject: Path, cortex: Cortex, paths: dict[str, list[str]], sulci: dict[str, list[str]]
+) -> None:
     left, right, bottom, top = make_canvas(cortex.flat, 100).extent
     width = 1024 * (right - left) / (top - bottom)
-    groups = ""
-    for name, drawn in paths.items():
-        groups += f'<g inkscape:label="{name}">' + "".join(f'<path d="{path}"/>' for path in drawn) + "</g>"
+    layers = ""
+    for layer, groups in {"rois": paths, "sulci": sulci}.items():
+        shapes = ""
+        for name, drawn in groups.items():
+            shapes += f'<g inkscape:label="{name}">' + "".join(f'<path d="{one}"/>' for one in drawn) + "</g>"
+        layers += f'<g inkscape:label="{layer}"><g inkscape:label="shapes">{shapes}</g></g>'
     (subject / "overlays.svg").write_text(
         '<svg xmlns="http://www.w3.org/2000/svg" '
         'xmlns:inkscape="http://www.inkscape.org/namespaces/inkscape" '
-        f'width="{width}" height="1024"><g inkscape:label="rois"><g inkscape:label="shapes">'
-        f'{groups}</g><g inkscape:label="labels"/></g></svg>'
+        f'width="{width}" height="1024">{layers}</svg>'
     )
 
 
@@ -666,7 +670,7 @@ def drawn_on(fs5, tmp_path) -> Subject:
     """A disc on each side, one that lies half beside the map, and a name without a shape."""
     subject = write_subject(tmp_path / "fs5", fs5, np.eye(4), (3, 4, 5))
     paths = {"Both": [disc(700, 500), disc(1600, 500)], "Beside": [disc(0, 512)], "Empty": []}
-    write_drawing(subject, fs5, paths)
+    write_drawing(subject, fs5, paths, {"Calcarine": ["M 600,400 L 700,420 750,500"], "None": []})
     return Subject.at(subject)
 
 
@@ -686,6 +690,31 @@ def test_a_drawing_is_read_without_inkscape(fs5, drawn_on):
     assert 0.3 < outside.mean() < 0.9 and np.nanmin(loop[:, 0]) >= left
 
 
+@pytest.mark.parametrize(
+    "needed", [("--transform", "own"), ("--outlines", "overlays"), ("--sulci", "overlays")]
+)
+def test_fsaverage5_has_neither_transforms_nor_a_drawing(exported, fs5, nsd_copy, tmp_path, needed):
+    write_transforms(nsd_copy)
+    with pytest.raises(OptionError) as error:
+        run(flatmap, first(exported), "--nsd-root", nsd_copy, "--height", 60, "--out", tmp_path, *needed)
+    assert message(error) == (
+        "flat map: the surface 'fsaverage5' is no pycortex subject.\n"
+        "  Expected: the folder of one: only these have transforms and drawings.\n"
+        "  What to do: give --surface STORE/SUBJECT, or leave --transform and 'overlays' out."
+    )
+
+
+def test_sulci_that_are_drawn_are_open_lines(fs5, drawn_on):
+    canvas = make_canvas(read_cortex(drawn_on.path).flat, 300)
+    (sulcus,) = drawn_regions(drawn_on, canvas, "sulci")
+    assert (sulcus.name, sulcus.is_sulcus, sulcus.places) == ("Calcarine", True, [])
+    (line,) = sulcus.loops
+    left, _, bottom, top = canvas.extent
+    mm = (top - bottom) / 1024
+    ends = [(left + x * mm, top - y * mm) for x, y in ((600, 400), (750, 500))]
+    np.testing.assert_allclose(line[[0, -1]], ends, atol=1e-6)
+
+
 def test_the_command_outlines_a_drawing(exported, drawn_on, fs5, nsd_copy, tmp_path):
     write_transforms(nsd_copy)
     arguments = [first(exported), "--surface", drawn_on.path, "--nsd-root", nsd_copy, "--height", 60]
@@ -694,6 +723,9 @@ def test_the_command_outlines_a_drawing(exported, drawn_on, fs5, nsd_copy, tmp_p
     assert code == 0
     svg = Path(output.strip()).read_text()
     assert svg.count(">Both</text>") == 2 and ">V1v</text>" not in svg and ">Empty</text>" not in svg
+    assert "dasharray" not in svg
+    _, output = run(flatmap, *arguments, "--sulci", "overlays", "--force")
+    assert "dasharray" in Path(output.strip()).read_text()
     drawing = drawn_on.drawing
     drawing.write_text(drawing.read_text().replace("M 700", "A 700").replace("M 760", "A 760"))
     with pytest.raises(SourceError, match="an outline of 'Both' cannot be read"):

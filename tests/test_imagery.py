@@ -630,7 +630,8 @@ def test_missing_subjects_are_named(cache):
     empty = run("index", "--cache-root", cache / "nothing")
     assert str(empty.exception) == (
         f"{cache / 'nothing'}: no nsd_imagery data of any subject.\n"
-        "  Expected: nsd_imagery data.\n"
+        "  Expected: nsddata/experiments/nsdimagery (NSD's release), "
+        "nsd_imagery/metadata/trial_manifest_subjNN.csv (a cache) or subjNN/metadata.json (folders).\n"
         "  What to do: fetch the subject's NSD-Imagery, or correct --subject, --data-root or --cache-root."
     )
     assert run("index", "--subject", "subj11").exit_code == 2

@@ -184,3 +184,25 @@ def test_command_lists_faults_and_exits_with_1(cache):
     assert f"  missing_betas: {SESSION}: the index names it, and it is not there" in bad.output
     report = json.loads((cache / "found.json").read_text())
     assert not report["ok"] and {fault["name"] for fault in report["faults"]} == {"missing_betas", "checksum"}
+
+
+def test_a_table_that_is_not_there_is_not_left_out(cache):
+    arguments = ["verify", "--cache-root", str(cache), "--stim-info", "nothing.csv"]
+    result = CliRunner().invoke(command, arguments)
+    assert result.exit_code == 2
+    assert "Invalid value for '--stim-info': File 'nothing.csv' does not exist." in result.output
+
+
+def test_a_report_replaces_nothing_but_a_report(cache):
+    mine = cache / "mine.json"
+    mine.write_text("{}")
+    arguments = ["verify", "--cache-root", str(cache), "--report-path"]
+    result = CliRunner().invoke(command, [*arguments, str(mine)])
+    assert str(result.exception) == (
+        f"{mine}: exists already and is no report; nothing was written.\n"
+        "  Expected: a path where nothing lies yet, or an earlier report.\n"
+        "  What to do: give another --report-path."
+    )
+    assert mine.read_text() == "{}"
+    for _ in range(2):
+        assert CliRunner().invoke(command, [*arguments, str(cache / "report.json")]).exit_code == 0

@@ -13,6 +13,7 @@ import pytest
 from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from test_scoring import make_truth, submit
 
 from nsd_bench.cli.leaderboard import command
 from nsd_bench.errors import NsdBenchError, OutputError, SubmissionError
@@ -22,7 +23,10 @@ from nsd_bench.leaderboard.entries import Entry, Score
 from nsd_bench.leaderboard.groups import Comparisons, letters, ranking
 from nsd_bench.leaderboard.ledger import Ledger
 from nsd_bench.leaderboard.reading import read_entries
+from nsd_bench.leaderboard.shape import COMPARISON, SCORES, fault
 from nsd_bench.leaderboard.site import pages, write_site
+from nsd_bench.scoring import Options, score, scores_json
+from nsd_bench.scoring.compare import comparison as comparison_of
 
 
 def score_of(value: float | None, width: float = 0.05) -> dict:
@@ -173,15 +177,77 @@ def test_the_same_submission_twice(tmp_path):
         ("{}", "not a score file (it says no format)"),
         ("[]", "not a score file (it says no format)"),
         ('{"format": "nsd_bench.scores/2"}', "not a score file (its format is 'nsd_bench.scores/2')"),
+        ('{"format": "nsd_bench.scores/1"}', "not a score file ('scorer' is missing)"),
+        ('{"format":\n "nsd', "not a score file (it is no JSON, or cut off at line 2)"),
+        ("PK\xff", "not a score file (it is no text)"),
+        (None, "not a score file (No such file or directory)"),
     ],
 )
 def test_what_is_no_score_file(tmp_path, content, problem):
     path = tmp_path / "a.json"
-    path.write_text(content)
+    if content is not None:
+        path.write_text(content, encoding="latin-1")
     with pytest.raises(SubmissionError) as caught:
         read_entries([path])
     assert caught.value.problem == problem
     assert caught.value.expected == "JSON of format 'nsd_bench.scores/1', as 'nsd-bench score' wrote it"
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"scorer": {"version": "1"}}, "not a score file ('scorer.confidence' is missing)"),
+        ({"subjects": {"1": {}}}, "not a score file ('subjects' is of type dict, not list)"),
+        ({"subjects": [{"subject": 1}]}, "not a score file ('subjects.0.package' is missing)"),
+        ({"pooled": {"test": "0.5"}}, "not a score file ('pooled.test' is of type str, not dict)"),
+        (
+            {
+                "pooled": {
+                    "test": {"n_subjects": 1, "rois": [{"atlas": "all", "roi": "all", "scores": {"r": {}}}]}
+                }
+            },
+            "not a score file ('pooled.test.rois.0.scores.r.value' is missing)",
+        ),
+        ({"subjects": []}, "no subject was scored"),
+        ({"pooled": {}}, "no tier was scored"),
+    ],
+)
+def test_score_files_that_lack_something(tmp_path, changes, problem):
+    path = write(tmp_path, "a")
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    with pytest.raises(SubmissionError) as caught:
+        read_entries([path])
+    assert (caught.value.problem, caught.value.place) == (problem, str(path))
+
+
+def test_what_the_scorer_writes_is_whole():
+    truth, signal = make_truth(n_images=6, n_units=4)
+    few = Options(n_draws=3)
+    submission = submit(truth, signal[truth.frame_image_id])
+    scored = [score(submission, truth, few, submission_sha256="0" * 64)]
+    for made, shape in ((scores_json(scored, few), SCORES), (comparison_of(scored, scored, few), COMPARISON)):
+        assert fault(json.loads(json.dumps(made)), shape) == ""
+
+
+def test_a_folder_is_no_score_file(tmp_path):
+    with pytest.raises(SubmissionError) as caught:
+        read_entries([tmp_path])
+    assert str(caught.value) == (
+        f"{tmp_path}: not a score file (Is a directory).\n"
+        "  Expected: JSON of format 'nsd_bench.scores/1', as 'nsd-bench score' wrote it.\n"
+        "  What to do: give the score files of the folder."
+    )
+
+
+def test_comparisons_that_lack_something_or_are_of_others(tmp_path):
+    a, b, c = read_entries(write(tmp_path, name) for name in "abc")
+    path = comparison(tmp_path / "compared.json", a, b, 0.01)
+    said = run(a.path, c.path, "--comparison", path, "--out", tmp_path / "site")
+    assert f"Warning: {path} is not used: it compares a submission that has no score file here\n" in said
+    assert Comparisons([path]).unused([a, b, c]) == []
+    path.write_text(json.dumps({**json.loads(path.read_text()), "first": [{}]}))
+    with pytest.raises(SubmissionError, match=r"not a comparison \('first.0.submission_sha256' is missing\)"):
+        Comparisons([path])
 
 
 def test_a_card_beside_counts_and_must_be_one(tmp_path):

@@ -169,6 +169,22 @@ def test_failed_submissions_are_counted_by_command(tmp_path):
     head = Ledger(path).head()
     shown = CliRunner().invoke(command, ["show", str(path), "--head", head]).output.splitlines()
     assert shown[0].split()[2:] == ["test", "failed", "-", "us"]
-    assert shown[1] == f"1 lines, head {head}"
+    assert shown[1] == f"1 line, head {head}"
     lost = CliRunner().invoke(command, ["show", str(path), "--head", "f" * 64])
     assert isinstance(lost.exception, SubmissionError)
+
+
+def test_a_folder_is_no_ledger_and_nobody_is_no_team(tmp_path):
+    with pytest.raises(SubmissionError) as caught:
+        Ledger(tmp_path).records()
+    assert str(caught.value) == (
+        f"{tmp_path}: cannot be read: Is a directory.\n"
+        "  Expected: a ledger (.jsonl), or a path where nothing lies yet.\n"
+        "  What to do: check the path."
+    )
+    file = tmp_path / "broken.npz"
+    file.write_bytes(b"?")
+    result = CliRunner().invoke(command, ["fail", str(tmp_path / "l.jsonl"), str(file), "--team", " "])
+    assert result.exit_code == 2
+    assert "Invalid value for --team: a team has a name; its budget is counted by it" in result.output
+    assert not (tmp_path / "l.jsonl").exists()

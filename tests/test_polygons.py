@@ -71,6 +71,18 @@ def test_holes_run_clockwise_and_have_no_area():
     assert np.array_equal(hole[0], hole[-1])
 
 
+def test_a_border_that_lies_beside_is_no_hole():
+    """A ring of triangles whose inner border is folded out to the right: both borders turn one way."""
+    outer = np.array([[0.0, 0], [10, 0], [10, 10], [0, 10]])
+    inner = np.array([[22.0, 0], [20, 0], [20, 2], [22, 2]])
+    around = [(i, (i + 1) % 4) for i in range(4)]
+    triangles = np.array([t for i, j in around for t in ((i, j, 4 + i), (j, 4 + j, 4 + i))])
+    points = np.concatenate([outer, inner])
+    found = triangle_polygons(points, triangles)
+    assert [part.area_mm2 for part in found] == [100, 4]
+    assert sum(map(signed_area, points[triangles])) == 104
+
+
 def test_an_island_in_a_hole_is_a_part_of_its_own():
     points = np.concatenate([10 * POINTS - 15, POINTS[:7] + 1])  # the island lies in the square at (1, 1)
     island = squares((0, 0)) + len(POINTS)

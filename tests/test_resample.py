@@ -141,14 +141,20 @@ def test_changed_grey_matter_is_refused(monkeypatch):
     [
         (COARSE_SHAPE, AFFINE, 0, "has its first voxel at [-91.0, -126.0, -72.0] mm"),
         (COARSE_SHAPE, COARSE, 0, "is empty"),
-        ((5, 6, 4), COARSE, 1, "has shape (5, 6, 4, 1)"),
+        ((5, 6, 4), COARSE, 1, "has shape (5, 6, 4)"),
+        ((5, 6, 4, 3), COARSE, 1, "has shape (5, 6, 4, 3)"),
     ],
 )
 def test_other_masks_are_refused(tmp_path, shape, affine, value, text):
     path = save(tmp_path / "mask.nii.gz", np.full(shape, value, dtype=np.uint8), affine)
     with pytest.raises(SourceError) as caught:
         read_mask(path, coarse_grid(grid_of(SHAPE)))
-    assert str(caught.value).startswith(f"{path}: {text}")
+    assert str(caught.value).startswith(f"{path}: {text}.\n")
+    if "shape" in text:
+        assert caught.value.expected.startswith(f"{COARSE_SHAPE}, one volume on the 3 mm grid of ")
+        assert caught.value.fix == (
+            "give a mask on that grid with --mask, as OUT.answer/mni_mask_3mm.nii.gz of a simulated tree"
+        )
 
 
 def test_inside_equal_outside_zero_like_nilearns_masker(fine):
@@ -391,6 +397,8 @@ def test_command(fine, tmp_path):
     arguments = [str(fine.parent), "--mask", str(tmp_path / "mask.nii.gz"), "--quiet", "--workers", "1"]
     result = CliRunner().invoke(command, arguments)
     assert result.output.startswith(f"{fine.parent / '3mm'}: 3 files\nNext: nsd-bench curate")
+    one = CliRunner().invoke(command, [*arguments, "--subjects", "3", "--out", str(tmp_path / "one")])
+    assert one.output.startswith(f"{tmp_path / 'one'}: 1 file\nNext: nsd-bench curate")
     settings = json.loads((fine.parent / "3mm/resample.json").read_text())
     assert (settings["method"], settings["scale"], settings["dtype"]) == ("drago", "raw", "float32")
     truncated(fine / "subj03/betas_session01.nii.gz")

@@ -103,3 +103,9 @@ def test_the_truth_of_another_package_is_named(tmp_path):
         "  Expected: the truth of this package.\n"
         "  What to do: give the two that belong together."
     )
+
+
+def test_a_folder_is_no_truth(tmp_path):
+    done = CliRunner().invoke(command, [str(tmp_path), str(tmp_path)])
+    assert done.exit_code == 2
+    assert f"Invalid value for 'TRUTH': File '{tmp_path}' is a directory." in done.output

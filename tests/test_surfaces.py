@@ -7,6 +7,7 @@ import importlib.util
 import nibabel as nib
 import numpy as np
 import pytest
+from cortices import icosahedron
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -15,6 +16,7 @@ from sklearn.neighbors import NearestNeighbors
 
 from nsd_bench.errors import NsdBenchError, OptionError, PackageError, SourceError
 from nsd_bench.surfaces import files
+from nsd_bench.surfaces.coarse import coarsened
 from nsd_bench.surfaces.files import read_flat
 from nsd_bench.surfaces.flatmap import FlatMap
 from nsd_bench.surfaces.geometry import join_hemispheres, mask_of, vertices_of
@@ -80,13 +82,13 @@ def test_patch_keeps_whole_triangles_and_drops_what_was_cut_away():
 
 
 def test_coarser_surfaces_are_the_first_vertices():
-    coarse = join().first(3)
-    assert coarse.n_vertices == (3, 3)
-    assert coarse.points.tolist() == join().points[[0, 1, 2, 5, 6, 7]].tolist()
-    assert coarse.triangles.tolist() == [[0, 1, 2], [3, 4, 5]]
+    flat = icosahedron(42)
+    coarse = coarsened(flat, 12)
+    assert coarse.n_vertices == (12, 12)
+    assert coarse.points.tolist() == flat.points[[*range(12), *range(42, 54)]].tolist()
     assert coarse.on_map.all()
     with pytest.raises(OptionError) as error:
-        join().first(4)
+        coarsened(join(), 4)
     assert message(error) == (
         "toy: 4 vertices a hemisphere are more than there are.\n  Expected: at most 3.\n"
         "  What to do: give a flat map of a finer surface."

@@ -264,3 +264,17 @@ def test_a_browser_leafs_through_it(dataset, tmp_path, browser):
     browser.find_element("id", "show-regions").click()
     assert not browser.find_element("id", "regions").is_displayed()
     assert browser.get_log("browser") == []
+
+
+def test_a_damaged_data_set_is_told(dataset, tmp_path):
+    folder = tmp_path / "toy"
+    shutil.copytree(dataset, folder)
+    (file,) = folder.glob("train/*.parquet")
+    file.write_bytes(b"PAR1")
+    result = CliRunner().invoke(command, [str(folder), "--out", str(tmp_path / "flat.html")])
+    assert isinstance(result.exception, PackageError)
+    problem, expected, fix = str(result.exception).splitlines()
+    assert problem.startswith(f"{folder}: a file of it is missing or damaged (") and "Parquet" in problem
+    assert expected == "  Expected: every file that 'nsd-bench export-flat' wrote, whole."
+    assert fix == "  What to do: copy the data set again, or export it again."
+    assert not (tmp_path / "flat.html").exists()

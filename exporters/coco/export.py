@@ -10,6 +10,7 @@ from exporters.coco.labels import UNKNOWN, Mode, label_table
 from exporters.coco.merge import merge_instances
 from exporters.coco.records import read_records, records, write_records, write_table
 from exporters.nsd.coco import SPLITS, coco_file, nsd_images, read_coco
+from nsd_bench.errors import OptionError
 from nsd_bench.outputs import new_folder, refuse_existing
 
 __all__ = ["LABELS", "MERGED", "RECORDS", "CocoExport", "export_coco"]
@@ -76,12 +77,21 @@ def export_coco(
     ------
     SourceError
         If a file is missing or damaged, an image is not in COCO's files, or a crop is not square.
+    OptionError
+        If a merged file is asked for, and `out` is one file of records.
     OutputError
         If `out` is there already, is of another format, or cannot be written.
     NsdBenchError
         If an extra is needed that is not installed.
     """
     refuse_existing(out)
+    if out.suffix and merged:
+        raise OptionError(
+            "a merged file is asked for beside one file of records",
+            place=str(out),
+            expected="a folder, for both",
+            fix="give a folder as --out, or leave out --merged",
+        )
     coco, images = read_coco(coco_folder), nsd_images(nsd_root)
     known = images[images["coco_id"].isin(coco.images.index)] if incomplete else images
     described = records(coco, known, legacy=legacy)

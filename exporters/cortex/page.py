@@ -40,13 +40,6 @@ class FlatMesh:
         return np.stack([across, PAGE_HEIGHT - along], axis=1)
 
     @property
-    def turn(self) -> float:
-        """1 if the map's triangles run counter-clockwise, else -1."""
-        (x1, y1), (x2, y2), (x3, y3) = self.points[self.triangles].transpose(1, 2, 0)
-        twice = (x2 - x1) * (y3 - y1) - (x3 - x1) * (y2 - y1)
-        return 1.0 if twice.sum() > 0 else -1.0
-
-    @property
     def page_width(self) -> float:
         """Width of the drawing in its units."""
         return float(self.on_page(self.points)[:, 0].max())

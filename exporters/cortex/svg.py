@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from exporters.cortex.page import PAGE_HEIGHT, FlatMesh
-from exporters.cortex.regions import region_loops
 from exporters.cortex.store import Subject
 from nsd_bench.errors import SourceError
 from nsd_bench.outputs import new_file
+from nsd_bench.surfaces.rings import boundary_rings
 
 __all__ = [
     "LABEL",
@@ -20,7 +20,7 @@ __all__ = [
     "SVG",
     "XLINK",
     "add_group",
-    "drawn_regions",
+    "outline_counts",
     "find_group",
     "open_drawing",
     "path_data",
@@ -45,7 +45,7 @@ _LAYERS: Final = ("rois", "sulci", "cutouts", "display")
 Drawing: TypeAlias = "ElementTree.ElementTree[ElementTree.Element]"
 
 
-def drawn_regions(subject: Subject) -> dict[str, int]:
+def outline_counts(subject: Subject) -> dict[str, int]:
     """Count the outlines of every region in overlays.svg; nothing is drawn where there is no such file.
 
     Raises
@@ -59,8 +59,15 @@ def drawn_regions(subject: Subject) -> dict[str, int]:
     return {group.get(LABEL, ""): len(list(group.iter(PATH))) for group in shapes}
 
 
-def region_paths(subject: Subject) -> tuple[dict[str, list[str]], tuple[float, float]]:
+def region_paths(subject: Subject, layer: str = "rois") -> tuple[dict[str, list[str]], tuple[float, float]]:
     """Return the outlines of every region in overlays.svg, and the size of its page.
+
+    Parameters
+    ----------
+    subject
+        Whose drawing.
+    layer
+        "rois", or another one with shapes, such as "sulci".
 
     Returns
     -------
@@ -88,7 +95,7 @@ def region_paths(subject: Subject) -> tuple[dict[str, list[str]], tuple[float, f
         size = float(root.get("width", "")), float(root.get("height", ""))
     except ValueError as error:
         raise _broken(subject, f"its page has no size: {error}") from error
-    shapes = find_group(subject, root, "rois", "shapes")
+    shapes = find_group(subject, root, layer, "shapes")
     paths = {group.get(LABEL, ""): [path.get("d", "") for path in group.iter(PATH)] for group in shapes}
     return paths, size
 
@@ -136,9 +143,8 @@ def _new_drawing(mesh: FlatMesh) -> Drawing:
     clip = ElementTree.SubElement(
         ElementTree.SubElement(root, f"{SVG}defs"), f"{SVG}clipPath", {"id": "edgeclip"}
     )
-    everything = np.ones(len(mesh.points), dtype=bool)
-    rims = region_loops(everything, mesh.points, mesh.triangles)
-    outline = " ".join(path_data(mesh.on_page(loop)) for loop in rims)
+    rims = boundary_rings(mesh.triangles)
+    outline = " ".join(path_data(mesh.on_page(mesh.points[rim])) for rim in rims)
     ElementTree.SubElement(clip, PATH, {"id": "clippath", "d": outline})
     add_group(root, "data", "datalayer")
     for name in _LAYERS:

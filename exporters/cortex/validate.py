@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from exporters.cortex.orientation import uprightness
 from exporters.cortex.store import SURFACES, Subject
-from exporters.cortex.svg import drawn_regions
+from exporters.cortex.svg import outline_counts
 from exporters.nsd.surfaces import HEMISPHERES
 from exporters.nsd.volumes import load_nifti
 from nsd_bench.errors import NsdBenchError
@@ -139,7 +139,7 @@ def _others(subject: Subject) -> Iterator[Issue]:
         fix = "pycortex computes it when it is first drawn, which takes a while"
         yield Issue("warning", str(curvature), "there is no curvature", fix)
     try:
-        empty = [name for name, n_outlines in drawn_regions(subject).items() if not n_outlines]
+        empty = [name for name, n_outlines in outline_counts(subject).items() if not n_outlines]
     except NsdBenchError as error:
         yield Issue("error", error.place, error.problem, error.fix.capitalize())
         return

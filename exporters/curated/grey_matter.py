@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from exporters.curated.volumes import each_volume, opened
-from exporters.nsd.volumes import Grid, check_grid
+from exporters.nsd.volumes import Grid
 from nsd_bench.errors import SourceError
 
 __all__ = ["MASK_SHA256", "mask_digest", "pinned_mask", "read_mask"]
@@ -57,13 +57,23 @@ def read_mask(path: Path, grid: Grid) -> npt.NDArray[np.bool_]:
         If it is no NIfTI volume, lies on another grid, or is empty.
     """
     volumes = opened(path)
-    check_grid(path, (*volumes.shape, volumes.n_volumes), (*grid.shape, 1), grid)
+    _check_shape(path, volumes.shape, volumes.n_volumes, grid)
     _check_affine(path, volumes.affine, grid)
     (flat,) = each_volume(volumes)
     mask: npt.NDArray[np.bool_] = (flat.reshape(grid.shape, order="F") > 0).copy(order="C")
     if not mask.any():
         raise SourceError("is empty", place=str(path), expected="voxels above 0", fix="give another mask")
     return mask
+
+
+def _check_shape(path: Path, shape: tuple[int, ...], n_volumes: int, grid: Grid) -> None:
+    if (shape, n_volumes) != (grid.shape, 1):
+        raise SourceError(
+            f"has shape {shape if n_volumes == 1 else (*shape, n_volumes)}",
+            place=str(path),
+            expected=f"{grid.shape}, one volume on the 3 mm grid of {grid.source}",
+            fix="give a mask on that grid with --mask, as OUT.answer/mni_mask_3mm.nii.gz of a simulated tree",
+        )
 
 
 def _check_affine(path: Path, affine: npt.NDArray[np.float64], grid: Grid) -> None:

@@ -134,11 +134,11 @@ def session_files(folder: Path, subject: int, n_sessions: int | None = None) -> 
     if found.keys() != wanted:
         missing, extra = sorted(wanted - found.keys()), sorted(found.keys() - wanted)
         lists = {"missing": missing, "too many": extra}
-        problem = "; ".join(f"sessions {_listed(of)} are {what}" for what, of in lists.items() if of)
+        problem = "; ".join(f"{_sessions(of)} {what}" for what, of in lists.items() if of)
         raise SourceError(
             problem,
             place=str(below),
-            expected=f"sessions 1 to {n_sessions}, each once",
+            expected=f"sessions 1 to {n_sessions}, each once" if n_sessions > 1 else "session 1",
             fix="fetch what is missing, or say how many sessions there are to be",
         )
     return dict(sorted(found.items()))
@@ -154,6 +154,10 @@ def _refuse_odd_names(files: Iterable[tuple[int, Path]], below: Path) -> None:
                 expected=name,
                 fix=f"rename it to {name}, if it is that session",
             )
+
+
+def _sessions(numbers: list[int]) -> str:
+    return f"session {numbers[0]} is" if len(numbers) == 1 else f"sessions {_listed(numbers)} are"
 
 
 def _listed(numbers: list[int]) -> str:

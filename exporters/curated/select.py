@@ -134,9 +134,10 @@ def first_of_classes(
 
 
 def _too_rare(labels: npt.NDArray[np.str_], name: str, n: int, per_class: int | None) -> OptionError:
-    known = choices(name, np.setdiff1d(labels, [UNKNOWN]))
+    there = np.setdiff1d(labels, [UNKNOWN])
+    known = choices("" if name in there else name, there)
     return OptionError(
-        f"a subject has {n} images of class {name!r}",
+        f"a subject has {n} image{'' if n == 1 else 's'} of class {name!r}",
         place="labels",
         expected=f"{per_class or 'at least 1'} of every class that is asked for, {known}",
         fix="give a smaller --per-class, or other --classes",

@@ -97,8 +97,15 @@ def select_trials(
     Raises
     ------
     OptionError
-        If a subject has fewer trials than are wanted.
+        If a subject has fewer trials than are wanted, or `per_class` is given without `classes`.
     """
+    if options.per_class is not None and options.classes is None:
+        raise OptionError(
+            f"per_class = {options.per_class} without classes",
+            place="curate",
+            expected="the classes of which so many trials are kept",
+            fix="name them with --classes, or leave out --per-class",
+        )
     max_trials = options.max_trials or experiment.common_trials
     if max_trials > experiment.common_trials:
         raise OptionError(

@@ -72,8 +72,15 @@ def companion_recipe(core: Package) -> Recipe:
     Raises
     ------
     PackageError
-        If it is none of nsd-bench's.
+        If it is none of nsd-bench's, or a companion itself.
     """
+    if "companion_of" in core.manifest:
+        raise PackageError(
+            "is a companion itself",
+            place=str(core.path),
+            expected=f"a core package, such as {core.manifest['companion_of']['name']}",
+            fix="give the package that it is a companion of",
+        )
     values = core.manifest.get("recipe", {}).get("values")
     if values is None:
         raise PackageError(

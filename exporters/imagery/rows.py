@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,11 @@ from nsd_bench.imagery.trial import trial_id
 from nsd_bench.imagery.volumes import n_volumes, read_volume_at
 
 __all__ = ["finished_rows", "missing_data", "valid_volumes"]
+
+_LAYOUTS: Final = (
+    "nsddata/experiments/nsdimagery (NSD's release), "
+    "nsd_imagery/metadata/trial_manifest_subjNN.csv (a cache) or subjNN/metadata.json (folders)"
+)
 
 
 def finished_rows(rows: pd.DataFrame, subject: int) -> pd.DataFrame:
@@ -48,8 +54,6 @@ def missing_data(what: str, place: Path, available: list[str]) -> SourceError:
     return SourceError(
         f"no nsd_imagery data of {what}",
         place=str(place),
-        expected=f"one of the available subjects: {', '.join(available)}"
-        if available
-        else "nsd_imagery data",
+        expected=f"one of the available subjects: {', '.join(available)}" if available else _LAYOUTS,
         fix="fetch the subject's NSD-Imagery, or correct --subject, --data-root or --cache-root",
     )

@@ -23,7 +23,10 @@ from nsd_bench.imagery.index import COLUMNS, absolute_paths, read_index, schema_
 from nsd_bench.imagery.trial import CONDITIONS
 from nsd_bench.imagery.volumes import volume_shape
 
-__all__ = ["FAULTS", "Fault", "report_json", "verify_cache"]
+__all__ = ["FAULTS", "FORMAT", "Fault", "report_json", "verify_cache"]
+
+FORMAT: Final = "nsd_bench.imagery_verification/1"
+"""Of reports."""
 
 FAULTS: Final = {
     "missing_index": "there is no index",
@@ -284,7 +287,7 @@ _CHECKS: Final[tuple[Callable[[_Cache], Faults], ...]] = (
 def report_json(cache_root: Path, faults: list[Fault]) -> dict[str, Any]:
     """Return what `verify_cache` found, JSON-able."""
     return {
-        "format": "nsd_bench.imagery_verification/1",
+        "format": FORMAT,
         "cache_root": cache_root.name,
         "checked": list(FAULTS),
         "ok": not faults,

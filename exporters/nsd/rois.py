@@ -40,7 +40,7 @@ def label_files(layout: Layout, subject: int, space: str, atlas: str) -> list[Pa
         f"there is no atlas {atlas!r}",
         place=f"subj{subject:02}, {folder}",
         expected=choices(atlas, known) if known else "NSD's region files",
-        fix="correct the name in the recipe" if known else f"fetch {folder}",
+        fix="correct the name in the recipe, or of the option" if known else f"fetch {folder}",
     )
 
 
@@ -109,10 +109,10 @@ def read_label_names(path: Path) -> dict[int, str]:
     Raises
     ------
     SourceError
-        If a line is not a number and a name.
+        If it is not there, is no text, or a line is not a number and a name.
     """
     names: dict[int, str] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(_text(path).splitlines(), start=1):
         if not line.strip():
             continue
         parts = line.split()  # Kastner2015 has trailing tabs and blanks
@@ -126,6 +126,19 @@ def read_label_names(path: Path) -> dict[int, str]:
         names[int(parts[0])] = parts[1]
     names.pop(0, None)
     return names
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is no text"
+        raise SourceError(
+            f"names of regions cannot be read: {reason}",
+            place=str(path),
+            expected="text with a number and a name in each line, as in '1 V1v'",
+            fix="fetch the file again",
+        ) from error
 
 
 def labels_called(rois: Sequence[str], names: dict[int, str], place: str) -> list[int]:

@@ -50,6 +50,8 @@ def command(
     from nsd_bench.codabench.writer import DEFAULT_IMAGE, write_bundle
     from nsd_bench.package import Package
 
+    if out.suffix != ".zip":
+        raise click.BadParameter(f"'{out}' does not end in .zip, which Codabench wants", param_hint="'OUT'")
     start = start or datetime.combine(datetime.now(UTC).date(), datetime.min.time())
     season = Season(start, final or start + timedelta(days=_DAYS), budget, per_day, live_step=live_step)
     plan = write_bundle(

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, cast
 
 import click
 
-from nsd_bench.cli.options import check_exporters
+from nsd_bench.cli.options import check_exporters, numbers
+from nsd_bench.cli.shared.cortex_regions import ATLASES_HELP, image, masks, outlines, store_option
+from nsd_bench.cli.shared.planned import echo_files
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,9 +22,6 @@ __all__ = ["command"]
 
 _PATH = click.Path(path_type=Path)
 _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
-_STORE = click.option(
-    "--store", type=_PATH, required=True, help="Folder that holds the subjects (pycortex's filestore)."
-)
 
 
 @click.group("cortex")
@@ -31,8 +30,31 @@ def command() -> None:
     check_exporters()
 
 
+for _regions in (outlines, image, masks):
+    command.add_command(_regions)
+
+
+@command.command("plan")
+@click.option("--nsd-root", type=_PATH, required=True, help="Folder with nsddata/, or where it is to be.")
+@click.option("--subjects", callback=numbers, required=True, help="As in 1,2 or 1-8.")
+@click.option(
+    "--space", type=click.Choice(["func1pt8mm", "func1mm"]), default="func1pt8mm", show_default=True
+)
+@click.option("--atlas", "atlases", multiple=True, help=ATLASES_HELP)
+@click.option("--missing", is_flag=True, help="Print only the commands that fetch what is missing.")
+def plan(
+    nsd_root: Path, subjects: tuple[int, ...], space: str, atlases: tuple[str, ...], missing: bool
+) -> None:
+    """List NSD's files for maps on the SUBJECTS' own cortex, with their sizes, and how to fetch them."""
+    from exporters.cortex.atlases import ATLASES
+    from exporters.cortex.plan import cortex_files
+
+    wanted = [cortex_files(nsd_root, number, space, atlases or ATLASES) for number in subjects]
+    echo_files([file for files in wanted for file in files], missing=missing)
+
+
 @command.command("validate")
-@_STORE
+@store_option
 @click.argument("subjects", nargs=-1, required=True)
 @click.option("--shape", help="X,Y,Z of the volumes to be drawn, as in 81,104,83.")
 def validate(store: Path, subjects: tuple[str, ...], shape: str | None) -> None:
@@ -61,7 +83,7 @@ def _shape(text: str | None) -> tuple[int, ...] | None:
 
 
 @command.command("import")
-@_STORE
+@store_option
 @click.argument("source", type=_PATH)
 @click.option("--name", help="The subject's name in the store; by default that of SOURCE.")
 def import_(store: Path, source: Path, name: str | None) -> None:
@@ -76,7 +98,7 @@ def import_(store: Path, source: Path, name: str | None) -> None:
 
 
 @command.command("build")
-@_STORE
+@store_option
 @click.argument("freesurfer", type=_PATH)
 @click.option("--name", help="The subject's name in the store; by default that of FREESURFER.")
 @click.option("--white", default="smoothwm", show_default=True, help="Inner surface: smoothwm, or white.")
@@ -99,7 +121,7 @@ def build(store: Path, freesurfer: Path, name: str | None, white: str, patch: st
 
 
 @command.command("transform")
-@_STORE
+@store_option
 @click.argument("subject")
 @click.argument("name")
 @click.option("--reference", type=_FILE, required=True, help="Functional volume, such as the mean beta.")
@@ -157,173 +179,8 @@ def _matrix(
     return np.eye(4)
 
 
-_LABELS = click.option("--labels", type=_FILE, nargs=2, help="Labels a vertex: left and right .mgz.")
-_NAMES = click.option("--names", type=_FILE, help="Names of the labels, .mgz.ctab.")
-
-
-@command.command("outlines")
-@_STORE
-@click.argument("subject")
-@_LABELS
-@click.option("--volume", type=_FILE, help="Labels a voxel, .nii.gz; needs --transform.")
-@click.option("--transform", help="Name of the transform that leads to the volume's grid.")
-@click.option("--names", type=_FILE, required=True, help="Names of the labels, .mgz.ctab.")
-@click.option("--min-area", default=0.0, show_default=True, help="Leave out parts smaller than this, mm2.")
-@click.option("--replace", is_flag=True, help="Replace regions of the same name.")
-def outlines(
-    store: Path,
-    subject: str,
-    labels: tuple[Path, Path] | None,
-    volume: Path | None,
-    transform: str | None,
-    names: Path,
-    min_area: float,
-    replace: bool,
-) -> None:
-    """Draw the regions of an atlas into SUBJECT's overlays.svg, without Inkscape."""
-    from exporters.cortex.drawing import draw_regions
-    from exporters.cortex.placing import volume_labels
-    from exporters.cortex.store import Subject
-    from exporters.nsd.rois import read_label_names
-
-    whose = Subject(store, subject)
-    if labels is not None and volume is None:
-        values = _vertex_labels(labels)
-    elif labels is None and volume is not None and transform is not None:
-        values = volume_labels(whose, transform, volume)
-    else:
-        raise click.UsageError("give --labels, or --volume with --transform")
-    drawn = draw_regions(whose, values, read_label_names(names), min_area_mm2=min_area, replace=replace)
-    click.echo(f"{whose.drawing}: {', '.join(f'{name} ({n})' for name, n in drawn.items())}")
-
-
-def _vertex_labels(paths: tuple[Path, Path]) -> npt.NDArray[np.int64]:
-    import numpy as np
-
-    from exporters.nsd.surfaces import read_vertices
-
-    return np.concatenate([np.rint(read_vertices(path)).astype(np.int64) for path in paths])
-
-
-@command.command("image")
-@_STORE
-@click.argument("subject")
-@click.argument("name")
-@click.option("--values", type=_FILE, nargs=2, help="Numbers a vertex: left and right .mgz.")
-@click.option("--volume", type=_FILE, help="Numbers a voxel, .nii.gz; needs --transform.")
-@click.option("--transform", help="Name of the transform that leads to the volume's grid.")
-@click.option("--within", type=_FILE, help="Volume of the same grid: 0 is shown where it is not above 0.")
-@click.option("--cmap", help="Colour map of matplotlib's.")
-@click.option("--vmin", type=float, help="Lower end of the colours.")
-@click.option("--vmax", type=float, help="Upper end of the colours.")
-@click.option("--no-region", is_flag=True, help="Add no empty region of that name to draw into.")
-@click.option("--replace", is_flag=True, help="Replace a picture of the same name.")
-def image(
-    store: Path,
-    subject: str,
-    name: str,
-    values: tuple[Path, Path] | None,
-    volume: Path | None,
-    transform: str | None,
-    within: Path | None,
-    cmap: str | None,
-    vmin: float | None,
-    vmax: float | None,
-    no_region: bool,
-    replace: bool,
-) -> None:
-    """Put a picture into SUBJECT's overlays.svg, to draw the region NAME on it in Inkscape or elsewhere."""
-    import numpy as np
-
-    from exporters.cortex.layers import add_image_layer
-    from exporters.cortex.placing import volume_values
-    from exporters.cortex.store import Subject
-    from exporters.nsd.surfaces import read_vertices
-    from nsd_bench.plots.flatmaps.scale import shared_scale
-
-    whose = Subject(store, subject)
-    if values is not None and volume is None and within is None:
-        shown = np.concatenate([read_vertices(path) for path in values]).astype(np.float64)
-    elif values is None and volume is not None and transform is not None:
-        shown = volume_values(whose, transform, volume, within)
-    else:
-        raise click.UsageError("give --values, or --volume with --transform")
-    scale = shared_scale([shown], colours=cmap, low=vmin, high=vmax)
-    add_image_layer(whose, name, shown, scale, with_region=not no_region, replace=replace)
-    click.echo(f"{whose.drawing}: layer img_{name}, {scale.colours} from {scale.low:g} to {scale.high:g}")
-
-
-@command.command("masks")
-@_STORE
-@click.argument("subject")
-@click.argument("transform")
-@click.option("--out", type=_PATH, required=True, help="New folder for NAME.nii.gz.")
-@click.option("--region", "wanted", multiple=True, help="Name of a region; repeat for more. All by default.")
-@_LABELS
-@_NAMES
-@click.option(
-    "--sampler",
-    type=click.Choice(["cortical", "cortical-conservative", "cortical-liberal", "thin", "thick"]),
-    default="cortical",
-    show_default=True,
-    help="Which voxels are cortex.",
-)
-@click.option(
-    "--threshold", type=click.FloatRange(0, 1), help="Of cortical-conservative and -liberal: 0.5 by default."
-)
-@click.option("--split", is_flag=True, help="Part every region into NAME_L and NAME_R.")
-@click.option("--keep-overlap", is_flag=True, help="Voxels of several regions belong to all, not to none.")
-@click.option("--skip-missing", is_flag=True, help="Leave out regions that there are not.")
-@click.option("--skip-empty", is_flag=True, help="Leave out regions without a voxel.")
-@click.option("--cortex", "with_cortex", is_flag=True, help="Also write cortex.nii.gz, all of it.")
-def masks(
-    store: Path,
-    subject: str,
-    transform: str,
-    out: Path,
-    wanted: tuple[str, ...],
-    labels: tuple[Path, Path] | None,
-    names: Path | None,
-    sampler: str,
-    threshold: float | None,
-    split: bool,
-    keep_overlap: bool,
-    skip_missing: bool,
-    skip_empty: bool,
-    with_cortex: bool,
-) -> None:
-    """Write the voxels of SUBJECT's regions on the grid of TRANSFORM: those drawn, or those of an atlas."""
-    from exporters.cortex.drawn import drawn_vertices
-    from exporters.cortex.masks import choose_regions, label_regions, write_masks
-    from exporters.cortex.ribbon import read_ribbon
-    from exporters.cortex.store import Subject
-    from exporters.nsd.rois import read_label_names
-
-    if (labels is None) != (names is None):
-        raise click.UsageError("give --labels together with --names")
-    if threshold is not None and not sampler.startswith("cortical-"):
-        raise click.UsageError("--threshold needs --sampler cortical-conservative or cortical-liberal")
-    whose = Subject(store, subject)
-    ribbon = read_ribbon(whose, transform, sampler)
-    if labels is not None and names is not None:
-        regions = label_regions(_vertex_labels(labels), read_label_names(names))
-    else:
-        regions = drawn_vertices(whose)
-    place = str(whose.drawing if names is None else names)
-    chosen = choose_regions(regions, wanted, place, skip_missing=skip_missing)
-    found = ribbon.masks(
-        chosen, threshold=0.5 if threshold is None else threshold, keep_overlap=keep_overlap, split=split
-    )
-    if with_cortex and "cortex" in found:
-        raise click.UsageError("a region is named cortex: leave --cortex out")
-    if with_cortex:
-        found["cortex"] = ribbon.voxels
-    for file, count in write_masks(out, ribbon, found, skip_empty=skip_empty).items():
-        click.echo(f"{out / file}: {count} voxels")
-
-
 @command.command("place")
-@_STORE
+@store_option
 @click.argument("subject")
 @click.argument("transform")
 @click.option("--out", type=_PATH, required=True, help="File to write, PACKAGE.placement.npz.")

@@ -97,6 +97,8 @@ def command(
         pool=Pool(workers),
         force=force,
     )
+    made = []
     for subject, n_trials in tqdm(parts, desc="curating", unit=" subjects", disable=quiet or None):
         click.echo(f"sub-{subject:02}: {n_trials} trials")
-    click.echo(f"Next: nsd-bench decode {target} --subject 1 --out decoding")
+        made.append(subject)
+    click.echo(f"Next: nsd-bench decode {target} --subject {made[0]} --out decoding")

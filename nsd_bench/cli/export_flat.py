@@ -47,7 +47,13 @@ def _rect(ctx: click.Context, param: click.Parameter, value: str) -> tuple[float
 @click.option("--outlines", multiple=True, default=("streams",), show_default=True, help="Atlas to outline.")
 @click.option("--pixel-mm", default=1.0, show_default=True, help="Side of a pixel.")
 @click.option("--rect", callback=_rect, default="-100,100,-120,95", show_default=True, help="In mm.")
-@click.option("--fwhm", default=1.0, show_default=True, help="Width of the kernel in pixels.")
+@click.option(
+    "--fwhm",
+    type=click.FloatRange(min=0, min_open=True),
+    default=1.0,
+    show_default=True,
+    help="Width of the kernel in pixels.",
+)
 @click.option("--image-size", default=425, type=click.IntRange(min=1), show_default=True, help="In pixels.")
 @click.option(
     "--coco",
@@ -87,8 +93,11 @@ def command(
     check_exporters()
     from exporters.flat.dataset import export_flat
     from exporters.flat.options import FORMS, FlatOptions
+    from exporters.nsd.layout import SESSIONS
     from exporters.pool import Pool
 
+    if unknown := sorted(set(subjects) - set(SESSIONS)):
+        raise click.BadParameter(f"{unknown[0]} is none of NSD's subjects, 1 to 8", param_hint="--subjects")
     options = FlatOptions(
         subjects=subjects,
         surface=surface,

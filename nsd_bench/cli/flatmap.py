@@ -2,80 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from nsd_bench.cli.options import check_exporters, packages_below
-from nsd_bench.errors import SubmissionError
-from nsd_bench.spec import TIERS
+from nsd_bench.cli.shared.maps import map_options, maps_wanted
+from nsd_bench.cli.shared.places import place_options
 
 if TYPE_CHECKING:
     from nsd_bench.package import Package
     from nsd_bench.plots.flatmaps.drawing import Easel
     from nsd_bench.plots.flatmaps.maps import UnitMap
 
-__all__ = ["command", "map_options", "maps_wanted", "place_options"]
+__all__ = ["command"]
 
 _PATH = click.Path(path_type=Path)
-
-
-_MAP_OPTIONS = (
-    click.option("--values", type=_PATH, help="Your own numbers, one a unit: .npy or .npz."),
-    click.option("--key", help="Which array of an .npz."),
-    click.option("--scores", type=_PATH, help="scores.json: draw columns of what was scored."),
-    click.option("--minus", type=_PATH, help="Another scores.json, subtracted."),
-    click.option(
-        "--tier", type=click.Choice(TIERS), default="test", show_default=True, help="Tier of --scores."
-    ),
-    click.option(
-        "--column", "columns", multiple=True, help="Column of --scores, or share; r and share by default."
-    ),
-)
-
-
-_PLACE_OPTIONS = (
-    click.option("--nsd-root", type=_PATH, help="NSD's files: units are placed by its own transforms."),
-    click.option("--placements", type=_PATH, help="Folder of *.placement.npz that --keep-placements wrote."),
-    click.option(
-        "--transform", help="Transform of a pycortex --surface: average through the depth of cortex."
-    ),
-    click.option("--mni-matrix", type=_PATH, help="MNI space: 4 x 4, from the surface's mm to MNI's."),
-    click.option("--approximate", is_flag=True, help="Place voxels by stretching the cortex to their grid."),
-    click.option(
-        "--sampling",
-        type=click.Choice(["nearest", "trilinear"]),
-        default="nearest",
-        show_default=True,
-        help="How voxels are read between their centres.",
-    ),
-    click.option(
-        "--depths",
-        type=click.IntRange(min=1),
-        help="Places between white matter and pia, for --transform and MNI.",
-    ),
-    click.option("--no-nanmean", is_flag=True, help="One missing voxel makes the whole depth unknown."),
-)
-
-
-def map_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options that `maps_wanted` reads besides --map."""
-    return _with(_MAP_OPTIONS, command)
-
-
-def place_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options that say how units are placed on a surface."""
-    return _with(_PLACE_OPTIONS, command)
-
-
-def _with(
-    options: Sequence[Callable[..., Callable[..., None]]], command: Callable[..., None]
-) -> Callable[..., None]:
-    for option in reversed(options):
-        command = option(command)
-    return command
 
 
 def _points(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
@@ -88,10 +32,23 @@ def _points(ctx: click.Context, param: click.Parameter, value: str | None) -> fl
         raise click.BadParameter(f"{value!r} is no size like 20 or 20pt", ctx, param) from None
 
 
+def _place(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[float, float] | None:
+    """Read "0.5,0.13"."""
+    if value is None:
+        return None
+    try:
+        x, y = map(float, value.split(","))
+    except ValueError:
+        raise click.BadParameter(f"{value!r} is no place like 0.5,0.13", ctx, param) from None
+    return x, y
+
+
 @click.command("flatmap")
 @click.argument("packages", nargs=-1, required=True, type=_PATH)
 @click.option("--out", type=_PATH, required=True, help="Folder for the pictures.")
-@click.option("--map", "maps", multiple=True, help="ncsnr, mean, sd, roi:ATLAS or beta:ROW; repeat for more.")
+@click.option(
+    "--map", "maps", multiple=True, help="ncsnr, mean, sd, roi:ATLAS, roi:all or beta:ROW; repeat for more."
+)
 @map_options
 @click.option(
     "--surface",
@@ -108,6 +65,7 @@ def _points(ctx: click.Context, param: click.Parameter, value: str | None) -> fl
 @click.option("--sulci", help="Atlas to outline dashed and without names, such as corticalsulc.")
 @click.option("--line-width", type=float, help="Of outlines, in points.")
 @click.option("--label-size", callback=_points, help="Of names, in points, as in 20 or 20pt.")
+@click.option("--title-at", callback=_place, help="X,Y of the title's middle, from 0 to 1, as in 0.5,0.13.")
 @click.option("--no-colour-bar", is_flag=True, help="Leave it out.")
 @click.option("--no-curvature", is_flag=True, help="Plain grey below the data.")
 @click.option("--cmap", help="Colour map of matplotlib's.")
@@ -130,7 +88,7 @@ def command(packages: tuple[Path, ...], **options: Any) -> None:
 
     out, kinds = options["out"], options["kinds"]
     opened = [Package(path) for path in packages_below(packages)]
-    maps = [maps_wanted(package, options) for package in opened]
+    maps = maps_wanted(opened, options)
     for package, found in zip(opened, maps, strict=True):
         for shown in found:
             for kind in kinds:
@@ -169,33 +127,3 @@ def _draw_alike(easels: Sequence[Easel], maps: Sequence[UnitMap], options: dict[
             with new_file(file) as stream:
                 stream.write(picture)
             click.echo(str(file))
-
-
-def maps_wanted(package: Package, options: dict[str, Any]) -> list[UnitMap]:
-    """Read the maps that a command's options ask for; ncsnr if none."""
-    from nsd_bench.plots.flatmaps.maps import array_map, package_map, score_map
-
-    maps = [package_map(package, wanted) for wanted in options["maps"]]
-    if options["values"]:
-        maps.append(array_map(package, options["values"], options["key"]))
-    if options["scores"]:
-        units = _read_units(options["scores"])
-        minus = _read_units(options["minus"]) if options["minus"] else None
-        columns = options["columns"] or ("r", "share")
-        maps += [score_map(units, package, options["tier"], column, minus) for column in columns]
-    return maps or [package_map(package, "ncsnr")]
-
-
-def _read_units(path: Path) -> dict[str, Any]:
-    from nsd_bench.storage import read_npz
-
-    file = path.with_name(f"{path.stem}.units.npz")
-    try:
-        return read_npz(file)
-    except (OSError, ValueError) as error:
-        raise SubmissionError(
-            f"cannot be read ({error})",
-            place=str(file),
-            expected="what 'nsd-bench score' wrote beside scores.json",
-            fix="give the scores.json of a score, or score again",
-        ) from error

@@ -14,6 +14,7 @@ from nsd_bench.cli.options import check_exporters
 __all__ = ["command"]
 
 _PATH = click.Path(path_type=Path)
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _cache = click.option("--cache-root", type=_PATH, help="$NSD_CACHE_ROOT, or else cache, by default.")
 
 
@@ -106,8 +107,8 @@ def _subject(name: str) -> int:
 
 @command.command("verify")
 @_cache
-@click.option("--stim-info", type=_PATH, help="nsd_stim_info_merged.csv.")
-@click.option("--nsd-stimuli", type=_PATH, help="nsd_stimuli.hdf5.")
+@click.option("--stim-info", type=_FILE, help="nsd_stim_info_merged.csv.")
+@click.option("--nsd-stimuli", type=_FILE, help="nsd_stimuli.hdf5.")
 @click.option("--report-path", type=_PATH, help="JSON of what was found.")
 @click.option("--write-checksums", is_flag=True, help="Write digests of indices and betas, if all is well.")
 def verify(
@@ -132,6 +133,8 @@ def verify(
 def _verify(root: Path, stim_info: Path | None, nsd_stimuli: Path | None, report: Path | None) -> None:
     from exporters.imagery.verify import report_json, verify_cache
 
+    if report is not None:
+        _refuse_other_than_report(report)
     faults = verify_cache(root, stim_info=stim_info, nsd_stimuli=nsd_stimuli)
     if report is not None:
         _write_json(report, report_json(root, faults))
@@ -140,6 +143,24 @@ def _verify(root: Path, stim_info: Path | None, nsd_stimuli: Path | None, report
         click.echo(f"  {fault}")
     if faults:
         sys.exit(1)
+
+
+def _refuse_other_than_report(path: Path) -> None:
+    from exporters.imagery.verify import FORMAT
+    from nsd_bench.errors import OutputError
+    from nsd_bench.storage import read_json
+
+    if not path.exists():
+        return
+    try:
+        read_json(path, FORMAT)
+    except (OSError, ValueError) as error:
+        raise OutputError(
+            "exists already and is no report; nothing was written",
+            place=str(path),
+            expected="a path where nothing lies yet, or an earlier report",
+            fix="give another --report-path",
+        ) from error
 
 
 def _counted(n: int, what: str) -> str:

@@ -60,6 +60,10 @@ def command(
 
     refuse_existing(out)
     entries, compared = read_entries(scores), Comparisons(comparisons)
+    for path in compared.unused(entries):
+        click.echo(
+            f"Warning: {path} is not used: it compares a submission that has no score file here", err=True
+        )
     book = None if ledger is None else Ledger(ledger)
     if book is not None:
         now = datetime.now(UTC).isoformat(timespec="seconds")

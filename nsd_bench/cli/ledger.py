@@ -32,6 +32,8 @@ def fail(ledger: Path, submission: Path, team: str, tier: str, budget: int) -> N
     from nsd_bench.leaderboard.ledger import Ledger
     from nsd_bench.storage import sha256_file
 
+    if not team.strip():
+        raise click.BadParameter("a team has a name; its budget is counted by it", param_hint="--team")
     now = datetime.now(UTC).isoformat(timespec="seconds")
     digest = sha256_file(submission)
     record = Ledger(ledger).add(team=team, tier=tier, submission=digest, score=None, time=now, budget=budget)
@@ -53,4 +55,4 @@ def show(ledger: Path, head: str | None) -> None:
         shown = "-" if one.published is None else f"{one.published:g}"
         word = "failed" if one.failed else "scored"
         click.echo(f"{one.number:>4}  {one.time}  {one.tier:<10}  {word}  {shown:>6}  {one.team}")
-    click.echo(f"{len(records)} lines, head {book.head()}")
+    click.echo(f"{len(records)} line{'' if len(records) == 1 else 's'}, head {book.head()}")

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from nsd_bench.cli.options import check_exporters, numbers
+from nsd_bench.cli.shared.planned import echo_files
 
 __all__ = ["command"]
 
@@ -32,17 +33,7 @@ def command(
 
     wanted = load_recipe(recipe, subjects=subjects, sessions=sessions)
     files = list(planned_files(wanted, nsd_root))
-    absent = [file for file in files if file.n_bytes is None]
-    if missing:
-        for file in absent:
-            click.echo(file.command)
-        return
-    for file in files:
-        click.echo(f"{'missing' if file.n_bytes is None else format(file.n_bytes, ','):>16}  {file.name}")
-    total = sum(file.n_bytes or 0 for file in files)
-    click.echo(f"{total:>16,}  bytes in {len(files) - len(absent)} files; {len(absent)} files are missing")
-    if absent:
-        click.echo("To fetch them, run in NSD's root what --missing prints.")
+    if not echo_files(files, missing=missing) or missing:
         return
     for name, (n_bytes, n_files) in needed_room(wanted, nsd_root).items():
         click.echo(f"{n_bytes:>16,}  bytes at most for {name}, scratch files included, in {n_files:,} files")

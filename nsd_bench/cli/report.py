@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from nsd_bench.cli.options import Truths, packages_below, submissions_below
+from nsd_bench.cli.shared.places import place_options
 from nsd_bench.errors import SubmissionError
 from nsd_bench.spec import TIERS
 
@@ -40,12 +41,11 @@ _FLATMAP_OUTLINES = "streams"  # few and large enough for a small picture
 @click.option(
     "--tier", type=click.Choice(TIERS), help="Tier of the figures; the first one scored by default."
 )
-@click.option("--surface", help="Also flat maps, on fsaverage5 or the folder of a pycortex subject.")
-@click.option("--nsd-root", type=_PATH, help="For flat maps: voxels are placed by NSD's own transforms.")
-@click.option("--placements", type=_PATH, help="For flat maps: *.placement.npz of 'nsd-bench flatmap'.")
 @click.option(
-    "--approximate", is_flag=True, help="For flat maps: voxels are placed by stretching the cortex."
+    "--surface",
+    help="Of flat maps: a pycortex subject's folder; fsaverage5 with any way of placing.",
 )
+@place_options
 @click.option("--no-images", is_flag=True, help="Without NSD's photographs, so that the page may be shared.")
 @click.option("--force", is_flag=True, help="Replace --out.")
 def command(
@@ -86,14 +86,18 @@ def command(
 def _flatmaps(
     packages: list[Package], units: dict[str, npt.NDArray[Any]], tier: str, placing: dict[str, Any]
 ) -> dict[str, bytes]:
-    """Draw the share of the ceiling of every package on the flattened cortex, if a surface is given."""
-    if not placing["surface"]:
+    """Draw the share of the ceiling of every package on the flattened cortex, if it is said where or how."""
+    is_placed = placing["nsd_root"] or placing["placements"] or placing["approximate"]
+    surface = placing["surface"] or ("fsaverage5" if is_placed else "")
+    if not surface:
         return {}
     from exporters.flatmaps import make_easels, score_pictures
 
     coarse = all(_FLATMAP_OUTLINES in package.roi_names for package in packages)
     outlines = _FLATMAP_OUTLINES if coarse else ""
-    easels = make_easels(packages, {**placing, "outlines": outlines, "height": _FLATMAP_HEIGHT})
+    easels = make_easels(
+        packages, {**placing, "surface": surface, "outlines": outlines, "height": _FLATMAP_HEIGHT}
+    )
     return score_pictures(easels, units, tier)
 
 

@@ -77,7 +77,7 @@ def command(
         on_error=failed.__setitem__,
     )
     n_files = sum(1 for _ in tqdm(made, desc="resampling", unit=" files", disable=quiet or None))
-    click.echo(f"{coarse}: {n_files} files")
+    click.echo(f"{coarse}: {n_files} file{'' if n_files == 1 else 's'}")
     for path, error in failed.items():
         click.echo(f"Error: {path} was not made: {type(error).__name__}: {error}", err=True)
     if failed:

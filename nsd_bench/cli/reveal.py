@@ -9,12 +9,13 @@ import click
 
 __all__ = ["command"]
 
-_PATH = click.Path(exists=True, path_type=Path)
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+_PACKAGE = click.Path(exists=True, path_type=Path)
 
 
 @click.command("reveal")
-@click.argument("truth", type=_PATH)
-@click.argument("package", type=_PATH)
+@click.argument("truth", type=_FILE)
+@click.argument("package", type=_PACKAGE)
 def command(truth: Path, package: Path) -> None:
     """Check that TRUTH is what the manifest of PACKAGE committed to; exit 1 if not.
 

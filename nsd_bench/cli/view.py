@@ -7,8 +7,9 @@ from typing import Any
 
 import click
 
-from nsd_bench.cli.flatmap import map_options, maps_wanted, place_options
 from nsd_bench.cli.options import check_exporters
+from nsd_bench.cli.shared.maps import map_options, maps_wanted
+from nsd_bench.cli.shared.places import place_options
 
 __all__ = ["command"]
 
@@ -43,7 +44,7 @@ def command(package: Path, out: Path, title: str, **options: Any) -> None:
     opened, cortex = Package(package), read_cortex(options["surface"])
     inflated = read_inflated(options["surface"], cortex.flat)
     surface = Surface(cortex.flat, inflated.points, inflated.triangles, cortex.curvature)
-    maps = maps_wanted(opened, options)
+    (maps,) = maps_wanted([opened], options)
     placement = surface_placement(opened, cortex, options)
     nanmean = not options["no_nanmean"]
     page = package_page(surface, placement, opened, maps, title=title, nanmean=nanmean)

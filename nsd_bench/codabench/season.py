@@ -64,8 +64,15 @@ def phases(season: Season, tiers: list[str]) -> list[Phase]:
     Raises
     ------
     OptionError
-        If the final phase would not start after the live one.
+        If the final phase would not start after the live one, or live scores have no step.
     """
+    if not season.live_step > 0:
+        raise OptionError(
+            f"live scores are to be rounded to multiples of {season.live_step:g}",
+            place="season",
+            expected="a positive number, about the standard error of the live score",
+            fix="give a --live-step such as 0.01",
+        )
     if season.final <= season.start:
         raise OptionError(
             f"the final phase starts at {season.final:{_FORMAT}}, the live one at {season.start:{_FORMAT}}",

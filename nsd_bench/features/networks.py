@@ -86,7 +86,7 @@ class Network:
         OptionError
             If the network has no such layer.
         ModelError
-            If a layer was not used, or gave no tensor.
+            If the network cannot take these images, or a layer was not used, or gave no tensor.
         """
         modules = [self._layer(name) for name in layers]
         found: dict[int, Any] = {}
@@ -97,6 +97,14 @@ class Network:
         try:
             with torch.inference_mode():
                 self.module.to(device)(self.prepare(images, device))
+        except RuntimeError as error:
+            size = f"{self.pixels} x {self.pixels} pixels, {len(images)} at once"
+            raise ModelError(
+                f"cannot take images of {size} ({error})",
+                place=f"network {self.name}",
+                expected="images of the size that it was made for, in batches that fit into memory",
+                fix="give other --pixels, or a smaller --batch-size",
+            ) from error
         finally:
             for hook in hooks:
                 hook.remove()
@@ -216,12 +224,14 @@ LIBRARIES: Final[Mapping[str, Callable[[str, str], Network]]] = {
 def _library(name: str) -> Any:
     try:
         return importlib.import_module(name)
-    except ModuleNotFoundError as error:
+    except (ImportError, OSError, RuntimeError) as error:
+        if isinstance(error, ModuleNotFoundError) and error.name == name:
+            problem, fix = "is not installed", "pip install 'nsd-bench[networks]'"
+        else:  # A torchvision that was built for another torch raises RuntimeError, or OSError.
+            problem = f"cannot be imported ({type(error).__name__}: {error})"
+            fix = "install torch and torchvision again, both from the same index"
         raise NsdBenchError(
-            f"{name} is not installed",
-            place="networks",
-            expected="the extra with networks",
-            fix="pip install 'nsd-bench[networks]'",
+            f"{name} {problem}", place="networks", expected="the extra with networks", fix=fix
         ) from error
 
 
@@ -231,7 +241,11 @@ def _from_callable(name: str, attribute: str) -> Network:
     except (ImportError, AttributeError) as error:
         expected = f"{' or '.join(f'{known}:NAME' for known in LIBRARIES)}, or package.module:callable"
         raise _no_network(name, f"cannot be imported ({error})", expected) from error
-    module = make()
+    try:
+        module = make()
+    except Exception as error:  # It is the user's own code, which may raise anything.
+        problem = f"raises {type(error).__name__}: {error}"
+        raise _no_network(name, problem, "a function without arguments that returns a module") from error
     if not isinstance(module, nn.Module):
         raise _no_network(name, f"returns a {type(module).__name__}", "a torch.nn.Module")
     return Network(module, name)

@@ -173,10 +173,11 @@ class FeatureStore:
         Raises
         ------
         ModelError
-            If the folder holds features of another network.
+            If the folder holds features of another network, or something else.
         """
         header = Path(path) / _HEADER
         if not header.exists():
+            _refuse_filled(Path(path))
             with new_file(header) as file:
                 file.write(_json({"format": FORMAT, "network": dict(network)}))
         store = cls(path)
@@ -264,6 +265,16 @@ class FeatureStore:
                     fix="wait for it, or choose another folder",
                 ) from None
             yield
+
+
+def _refuse_filled(folder: Path) -> None:
+    if folder.is_dir() and (names := sorted(path.name for path in folder.iterdir())):
+        raise ModelError(
+            f"holds something else already, {names[0]} for one",
+            place=str(folder),
+            expected="a folder of features, or one that is empty or not there yet",
+            fix="choose another folder",
+        )
 
 
 def _json(values: Mapping[str, Any]) -> bytes:

@@ -67,13 +67,20 @@ class Comparisons:
 
     def __init__(self, paths: Iterable[Path] = ()) -> None:
         self._found: dict[frozenset[tuple[str, ...]], Mapping[str, Any]] = {}
+        self._paths: dict[frozenset[tuple[str, ...]], Path] = {}
         for path in paths:
             content = read_comparison(path)
-            sides = (
+            sides = frozenset(
                 tuple(sorted(one["submission_sha256"] for one in content[side]))
                 for side in ("first", "second")
             )
-            self._found[frozenset(sides)] = {IN_DISTRIBUTION: content["pooled"], **content.get("regimes", {})}
+            self._found[sides] = {IN_DISTRIBUTION: content["pooled"], **content.get("regimes", {})}
+            self._paths[sides] = path
+
+    def unused(self, entries: Iterable[Entry]) -> list[Path]:
+        """Return the files that compare a submission that is none of `entries`."""
+        known = {entry.submissions for entry in entries}
+        return [path for sides, path in self._paths.items() if not sides <= known]
 
     def p(self, first: Entry, second: Entry, board: BoardKey) -> float | None:
         """Return p of the difference in the headline over all units, None where they were not compared."""

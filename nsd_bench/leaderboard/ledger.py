@@ -91,12 +91,19 @@ class Ledger:
         Raises
         ------
         SubmissionError
-            If a line was changed, removed, put elsewhere or is not whole.
+            If a line was changed, removed, put elsewhere or is not whole, or the file cannot be read.
         """
         try:
             return self._parse(self.path.read_bytes())
         except FileNotFoundError:
             return []
+        except OSError as error:
+            raise SubmissionError(
+                f"cannot be read: {error.strerror or error}",
+                place=str(self.path),
+                expected="a ledger (.jsonl), or a path where nothing lies yet",
+                fix="check the path",
+            ) from error
 
     def head(self) -> str:
         """Return the digest of the last line, to be published."""

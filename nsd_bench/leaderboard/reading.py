@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -14,6 +14,7 @@ from nsd_bench.errors import SubmissionError
 from nsd_bench.leaderboard.alike import refuse_mixed, refuse_twice
 from nsd_bench.leaderboard.cards import Cards
 from nsd_bench.leaderboard.entries import Entry
+from nsd_bench.leaderboard.shape import COMPARISON, SCORES, fault
 from nsd_bench.storage import read_json
 
 __all__ = ["CARD_SUFFIX", "COMPARISON_FORMAT", "SCORES_FORMAT", "read_comparison", "read_entries"]
@@ -46,6 +47,13 @@ def read_entries(paths: Iterable[Path]) -> list[Entry]:
             expected="files that 'nsd-bench score' wrote",
             fix="score a submission first",
         )
+    if not any(entry.boards() for entry in entries):
+        raise SubmissionError(
+            "no tier was scored",
+            place=", ".join(str(entry.path) for entry in entries),
+            expected="scores of one tier at least",
+            fix="score again",
+        )
     refuse_twice(entries)
     refuse_mixed(entries)
     return [replace(entry, name=name) for entry, name in zip(entries, _names(entries), strict=True)]
@@ -59,11 +67,11 @@ def read_comparison(path: Path) -> dict[str, Any]:
     SubmissionError
         If it is no comparison.
     """
-    return _read_json(path, COMPARISON_FORMAT, "comparison", "nsd-bench compare --out")
+    return _read_json(path, COMPARISON_FORMAT, COMPARISON, "comparison", "nsd-bench compare --out")
 
 
 def _read_entry(path: Path) -> Entry:
-    scores = _read_json(path, SCORES_FORMAT, "score file", "nsd-bench score")
+    scores = _read_json(path, SCORES_FORMAT, SCORES, "score file", "nsd-bench score")
     if not scores["subjects"]:
         raise SubmissionError(
             "no subject was scored",
@@ -75,16 +83,26 @@ def _read_entry(path: Path) -> Entry:
     return Entry(path, "", scores, Cards(cards, _card_beside(path)))
 
 
-def _read_json(path: Path, format_: str, what: str, command: str) -> dict[str, Any]:
+def _read_json(path: Path, format_: str, shape: Mapping[str, Any], what: str, command: str) -> dict[str, Any]:
     try:
-        return read_json(path, format_)
-    except (OSError, ValueError) as error:
+        content = read_json(path, format_)
+        problem = fault(content, shape)
+    except OSError as error:
+        problem = error.strerror or str(error)
+    except UnicodeDecodeError:
+        problem = "it is no text"
+    except json.JSONDecodeError as error:
+        problem = f"it is no JSON, or cut off at line {error.lineno}"
+    except ValueError as error:
+        problem = str(error)
+    if problem:
         raise SubmissionError(
-            f"not a {what} ({error})",
+            f"not a {what} ({problem})",
             place=str(path),
             expected=f"JSON of format {format_!r}, as {command!r} wrote it",
-            fix="check the path, or run that again",
-        ) from error
+            fix=f"give the {what}s of the folder" if path.is_dir() else "check the path, or run that again",
+        )
+    return content
 
 
 def _card_beside(path: Path) -> dict[str, Any]:

@@ -12,8 +12,9 @@ from scipy.spatial import cKDTree
 
 from nsd_bench.errors import OptionError
 from nsd_bench.surfaces.geometry import FlatGeometry
+from nsd_bench.surfaces.rings import boundary_rings
 
-__all__ = ["HEIGHT", "Canvas", "boundary_loops", "centres", "make_canvas", "nudged"]
+__all__ = ["HEIGHT", "Canvas", "centres", "make_canvas", "nudged"]
 
 HEIGHT: Final = 1024
 """Rows of a picture, as in pycortex."""
@@ -127,44 +128,4 @@ def _hemisphere_outlines(flat: FlatGeometry) -> list[list[int]]:
     """Find the longest boundary of each hemisphere; shorter ones are holes, and what cutting left over."""
     is_left = flat.triangles[:, 0] < flat.n_vertices[0]
     sides = (flat.triangles[is_left], flat.triangles[~is_left])
-    return [max(boundary_loops(triangles), key=len) for triangles in sides if len(triangles)]
-
-
-def boundary_loops(triangles: npt.NDArray[np.integer]) -> list[list[int]]:
-    """Walk along the edges that belong to one triangle only.
-
-    Parameters
-    ----------
-    triangles : integer array of shape (n_triangles, 3)
-        Vertices of each.
-
-    Returns
-    -------
-    loops
-        Vertices along each boundary, the first one again at the end.
-
-    Examples
-    --------
-    >>> boundary_loops(np.array([[0, 1, 2], [2, 1, 3]]))
-    [[0, 1, 3, 2, 0]]
-    """
-    edges = np.sort(
-        np.concatenate([triangles[:, [0, 1]], triangles[:, [1, 2]], triangles[:, [2, 0]]]), axis=1
-    )
-    edges, counts = np.unique(edges, axis=0, return_counts=True)
-    neighbours: dict[int, list[int]] = {}
-    for a, b in edges[counts == 1].tolist():
-        neighbours.setdefault(a, []).append(b)
-        neighbours.setdefault(b, []).append(a)
-    loops = []
-    while neighbours:
-        loop = [next(iter(neighbours))]
-        while len(loop) == 1 or loop[-1] != loop[0]:
-            here, there = loop[-1], neighbours[loop[-1]][0]
-            for vertex, other in ((here, there), (there, here)):
-                neighbours[vertex].remove(other)
-                if not neighbours[vertex]:
-                    del neighbours[vertex]
-            loop.append(there)
-        loops.append(loop)
-    return loops
+    return [max(boundary_rings(triangles), key=len) for triangles in sides if len(triangles)]

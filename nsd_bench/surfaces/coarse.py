@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import numpy.typing as npt
 
+from nsd_bench.errors import OptionError
 from nsd_bench.surfaces.geometry import FlatGeometry
 
 __all__ = ["coarsened"]
@@ -37,14 +36,24 @@ def coarsened(flat: FlatGeometry, n_vertices: int) -> FlatGeometry:
     OptionError
         If a hemisphere has fewer vertices.
     """
-    kept, n_left = flat.first(n_vertices), flat.n_vertices[0]
+    if n_vertices > min(flat.n_vertices):
+        raise OptionError(
+            f"{n_vertices} vertices a hemisphere are more than there are",
+            place=flat.source,
+            expected=f"at most {min(flat.n_vertices)}",
+            fix="give a flat map of a finer surface",
+        )
+    n_left = flat.n_vertices[0]
+    kept = np.r_[:n_vertices, n_left : n_left + n_vertices]
     is_left = flat.triangles[:, 0] < n_left
     sides = [flat.triangles[is_left], flat.triangles[~is_left] - n_left]
     for side, n_left_over in enumerate(flat.n_vertices):
         while n_left_over > n_vertices:
             n_left_over = (n_left_over - 2) // 4 + 2
             sides[side] = _one_level(sides[side], n_left_over)
-    return replace(kept, triangles=np.concatenate([sides[0], sides[1] + n_vertices]))
+    triangles = np.concatenate([sides[0], sides[1] + n_vertices])
+    counts = n_vertices, n_vertices
+    return FlatGeometry(flat.points[kept], triangles, counts, flat.on_map[kept], flat.source)
 
 
 def _one_level(triangles: Triangles, n_coarse: int) -> Triangles:

@@ -70,34 +70,6 @@ class FlatGeometry:
     def __len__(self) -> int:
         return len(self.points)
 
-    def first(self, n_vertices: int) -> FlatGeometry:
-        """Keep the first vertices of each hemisphere: the coarser icosahedra are nested in the finer ones.
-
-        Raises
-        ------
-        OptionError
-            If a hemisphere has fewer.
-
-        Examples
-        --------
-        >>> geometry = join_hemispheres(*2 * [(np.eye(4, 3), np.array([[0, 1, 2], [1, 2, 3]]))])
-        >>> geometry.first(3).triangles.tolist()
-        [[0, 1, 2], [3, 4, 5]]
-        """
-        if n_vertices > min(self.n_vertices):
-            raise OptionError(
-                f"{n_vertices} vertices a hemisphere are more than there are",
-                place=self.source,
-                expected=f"at most {min(self.n_vertices)}",
-                fix="give a flat map of a finer surface",
-            )
-        n_left = self.n_vertices[0]
-        keep = np.r_[np.arange(n_vertices), np.arange(n_vertices) + n_left]
-        inside = mask_of(keep, len(self))
-        patch = self.patch(inside, cut_away=True)
-        counts = (n_vertices, n_vertices)
-        return FlatGeometry(patch.points, patch.triangles, counts, self.on_map[inside], self.source)
-
     def patch(self, inside: npt.NDArray[np.bool_], *, cut_away: bool = False) -> Patch:
         """Cut out some vertices, and the triangles whose three corners are all among them.
 

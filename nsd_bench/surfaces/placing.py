@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Final
 
 import numpy as np
@@ -12,7 +13,7 @@ from scipy import sparse
 
 from nsd_bench.errors import PackageError
 
-__all__ = ["NOWHERE", "Placement"]
+__all__ = ["NOWHERE", "Placement", "misplaced"]
 
 NOWHERE: Final = -1
 _TOLERANCE_MM = 0.01
@@ -49,7 +50,7 @@ class Placement:
     @property
     def n_units(self) -> int:
         """Number of units of the full grid, or of both surfaces."""
-        return int(np.prod(self.shape) if len(self.shape) == 3 else sum(self.shape))
+        return _n_units(self.shape)
 
     def check(self, unit_ids: npt.NDArray[np.int64], coordinates_mm: npt.NDArray[np.floating]) -> None:
         """Refuse units of another grid: another shape, or another handedness.
@@ -65,25 +66,14 @@ class Placement:
         PackageError
             If an id is too large, or a voxel lies elsewhere on this grid than the package says.
         """
-        if unit_ids.max() >= self.n_units or unit_ids.min() < 0:
-            raise self._other_grid(f"unit {unit_ids.max()} is not one of {self.n_units}")
-        if self.affine is None:
-            return
-        voxels = np.column_stack(np.unravel_index(unit_ids, self.shape))
-        here = voxels @ self.affine[:3, :3].T + self.affine[:3, 3]
-        wrong = np.flatnonzero(np.abs(here - coordinates_mm).max(axis=1) > _TOLERANCE_MM)
-        if wrong.size:
-            unit, there = unit_ids[wrong[0]], coordinates_mm[wrong[0]].round(2).tolist()
-            place = here[wrong[0]].round(2).tolist()
-            raise self._other_grid(f"unit {unit} lies at {place} mm, where the package says {there}")
-
-    def _other_grid(self, problem: str) -> PackageError:
-        return PackageError(
-            f"the package's units are of another grid: {problem}",
-            place=self.source,
-            expected=f"units of a grid or surface of shape {self.shape}",
-            fix="give the transforms of the package's own subject and space",
-        )
+        problem = misplaced(unit_ids, coordinates_mm, self.shape, self.affine)
+        if problem:
+            raise PackageError(
+                f"the package's units are of another grid: {problem}",
+                place=self.source,
+                expected=f"units of a grid or surface of shape {self.shape}",
+                fix="give the transforms of the package's own subject and space",
+            )
 
     def on_vertices(
         self,
@@ -116,25 +106,33 @@ class Placement:
         >>> placement.on_vertices(ids, values, nanmean=False).tolist()
         [2.5, 4.0, nan]
         """
-        full = self._full(unit_ids, values.astype(np.float64), np.nan)
+        full = np.full(self.n_units, np.nan)
+        full[unit_ids] = values
         known = np.isfinite(full)
         full[~known] = 0
-        total, share = self._sums(full), self._sums(known)
+        weights = self._counts if self.weights is None else self.weights
+        total, share = weights @ full, weights @ known.astype(np.float64)
         shown = share > 0
         if not nanmean:
-            missing = ~known
-            missing[NOWHERE] = False
-            shown &= self._sums(missing) == 0
+            shown &= weights @ (~known).astype(np.float64) == 0
         return np.where(shown, total / np.where(shown, share, 1), np.nan)
 
-    def _sums(self, full: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-        """Add up the depths of every vertex, shape (n_vertices,)."""
-        if self.weights is not None:
-            return np.asarray(self.weights @ full[:NOWHERE].astype(np.float64))
-        total = np.zeros(len(self.units))
-        for depth in self.units.T:  # one at a time: there may be millions of pixels, and 32 depths
-            total += full[depth]
-        return total
+    @cached_property
+    def _counts(self) -> Any:
+        """How many depths of every vertex show every unit, shape (n_vertices, n_units of the full grid).
+
+        Neighbouring depths mostly lie in one unit, so that this is small where there are 32 of them.
+        """
+        n_vertices, n_depths = self.units.shape
+        begins = np.ones(self.units.shape, dtype=bool)
+        begins[:, 1:] = self.units[:, 1:] != self.units[:, :-1]
+        first = np.flatnonzero(begins)
+        run = np.diff(first, append=n_vertices * n_depths)
+        vertex, depth = np.divmod(first, n_depths)
+        unit = self.units[vertex, depth]
+        somewhere = unit != NOWHERE
+        places = vertex[somewhere], unit[somewhere]
+        return sparse.csr_array((run[somewhere].astype(np.float64), places), (n_vertices, self.n_units))
 
     def labels_on_vertices(
         self, unit_ids: npt.NDArray[np.int64], labels: npt.NDArray[np.integer]
@@ -143,23 +141,14 @@ class Placement:
 
         Among equals it is the smallest.
         """
-        full = self._full(unit_ids, np.maximum(labels, 0).astype(np.int64), 0)
-        winner, most = np.zeros((2, len(self.units)), dtype=np.int64)
+        full = np.zeros(self.n_units, dtype=np.int64)
+        full[unit_ids] = labels
+        winner, most = np.zeros(len(self.units), dtype=np.int64), np.zeros(len(self.units))
         for label in np.unique(full[full > 0]):
-            votes = np.zeros(len(self.units), dtype=np.int64)
-            for depth in self.units.T:
-                votes += full[depth] == label
+            votes = self._counts @ (full == label).astype(np.float64)
             winner[votes > most] = label
             most = np.maximum(most, votes)
         return winner
-
-    def _full(
-        self, unit_ids: npt.NDArray[np.int64], values: npt.NDArray[Any], fill: float
-    ) -> npt.NDArray[Any]:
-        """Put values back into the full grid; the last entry is `NOWHERE`."""
-        full = np.full(self.n_units + 1, fill, dtype=values.dtype)
-        full[unit_ids] = values
-        return full
 
     def arrays(self) -> dict[str, npt.ArrayLike]:
         """Return what `of_arrays` needs, for an .npz."""
@@ -188,3 +177,44 @@ class Placement:
             return placement
         shape = len(placement.units), placement.n_units
         return replace(placement, weights=sparse.csr_array(tuple(arrays[part] for part in _SPARSE), shape))
+
+
+def misplaced(
+    unit_ids: npt.NDArray[np.int64],
+    coordinates_mm: npt.NDArray[np.floating],
+    shape: tuple[int, ...],
+    affine: npt.NDArray[np.float64] | None,
+) -> str:
+    """Say what shows that units are not of a grid; "" if nothing does.
+
+    Parameters
+    ----------
+    unit_ids : int64 array of shape (n_units,)
+    coordinates_mm : float array of shape (n_units, 3)
+        Where the package says they lie.
+    shape
+        Of the full grid (X, Y, Z), or vertices of the left and the right surface.
+    affine : float64 array of shape (4, 4)
+        Voxel index to mm; None on surfaces.
+
+    Examples
+    --------
+    >>> misplaced(np.array([5]), np.array([[1.0, 0, 1]]), (2, 2, 2), np.eye(4))
+    ''
+    >>> misplaced(np.array([5]), np.array([[0.0, 0, 1]]), (2, 2, 2), np.eye(4))
+    'unit 5 lies at [1.0, 0.0, 1.0] mm, where the package says [0.0, 0.0, 1.0]'
+    """
+    if unit_ids.max() >= _n_units(shape) or unit_ids.min() < 0:
+        return f"unit {unit_ids.max()} is not one of {_n_units(shape)}"
+    if affine is None:
+        return ""
+    here = np.column_stack(np.unravel_index(unit_ids, shape)) @ affine[:3, :3].T + affine[:3, 3]
+    wrong = np.flatnonzero(np.abs(here - coordinates_mm).max(axis=1) > _TOLERANCE_MM)
+    if not wrong.size:
+        return ""
+    there, place = (mm[wrong[0]].round(2).tolist() for mm in (coordinates_mm, here))
+    return f"unit {unit_ids[wrong[0]]} lies at {place} mm, where the package says {there}"
+
+
+def _n_units(shape: tuple[int, ...]) -> int:
+    return int(np.prod(shape) if len(shape) == 3 else sum(shape))

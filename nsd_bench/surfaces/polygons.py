@@ -176,7 +176,7 @@ def triangle_polygons(
     Returns
     -------
     polygons
-        One for each part, in the order of their triangles.
+        One for each part, in the order of their triangles; more where the map is folded over.
 
     Raises
     ------
@@ -191,11 +191,14 @@ def triangle_polygons(
         rings[part_of[ring[0], ring[1]]].append(corners)
     polygons = []
     for part in sorted(rings):
-        border, *holes = sorted(rings[part], key=lambda ring: -abs(signed_area(ring)))
-        simple = [_simplified(ring, tolerance_mm) for ring in (border, *holes)]
-        if signed_area(simple[0]):
-            inner = tuple(_turned(hole, -1) for hole in simple[1:] if signed_area(hole))
-            polygons.append(Polygon(_turned(simple[0], 1), inner))
+        simple = [_simplified(ring, tolerance_mm) for ring in rings[part]]
+        turn = 1 if sum(map(signed_area, simple)) > 0 else -1
+        turned = sorted((ring[::turn] for ring in simple if signed_area(ring)), key=signed_area)
+        holes = tuple(ring for ring in turned if signed_area(ring) < 0)
+        # where a map is folded over at its rim, a part has further borders, which lie beside the first
+        for border in reversed(turned[len(holes) :]):
+            polygons.append(Polygon(border, holes))
+            holes = ()
     return polygons
 
 
@@ -220,10 +223,6 @@ def _simplified(ring: Points, tolerance_mm: float) -> Points:
     from skimage.measure import approximate_polygon
 
     return np.asarray(approximate_polygon(ring, tolerance_mm))  # type: ignore[no-untyped-call]
-
-
-def _turned(ring: Points, sign: int) -> Points:
-    return ring if signed_area(ring) * sign > 0 else ring[::-1]
 
 
 def multi_polygon(polygons: Iterable[Polygon]) -> dict[str, Any]:

@@ -54,12 +54,15 @@ class Pen:
         Whether there is one.
     dpi
         Of the file; None makes one pixel of the map one pixel of the file.
+    title_at
+        Middle of the title, as shares of the figure from below on the left; None puts it above the map.
     """
 
     line_width: float = 1.0
     label_size: float = 9.0
     colour_bar: bool = True
     dpi: float | None = None
+    title_at: tuple[float, float] | None = None
 
 
 _PEN: Final = Pen()
@@ -122,7 +125,7 @@ def draw_values(
         If there is not one value for every vertex, or no such format.
     """
     with mpl.rc_context(_STYLE):
-        figure, axes = _begin(canvas, background, title, kind, figure)
+        figure, axes = _begin(canvas, background, title, pen, kind, figure)
         image = axes.imshow(
             canvas.picture(values),
             extent=canvas.extent,
@@ -150,7 +153,7 @@ def draw_labels(
 ) -> bytes:
     """Fill regions with a colour each, as `draw_values` draws numbers; 0 and less show the background."""
     with mpl.rc_context(_STYLE):
-        figure, axes = _begin(canvas, background, title, kind, figure)
+        figure, axes = _begin(canvas, background, title, pen, kind, figure)
         known = np.unique(labels[labels > 0])
         code = np.where(labels > 0, np.searchsorted(known, labels), np.nan).astype(np.float64)
         colours = ListedColormap(_hues(len(known)))
@@ -179,6 +182,7 @@ def _begin(
     canvas: Canvas,
     background: npt.NDArray[np.floating],
     title: str,
+    pen: Pen,
     kind: str,
     figure: Figure | None,
 ) -> tuple[Figure, Any]:
@@ -205,7 +209,8 @@ def _begin(
         interpolation="nearest",
     )
     middle = 1 - strip / 2
-    heading = figure.text(0.5, middle, title, ha="center", va="center", fontsize=_TITLE_POINTS, color=INK)
+    x, y = pen.title_at or (0.5, middle)
+    heading = figure.text(x, y, title, ha="center", va="center", fontsize=_TITLE_POINTS, color=INK)
     wide = heading.get_window_extent().width / figure.bbox.width / _TITLE_SHARE
     heading.set_fontsize(_TITLE_POINTS / max(wide, 1))
     for x, side in ((0.02, "L"), (0.98, "R")):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -15,7 +15,7 @@ from nsd_bench.package import Package
 from nsd_bench.spec import roi_column
 from nsd_bench.storage import read_npz
 
-__all__ = ["DERIVED", "UnitMap", "array_map", "package_map", "score_map"]
+__all__ = ["DERIVED", "UnitMap", "array_map", "package_map", "score_map", "whole_names"]
 
 DERIVED: Final = {"share": ("r", "noise_ceiling")}
 """Columns of a score that are computed from others."""
@@ -58,6 +58,28 @@ class UnitMap:
     label_names: dict[int, str] | None = None
     limits: tuple[float, float] | None = None
     is_difference: bool = False
+
+
+def whole_names(packages: Sequence[Package], wanted: Sequence[str]) -> list[str]:
+    """Write "roi:all" out: every atlas that all packages have, in the order of the first one.
+
+    Raises
+    ------
+    OptionError
+        If it is asked for, and they have no atlas in common.
+    """
+    if "roi:all" not in wanted:
+        return list(wanted)
+    first, *others = (package.roi_names for package in packages)
+    atlases = [f"roi:{atlas}" for atlas in first if all(atlas in other for other in others)]
+    if not atlases:
+        raise OptionError(
+            "there is no atlas for roi:all",
+            place=", ".join(str(package.path) for package in packages),
+            expected="packages with at least one atlas in common",
+            fix="ask for roi:ATLAS, package by package",
+        )
+    return list(dict.fromkeys(name for one in wanted for name in (atlases if one == "roi:all" else [one])))
 
 
 def package_map(package: Package, wanted: str) -> UnitMap:

@@ -86,7 +86,9 @@ def regions_on(
     return regions
 
 
-def drawn_region(canvas: Canvas, name: str, loops: Sequence[npt.NDArray[np.float64]]) -> Region:
+def drawn_region(
+    canvas: Canvas, name: str, loops: Sequence[npt.NDArray[np.float64]], *, is_sulcus: bool = False
+) -> Region:
     """Make a region of outlines that somebody drew; what lies beside the map is cut off.
 
     Parameters
@@ -97,18 +99,22 @@ def drawn_region(canvas: Canvas, name: str, loops: Sequence[npt.NDArray[np.float
         Of the region.
     loops
         One float64 array of shape (n_points, 2) per outline: x and y in mm, the last point the first again.
+    is_sulcus
+        Whether they are lines, to be drawn dashed and without a name.
 
     Returns
     -------
     region
         Its loops have NaN where they leave the map, and no places where the map does not show it.
     """
+    in_pixels = [_in_pixels(loop, canvas) for loop in loops]
+    on_map = [_in_mm(_without_outside(_dense(loop), canvas.mask), canvas) for loop in in_pixels]
+    if is_sulcus:
+        return Region(name, on_map, [], is_sulcus)
     height, width = canvas.mask.shape
     page = Image.new("1", (width, height))
-    in_pixels = [_in_pixels(loop, canvas) for loop in loops]
     for loop in in_pixels:
         ImageDraw.Draw(page).polygon(loop.ravel().tolist(), fill=1)
-    on_map = [_in_mm(_without_outside(_dense(loop), canvas.mask), canvas) for loop in in_pixels]
     return Region(name, on_map, _places(np.asarray(page) & canvas.mask, canvas))
 
 
