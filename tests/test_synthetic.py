@@ -381,6 +381,25 @@ def test_models_predict_every_distinct_image_once(made):
     part = Submission(submission.trial_idx[1:], submission.unit_ids, submission.predictions[1:], {})
     with pytest.raises(SubmissionError, match="1 of 288 trials and 0 of"):
         evaluate_companion(imagery, part, TransferOptions(n_draws=2))
+    card = {"package": "demo-subj01-synthetic"}
+    other = Submission(submission.trial_idx, submission.unit_ids, submission.predictions, card)
+    with pytest.raises(SubmissionError) as caught:
+        evaluate_companion(imagery, other)
+    assert str(caught.value).startswith(
+        "submission for 'demo-subj01-synthetic': is for package 'demo-subj01-synthetic'.\n"
+        f"  Expected: predictions of {imagery.name!r}.\n"
+    )
+
+
+def test_a_decoder_is_not_fitted_to_a_companion(made):
+    _, _, imagery, _ = made
+    with pytest.raises(PackageError) as caught:
+        training_data(imagery, ImageFeatures(pixel_features, "pixels"))
+    assert str(caught.value) == (
+        f"{imagery.path}: has 0 training trials and 0 validation trials.\n"
+        "  Expected: a core package, with both tiers.\n"
+        "  What to do: give the package itself, not a companion of it."
+    )
 
 
 def test_a_ridge_decoder_of_the_core_decodes_the_imagery_session(made):
@@ -441,7 +460,7 @@ def test_commands_lead_from_packages_to_all_regimes(made, tmp_path):
     assert regimes["ood"]["available"] and not regimes["in_distribution"]["available"]
     columns = {one["name"]: one["value"] for one in regimes["ood"]["columns"]}
     assert columns["drop"] is None and columns["ood"] > 0.8 and len(columns) == 10
-    again = run(command, ["regimes", "--out", path("all.json")])
+    again = run(command, ["regimes", "--ood", path("o.json"), "--out", path("all.json")])
     assert isinstance(again.exception, OutputError)
 
 

@@ -183,6 +183,14 @@ def test_unknown_column_lists_the_known():
     )
 
 
+def test_columns_of_features_need_features():
+    with pytest.raises(TierError) as caught:
+        assign_tiers(tier_file(Rule(tier="test", where="cluster == 3"), Rule(tier="train")), IMAGES, "x")
+    assert str(caught.value).endswith(
+        "What to do: give the image features that it comes from with --features."
+    )
+
+
 def test_unknown_stratum_lists_the_known():
     with pytest.raises(TierError, match="rule 1: there is no column 'knd'"):
         assign_tiers(tier_file(Rule(tier="test", n=3, stratify_by="knd"), Rule(tier="train")), CLASSES)

@@ -125,6 +125,20 @@ def test_other_results_are_refused(tmp_path):
         gather_regimes({"odd": []})
     with pytest.raises(SubmissionError, match="a result of format 'x'"):
         gather_regimes({"ood": [{"format": "x"}]})
+    with pytest.raises(SubmissionError) as caught:
+        gather_regimes({"ood": [TRANSFER]})
+    assert str(caught.value).startswith(
+        "regime ood: a result of format 'nsd_bench.transfer/1'.\n"
+        "  Expected: JSON of 'nsd-bench transfer ood'."
+    )
+    part = {"format": "nsd_bench.scores/1", "headline": "signed_ratio"}
+    with pytest.raises(
+        SubmissionError, match="regime in_distribution: not a score file: 'pooled' is missing"
+    ):
+        gather_regimes({"in_distribution": [part]})
+    nothing = CliRunner().invoke(command, ["regimes", "--out", str(tmp_path / "x.json")])
+    assert nothing.exit_code == 2 and "give a result of one regime at least" in nothing.output
+    assert not (tmp_path / "x.json").exists()
     (tmp_path / "list.json").write_text("[]")
     with pytest.raises(SubmissionError, match="holds a list"):
         read_scores(tmp_path / "list.json")

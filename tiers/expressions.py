@@ -15,6 +15,9 @@ from nsd_bench.errors import TierError, choices
 
 __all__ = ["column_of", "evaluate"]
 
+_FIXES = dict.fromkeys(
+    ("cluster", "distance", "difficulty"), "give the image features that it comes from with --features"
+)
 _COMPARISONS: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
     ast.Eq: operator.eq,
     ast.NotEq: operator.ne,
@@ -152,7 +155,7 @@ def column_of(name: str, table: pd.DataFrame, place: str) -> npt.NDArray[Any]:
             f"there is no column {name!r}",
             place=place,
             expected=choices(name, sorted(table.columns)),
-            fix="correct the name in 'where'",
+            fix=_FIXES.get(name, "correct the name in 'where'"),
         )
     return table[name].to_numpy()
 

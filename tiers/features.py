@@ -30,8 +30,9 @@ def read_features(path: Path) -> npt.NDArray[np.floating[Any]]:
     try:
         features: npt.NDArray[np.floating[Any]] = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "another kind of file, or cut off"
         raise TierError(
-            f"not a .npy of features ({type(error).__name__}: {error})",
+            f"not a .npy of features ({reason})",
             place=str(path),
             expected="an array of shape (73000, n_features), row i for nsd_id i",
             fix="check the path, or save it with numpy.save",

@@ -353,6 +353,8 @@ def regimes(
     from nsd_bench.outputs import new_file, refuse_existing
     from nsd_bench.transfer.regimes import gather_regimes, read_scores, regime_table, with_regimes
 
+    if scores is None and not any(files.values()):
+        raise click.UsageError("give a result of one regime at least, as --in-distribution scores.json")
     units = None if scores is None else scores.with_name(f"{scores.stem}.units.npz")
     for path in (out, out.with_name(f"{out.stem}.units.npz")) if units else (out,):
         refuse_existing(path, force=force)

@@ -99,10 +99,18 @@ def evaluate_companion(
     Raises
     ------
     SubmissionError
-        If trials or units are missing.
+        If it is for another package, or trials or units are missing.
     PackageError
         If the companion has neither tier.
     """
+    of = submission.card.get("package", package.name)
+    if of != package.name:
+        raise SubmissionError(
+            f"is for package {of!r}",
+            place=f"submission for {of!r}",
+            expected=f"predictions of {package.name!r}",
+            fix="give what 'nsd-bench transfer predict' wrote for this companion",
+        )
     rows, table, stimuli = imagery_trials(package)
     predictions = _aligned(submission, table["trial_id"], package.units["unit_ids"], package.name)
     per_stimulus = pd.DataFrame(predictions).groupby(table["stimulus"].to_numpy()).mean()

@@ -144,10 +144,17 @@ def training_data(core: Package, source: TargetSource) -> TrainingData:
     Raises
     ------
     PackageError
-        If an image has no features.
+        If there is no tier to fit or to choose on, or an image has no features.
     """
     view = fitting_view(core)
     train, validation = view.rows("train"), view.rows("validation")
+    if not (train.size and validation.size):
+        raise PackageError(
+            f"has {len(train)} training trials and {len(validation)} validation trials",
+            place=str(core.path),
+            expected="a core package, with both tiers",
+            fix="give the package itself, not a companion of it",
+        )
     of_image, code = source.of_rows(view, np.r_[train, validation])
     unknown = int((~np.isfinite(of_image).all(axis=1)).sum())
     if unknown:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from nsd_bench.errors import SubmissionError
+from nsd_bench.leaderboard.shape import SCORES, fault
 from nsd_bench.transfer.results import missing
 
 __all__ = [
@@ -30,6 +31,14 @@ REGIMES: Final = {
     "held_out_subject": "a subject that the model was not trained on",
 }
 """Name to meaning; columns of a table in this order, never averaged."""
+_SCORED: Final = ("nsd_bench.scores/", "scores.json of 'nsd-bench score'")
+_RESULTS: Final = {
+    "in_distribution": _SCORED,
+    "ood": ("nsd_bench.ood/", "JSON of 'nsd-bench transfer ood'"),
+    "imagery": ("nsd_bench.transfer/", "metrics.json of 'nsd-bench transfer encode' or 'decode'"),
+    "held_out_subject": _SCORED,
+}
+"""Regime to how the format of its results begins, and what writes them."""
 
 
 def gather_regimes(
@@ -56,8 +65,8 @@ def gather_regimes(
     Raises
     ------
     SubmissionError
-        If a regime is unknown, a result is of neither kind, a subject is there twice, or encoders are mixed
-        with decoders.
+        If a regime is unknown, a result is another regime's or lacks something, a subject is there twice, or
+        encoders are mixed with decoders.
     """
     unknown = sorted(set(found) - set(REGIMES))
     if unknown:
@@ -109,19 +118,15 @@ def _regime(name: str, results: Sequence[Mapping[str, Any]], atlas: str, roi: st
     _check_together(name, results)
     columns: list[dict[str, Any]] = []
     for result in results:
-        kind = str(result.get("format", ""))
-        if kind.startswith("nsd_bench.scores/"):
-            columns += _of_scores(result, atlas, roi)
-        elif kind.startswith("nsd_bench.transfer/"):
+        kind, (prefix, wanted) = str(result.get("format", "")), _RESULTS[name]
+        if not kind.startswith(prefix):
+            raise _refused(f"a result of format {kind!r}", f"regime {name}", wanted)
+        if name == "imagery":
             columns += _of_transfer(result)
-        elif kind.startswith("nsd_bench.ood/"):
+        elif name == "ood":
             columns += _of_ood(result)
         else:
-            raise _refused(
-                f"a result of format {kind!r}",
-                f"regime {name}",
-                "scores.json of 'nsd-bench score' or metrics.json of 'nsd-bench transfer'",
-            )
+            columns += _of_scores(result, atlas, roi, f"regime {name}")
     if not results:
         return {"available": False, "reason": "not scored", "columns": []}
     pooled = _over_subjects(columns)
@@ -164,7 +169,10 @@ def _over_subjects(columns: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return pooled
 
 
-def _of_scores(scores: Mapping[str, Any], atlas: str, roi: str) -> list[dict[str, Any]]:
+def _of_scores(scores: Mapping[str, Any], atlas: str, roi: str, place: str) -> list[dict[str, Any]]:
+    lacking = fault(scores, {name: SCORES[name] for name in ("headline", "pooled")})
+    if lacking:
+        raise _refused(f"not a score file: {lacking}", place, _SCORED[1])
     metric, columns = str(scores["headline"]), []
     for tier, pooled in scores["pooled"].items():
         row = next((one for one in pooled["rois"] if (one["atlas"], one["roi"]) == (atlas, roi)), None)
