@@ -57,7 +57,7 @@ def test_every_command_explains_itself(name):
 
 def test_one_file_a_command():
     files = {path.stem for path in (ROOT / "nsd_bench/cli").glob("*.py")}
-    assert files - {"__init__", "options"} == {name.replace("-", "_") for name in COMMANDS}
+    assert files - {"__init__"} == {name.replace("-", "_") for name in COMMANDS}
 
 
 def test_unknown_command_lists_the_known():
@@ -112,7 +112,7 @@ def test_modules_stay_readable():
 
 def test_another_projects_exporters_is_named(monkeypatch):
     import exporters
-    from nsd_bench.cli.options import check_exporters
+    from nsd_bench.cli.shared.inputs import check_exporters
     from nsd_bench.errors import NsdBenchError
 
     check_exporters()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from nsd_bench.cli.options import packages_below
+from nsd_bench.cli.shared.inputs import packages_below
 
 __all__ = ["command"]
 

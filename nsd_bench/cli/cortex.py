@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, cast
 
 import click
 
-from nsd_bench.cli.options import check_exporters, numbers
 from nsd_bench.cli.shared.cortex_regions import ATLASES_HELP, image, masks, outlines, store_option
+from nsd_bench.cli.shared.inputs import check_exporters, numbers
 from nsd_bench.cli.shared.planned import echo_files
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from nsd_bench.cli.options import check_exporters, numbers
+from nsd_bench.cli.shared.inputs import check_exporters, numbers
 from nsd_bench.errors import OutputError
 from nsd_bench.spec import KINDS
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from nsd_bench.cli.options import packages_below
+from nsd_bench.cli.shared.inputs import packages_below
 from nsd_bench.spec import trials_file
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from nsd_bench.cli.options import check_exporters, packages_below
+from nsd_bench.cli.shared.inputs import check_exporters, packages_below
 from nsd_bench.cli.shared.maps import map_options, maps_wanted
 from nsd_bench.cli.shared.places import place_options
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from nsd_bench.cli.options import packages_below
+from nsd_bench.cli.shared.inputs import packages_below
 from nsd_bench.spec import TIERS, roi_column
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from nsd_bench.cli.options import check_exporters, numbers
+from nsd_bench.cli.shared.inputs import check_exporters, numbers
 from nsd_bench.cli.shared.planned import echo_files
 
 __all__ = ["command"]

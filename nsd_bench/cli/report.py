@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from nsd_bench.cli.options import Truths, packages_below, submissions_below
+from nsd_bench.cli.shared.inputs import Truths, packages_below, submissions_below
 from nsd_bench.cli.shared.places import place_options
 from nsd_bench.errors import SubmissionError
 from nsd_bench.spec import TIERS

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from nsd_bench.cli.options import check_exporters, numbers
+from nsd_bench.cli.shared.inputs import check_exporters, numbers
 
 if TYPE_CHECKING:
     from nsd_bench.errors import NsdBenchError

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from nsd_bench.cli.options import Truths, submissions_below
+from nsd_bench.cli.shared.inputs import Truths, submissions_below
 from nsd_bench.spec import TIERS
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from nsd_bench.cli.options import packages_below
+from nsd_bench.cli.shared.inputs import packages_below
 from nsd_bench.errors import ModelError, choices
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from nsd_bench.cli.options import packages_below
+from nsd_bench.cli.shared.inputs import packages_below
 
 if TYPE_CHECKING:
     from nsd_bench.baselines.model import Model

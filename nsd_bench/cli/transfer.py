@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from nsd_bench.cli.options import check_exporters
+from nsd_bench.cli.shared.inputs import check_exporters
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,7 +45,7 @@ def export(packages: tuple[Path, ...], nsd_root: Path, out: Path, session: tuple
     check_exporters()
     from exporters.imagery.package import export_imagery
     from exporters.synthetic import export_synthetic
-    from nsd_bench.cli.options import packages_below
+    from nsd_bench.cli.shared.inputs import packages_below
     from nsd_bench.package import Package
 
     makers = {"imagery": export_imagery, "synthetic": export_synthetic}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from nsd_bench.cli.options import check_exporters
+from nsd_bench.cli.shared.inputs import check_exporters
 
 __all__ = ["command"]
 

@@ -16,7 +16,7 @@ from nsd_bench.errors import OutputError
 
 __all__ = ["scoring_program"]
 
-_COMMANDS: Final = ("__init__", "options", "score")
+_COMMANDS: Final = ("__init__", "score", "shared/__init__", "shared/inputs")
 _CLICK: Final = "click"
 
 

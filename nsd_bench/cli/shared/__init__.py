@@ -1,1 +1,1 @@
-"""What several commands share, and the parts of large ones."""
+"""What several commands share, and parts of large ones: no command lies here."""
