@@ -812,6 +812,10 @@ def test_placements_of_another_surface_are_refused(exported, tmp_path, fs5):
     write_npz(tmp_path / f"{package.name}.placement.npz", placement.arrays())
     with pytest.raises(PackageError, match=r"not a placement \(of 7 vertices, the surface has 20484\)"):
         run(command, package, "--out", tmp_path / "out", "--placements", tmp_path)
+    beyond = Placement(np.full((20_484, 1), 11 * 13 * 9), (11, 13, 9), "toy")
+    write_npz(tmp_path / f"{package.name}.placement.npz", beyond.arrays())
+    with pytest.raises(PackageError, match=r"not a placement \(units of shape .* not all among the 1287"):
+        run(command, package, "--out", tmp_path / "out", "--placements", tmp_path)
 
 
 def test_pictures_for_a_report_share_one_scale(exported, fs5):

@@ -164,7 +164,15 @@ class Placement:
 
     @classmethod
     def of_arrays(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> Placement:
-        """Make what `arrays` took apart."""
+        """Make what `arrays` took apart.
+
+        Raises
+        ------
+        ValueError
+            If units lie outside the grid, or there is no place for each.
+        KeyError
+            If an array is missing.
+        """
         affine = arrays["affine"]
         placement = cls(
             arrays["units"],
@@ -173,6 +181,10 @@ class Placement:
             affine if len(affine) else None,
             bool(arrays["is_approximate"]),
         )
+        units = placement.units
+        if units.ndim != 2 or units.min(initial=0) < NOWHERE or units.max(initial=0) >= placement.n_units:
+            problem = f"units of shape {units.shape} are not all among the {placement.n_units} of its grid"
+            raise ValueError(problem)
         if not set(_SPARSE) <= set(arrays):
             return placement
         shape = len(placement.units), placement.n_units
