@@ -13,10 +13,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-import scipy.io
-from scipy.io.matlab import MatReadError
 
 from exporters.nsd.layout import IMAGES_PER_SUBJECT, N_IMAGES, RUN_LENGTHS, SESSIONS, TRIALS_PER_SESSION
+from exporters.nsd.matlab import load_variables
 from nsd_bench.errors import SourceError
 
 __all__ = [
@@ -63,8 +62,8 @@ def read_design(path: Path) -> Design:
         If a variable is missing, or holds what cannot be an index.
     """
     try:
-        file = scipy.io.loadmat(path, variable_names=["masterordering", "subjectim", "sharedix"])
-    except (OSError, ValueError, TypeError, IndexError, NotImplementedError, MatReadError) as error:
+        file = load_variables(path, ["masterordering", "subjectim", "sharedix"])
+    except (OSError, ValueError) as error:
         raise _not_the_design(path, f"cannot be read ({error})") from error
     order_1based = _indices(file, "masterordering", IMAGES_PER_SUBJECT, path).ravel()
     images_1based = _indices(file, "subjectim", N_IMAGES, path)

@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-import scipy.io
-from scipy.io.matlab import MatReadError
 
 from exporters.nsd.layout import SURFACES
+from exporters.nsd.matlab import load_variables
 from nsd_bench.errors import SourceError
 
 __all__ = ["extra_betas", "read_texts", "read_variable"]
@@ -55,10 +54,10 @@ def read_variable(path: Path, name: str, fix: str) -> npt.NDArray[Any]:
     """
     problem = f"has no variable {name!r}"
     try:
-        file = scipy.io.loadmat(path, variable_names=[name])
+        file = load_variables(path, [name])
         if name in file:
             return np.asarray(file[name])
-    except (OSError, ValueError, TypeError, IndexError, NotImplementedError, MatReadError) as error:
+    except (OSError, ValueError) as error:
         problem = f"cannot be read ({error})"
     raise SourceError(problem, place=str(path), expected=f"a MATLAB file with {name!r}", fix=fix)
 
