@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib import import_module
 from itertools import accumulate
 from pathlib import Path
@@ -115,14 +116,14 @@ class FlatSplit(Sequence[Record]):
     Raises
     ------
     PackageError
-        If the split is not there.
+        If the split is not there; now, or when records are read, if a file is missing or damaged.
     """
 
     def __init__(self, path: Path, split: str) -> None:
         self.path, self.split = path, split
         self._files, form = _shards(path, split)
-        self._read = form.read
-        self._ends = list(accumulate(form.n_rows(file) for file in self._files))
+        self._form = form
+        self._ends = list(accumulate(self._n_rows(file) for file in self._files))
         self._open: tuple[int, Any] = (0, self._read(self._files[0]))
 
     def __len__(self) -> int:
@@ -172,9 +173,32 @@ class FlatSplit(Sequence[Record]):
             self._open = (number, self._read(self._files[number]))
         return self._open[1], index - (self._ends[number - 1] if number else 0)
 
+    def _read(self, file: Path) -> Any:
+        with _whole(file):
+            return self._form.read(file)
+
+    def _n_rows(self, file: Path) -> int:
+        with _whole(file):
+            return self._form.n_rows(file)
+
     def _picture(self, stored: dict[str, Any] | str) -> Image.Image:
-        data = (self.path / stored).read_bytes() if isinstance(stored, str) else stored["bytes"]
-        return Image.open(io.BytesIO(data))
+        with _whole(self.path / stored if isinstance(stored, str) else self.path):
+            data = (self.path / stored).read_bytes() if isinstance(stored, str) else stored["bytes"]
+            return Image.open(io.BytesIO(data))
+
+
+@contextlib.contextmanager
+def _whole(file: Path) -> Iterator[None]:
+    """Say of which file it is that it cannot be read; pyarrow's errors are among these."""
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        raise PackageError(
+            f"is missing or damaged ({error})",
+            place=str(file),
+            expected="every file that 'nsd-bench export-flat' wrote, whole",
+            fix="copy the data set again, or export it again",
+        ) from error
 
 
 class _Arrow:

@@ -19,7 +19,7 @@ from PIL import Image
 from exporters.flat.png import encode_png
 from nsd_bench.cli.view_flat import command
 from nsd_bench.errors import OptionError, PackageError
-from nsd_bench.flat import FORMAT
+from nsd_bench.flat import FORMAT, load
 from nsd_bench.outputs import write_npz
 from nsd_bench.plots.viewer import viewer_page
 from nsd_bench.surfaces.flatmap import FlatMap
@@ -274,7 +274,9 @@ def test_a_damaged_data_set_is_told(dataset, tmp_path):
     result = CliRunner().invoke(command, [str(folder), "--out", str(tmp_path / "flat.html")])
     assert isinstance(result.exception, PackageError)
     problem, expected, fix = str(result.exception).splitlines()
-    assert problem.startswith(f"{folder}: a file of it is missing or damaged (") and "Parquet" in problem
+    assert problem.startswith(f"{file}: is missing or damaged (") and "Parquet" in problem
     assert expected == "  Expected: every file that 'nsd-bench export-flat' wrote, whole."
     assert fix == "  What to do: copy the data set again, or export it again."
     assert not (tmp_path / "flat.html").exists()
+    with pytest.raises(PackageError, match="is missing or damaged"):
+        load(folder, "train")
