@@ -189,6 +189,7 @@ class PackageBuild:
             response_std=self.response_statistics["std"],
             rois=units.labels,
             roi_names=units.label_names,
+            nsd_id=withheld["nsd_id"].to_numpy(np.int64),
             salt=withheld["salt"].to_numpy(np.str_),
         )
 

@@ -51,6 +51,10 @@ class Truth:
         Atlas to an int16 array of shape (n_units,): labels, 0 or less where unlabelled.
     roi_names
         Atlas to label to name.
+    nsd_id : int64 array of shape (n_trials,), or None
+        Which of NSD's images each trial showed, from 0, so that images can be matched between subjects;
+        -1 where it is none of them. None where it is not known: truth files of format 1, packages that
+        withhold it, and other data sets.
     salt : str array of shape (n_trials,)
         What keeps the committed digest of a trial from being found by trying responses; empty where nothing
         was withheld.
@@ -69,6 +73,7 @@ class Truth:
     response_std: npt.NDArray[np.float32]
     rois: dict[str, npt.NDArray[np.int16]]
     roi_names: dict[str, dict[int, str]]
+    nsd_id: npt.NDArray[np.int64] | None = None
     salt: npt.NDArray[np.str_] = field(default_factory=lambda: np.empty(0, dtype="<U32"))
 
     def standardised(self) -> npt.NDArray[np.float32]:
@@ -78,8 +83,9 @@ class Truth:
     def commitments(self) -> dict[str, str]:
         """Return a digest of every tier, by which a manifest binds the truth before it is shown.
 
-        SHA-256 over the units (ids, ncsnr, standard deviations, regions) and, in the order of `trial_idx`,
-        the SHA-256 of each trial's salt, id, image and response.
+        SHA-256 over the units (ids, ncsnr, means, standard deviations, regions) and, in the order of
+        `trial_idx`, the SHA-256 of each trial's salt, id, image, nsd_id and response. Truths without nsd_id
+        commit as those of format 1 did.
         """
         units = hashlib.sha256(json.dumps(self.roi_names, sort_keys=True).encode())
         for values in (self.unit_ids, self.ncsnr, self.response_mean, self.response_std):
@@ -88,9 +94,19 @@ class Truth:
             units.update(atlas.encode() + np.ascontiguousarray(labels).data)
         of_tier = {tier: units.copy() for tier in spec.TIERS if self.salt.size and tier in self.tier}
         for row in np.argsort(self.trial_idx).tolist() if of_tier else ():
-            named = f"{self.salt[row]}:{self.trial_idx[row]}:{self.frame_image_id[row]}:".encode()
+            known = (self.salt, self.trial_idx, self.frame_image_id, self.nsd_id)
+            named = "".join(f"{values[row]}:" for values in known if values is not None).encode()
             of_tier[self.tier[row]].update(hashlib.sha256(named + self.responses[row].tobytes()).digest())
         return {tier: digest.hexdigest() for tier, digest in of_tier.items()}
+
+    def of_trials(self, rows: npt.NDArray[Any]) -> Truth:
+        """Return the truth of some trials; `rows` are numbers, or a bool array of shape (n_trials,)."""
+        columns = {name: getattr(self, name) for name in ("trial_idx", "frame_image_id", "tier", "responses")}
+        if self.nsd_id is not None:
+            columns["nsd_id"] = self.nsd_id
+        if self.salt.size:
+            columns["salt"] = self.salt
+        return replace(self, **{name: values[rows] for name, values in columns.items()})
 
     def of_units(self, units: npt.NDArray[np.bool_]) -> Truth:
         """Return the truth of some units; `units` has shape (n_units,)."""
@@ -104,6 +120,8 @@ class Truth:
     def _check_shapes(self) -> None:
         n_trials, n_units = self.responses.shape
         of_trials = {name: getattr(self, name) for name in ("trial_idx", "frame_image_id", "tier")}
+        if self.nsd_id is not None:
+            of_trials["nsd_id"] = self.nsd_id
         of_units = {name: getattr(self, name) for name in _OF_UNITS} | self.rois
         for arrays, length in ((of_trials, n_trials), (of_units, n_units)):
             for name, values in arrays.items():
@@ -112,12 +130,16 @@ class Truth:
                     raise ValueError(problem)
 
     def write(self, path: Path) -> None:
-        """Write an .npz that only its owner can read; same truth, same bytes."""
+        """Write an .npz that only its owner can read; same truth, same bytes.
+
+        Its format is 2, or 1 where nsd_id is not known.
+        """
         header = {"package": self.package, "subject": self.subject, "manifest_sha256": self.manifest_sha256}
         arrays: dict[str, npt.ArrayLike] = {
-            "header": json.dumps({"format": "nsd_bench.truth/1", **header}, sort_keys=True),
+            "header": json.dumps({"format": _FORMATS[self.nsd_id is not None], **header}, sort_keys=True),
             "roi_names": json.dumps(self.roi_names, sort_keys=True),
             **{name: getattr(self, name) for name in _ARRAYS},
+            **({} if self.nsd_id is None else {"nsd_id": self.nsd_id}),
             **{spec.roi_column(atlas): labels for atlas, labels in sorted(self.rois.items())},
         }
         write_npz(path, arrays, mode=0o600)
@@ -146,6 +168,11 @@ class Truth:
             response_std=package.statistic("responses", "std"),
             rois={atlas: units[spec.roi_column(atlas)].to_numpy(np.int16) for atlas in package.roi_names},
             roi_names=package.roi_names,
+            nsd_id=(
+                package.array(spec.trials_file("nsd_id"))[rows].astype(np.int64)
+                if "nsd_id" in package.trial_columns
+                else None
+            ),
         )
 
     @classmethod
@@ -160,6 +187,9 @@ class Truth:
         try:
             arrays = read_npz(path)
             header = json.loads(str(arrays["header"]))
+            if header["format"] not in _FORMATS:
+                problem = f"its format is {header['format']!r}"
+                raise ValueError(problem)
             truth = cls(
                 package=header["package"],
                 subject=header["subject"],
@@ -169,6 +199,7 @@ class Truth:
                     atlas: {int(label): name for label, name in names.items()}
                     for atlas, names in json.loads(str(arrays["roi_names"])).items()
                 },
+                nsd_id=arrays["nsd_id"] if header["format"] == _FORMATS[True] else None,
                 **{name: arrays[name] for name in _ARRAYS},
             )
             truth._check_shapes()
@@ -182,11 +213,13 @@ class Truth:
         return truth
 
 
+_FORMATS = ("nsd_bench.truth/1", "nsd_bench.truth/2")
+"""Without nsd_id, and with it."""
 _OF_UNITS = ("unit_ids", "ncsnr", "response_mean", "response_std")
 _ARRAYS = tuple(
     one.name
     for one in fields(Truth)
-    if one.name not in {"package", "subject", "manifest_sha256", "rois", "roi_names"}
+    if one.name not in {"package", "subject", "manifest_sha256", "rois", "roi_names", "nsd_id"}
 )
 
 

@@ -121,7 +121,8 @@ def test_apply_gives_what_an_export_gives_and_back(nsd_root, tmp_path, mine, kin
     if kind != "open":
         ours, theirs = (Truth.read(p.parent / f"{p.name}.truth.npz") for p in (path, other))
         assert ours.manifest_sha256 == Package(path).manifest_sha256
-        for name in ("trial_idx", "frame_image_id", "tier", "responses", "response_mean", "response_std"):
+        of_trials = ("trial_idx", "frame_image_id", "nsd_id", "tier", "responses", "salt")
+        for name in (*of_trials, "response_mean", "response_std"):
             np.testing.assert_array_equal(getattr(ours, name), getattr(theirs, name))
 
     apply_tiers(path, load_tier_file("shared1000"), key=key)

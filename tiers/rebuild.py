@@ -237,6 +237,7 @@ class _Rebuilt:
             roi_names=self.package.roi_names,
             response_mean=self._statistic("mean"),
             response_std=self._statistic("std"),
+            nsd_id=withheld["nsd_id"].to_numpy(np.int64),
             salt=np.array(withheld["salt"].tolist(), dtype=np.str_),
         )
 

@@ -91,8 +91,7 @@ def _class_score(
     submission: Submission, truth: Truth, chosen: npt.NDArray[np.bool_], options: Options
 ) -> dict[str, Any]:
     rows = np.flatnonzero(chosen)
-    per_trial = ("trial_idx", "frame_image_id", "tier", "responses")
-    part = replace(truth, **{name: getattr(truth, name)[rows] for name in per_trial})
+    part = truth.of_trials(rows)
     part = replace(part, ncsnr=pooled_ncsnr(part.responses, part.frame_image_id).astype(np.float32))
     predicted = np.isin(submission.trial_idx, part.trial_idx)
     given = replace(
