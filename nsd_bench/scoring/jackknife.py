@@ -1,0 +1,247 @@
+"""Intervals and paired tests of scores: the delete-one-image jackknife with a t quantile.
+
+A score is computed once more without each image. How much that moves it is the image's contribution to the
+score's error, and the sum of the squared contributions is the variance of the score over images.
+Contributions of an image that several subjects saw are added before they are squared, since its errors are
+common to them.
+
+Sources: Quenouille 1956 (doi:10.1093/biomet/43.3-4.353) for the corrected value; Tukey 1958 (Annals of
+Mathematical Statistics 29, 614) for the variance and the t quantile; Miller 1974
+(doi:10.1093/biomet/61.1.1) and Efron and Stein 1981 (doi:10.1214/aos/1176345462) for both; Welch 1947
+(doi:10.1093/biomet/34.1-2.28) and Satterthwaite 1946 (doi:10.2307/3002019) for the degrees of freedom.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+from scipy import stats
+
+from nsd_bench.errors import SubmissionError
+
+__all__ = ["MIN_IMAGES", "MIN_SUBJECTS", "Jackknife", "Uncertainty", "difference", "fixed", "population"]
+
+Array = npt.NDArray[np.float64]
+
+MIN_IMAGES: Final = 10
+"""Fewest images of each subject for an interval or p: with fewer, coverage is not what is claimed."""
+MIN_SUBJECTS: Final = 4
+"""Fewest subjects for an interval or p of new subjects."""
+
+_SAME: Final = 1e-12
+
+
+@dataclass(frozen=True)
+class Jackknife:
+    """A score of one subject, and its value without each image.
+
+    Parameters
+    ----------
+    value
+        Over all images.
+    without : float64 array of shape (n_images,)
+        Without each image. Only images count whose removal can change the value: those of a level of
+        difficulty, or those with repeats, where the score is over these alone.
+    images : int64 array of shape (n_images,)
+        Identity of each image, common to all subjects, each once. None where it is not known: then there is
+        nothing to say about several subjects.
+    corrects
+        Whether the small-sample bias is taken off. Not where that adds more noise than it takes off.
+    """
+
+    value: float
+    without: Array
+    images: npt.NDArray[np.int64] | None = None
+    corrects: bool = True
+
+    @property
+    def corrected(self) -> float:
+        """The value without its small-sample bias of order 1/n_images: n T - (n - 1) mean_j T(-j).
+
+        >>> Jackknife(0.5, np.array([0.4, 0.5])).corrected
+        0.55
+        """
+        n = len(self.without)
+        if not self.corrects or not n:
+            return self.value
+        return float(n * self.value - (n - 1) * self.without.mean())
+
+
+@dataclass(frozen=True)
+class Uncertainty:
+    """A mean over subjects and how well it is known.
+
+    Parameters
+    ----------
+    value
+        Mean of the subjects' values.
+    corrected
+        Mean of the corrected values; None where there are too few images, or nothing is to be corrected.
+    se, df
+        Standard error of the centre, and degrees of freedom of its t distribution; None where there is no
+        interval.
+    interval
+        Centre plus and minus a t quantile times the standard error; None where `reason` says why.
+    p
+        Two-sided, of a centre of 0; None where there is no interval.
+    reason
+        Why there is no interval; None if there is one.
+    """
+
+    value: float
+    corrected: float | None = None
+    se: float | None = None
+    df: float | None = None
+    interval: tuple[float, float] | None = None
+    p: float | None = None
+    reason: str | None = None
+
+    @property
+    def centre(self) -> float:
+        """The corrected value, or the value where that is none."""
+        return self.value if self.corrected is None else self.corrected
+
+
+def difference(first: Jackknife, second: Jackknife) -> Jackknife:
+    """Subtract two scores of one subject over the same images, image by image.
+
+    What makes an image hard for both cancels.
+
+    Raises
+    ------
+    SubmissionError
+        If they are not over the same images.
+
+    Examples
+    --------
+    >>> found = difference(Jackknife(0.5, np.array([0.25, 0.5])), Jackknife(0.25, np.array([0.0, 0.25])))
+    >>> found.value, found.without.tolist()
+    (0.25, [0.25, 0.25])
+    """
+    same = len(first.without) == len(second.without)
+    if same and first.images is not None and second.images is not None:
+        same = np.array_equal(first.images, second.images)
+    if not same:
+        raise SubmissionError(
+            f"the two scores are over {len(first.without)} and {len(second.without)} images, "
+            "which are not the same",
+            place="comparison",
+            expected="two submissions that were scored against the same truth",
+            fix="score both against one truth",
+        )
+    images = first.images if second.images is not None else None
+    corrects = first.corrects and second.corrects
+    return Jackknife(first.value - second.value, first.without - second.without, images, corrects)
+
+
+def fixed(subjects: Sequence[Jackknife], confidence: float = 0.95) -> Uncertainty:
+    """Say how well the mean over these subjects is known, over new images like these.
+
+    Image j of subject s adds g_sj = sqrt((n - 1)/n) (mean_i T(-i) - T(-j)) / n_subjects to the error, and
+    G_j = sum_s g_sj. The variance V is sum_j G_j^2, and V_P its part from the n_P images that the same
+    subjects P saw. It has V^2 / sum_P (V_P^2 / max(n_P - 1, 1)) degrees of freedom.
+
+    Parameters
+    ----------
+    subjects
+        The score of each; at least one.
+    confidence
+        Of the interval.
+    """
+    mean, reason = _mean(subjects), _why_not(subjects)
+    if reason is not None:
+        return replace(mean, reason=reason)
+    contributions, seen = _contributions(subjects)
+    return _with_interval(mean, *_over_images(contributions.sum(axis=1), seen), confidence)
+
+
+def population(subjects: Sequence[Jackknife], confidence: float = 0.95) -> Uncertainty:
+    """Say how well the mean is known for new subjects and new images, from these subjects.
+
+    The variance is that between the S subjects' corrected scores over S, which holds what images add to each
+    of them, and c, what images add to all alike: c = max(0, V - sum_sj g_sj^2) S / (S - 1), with V and g_sj
+    of `fixed`.
+
+    Parameters
+    ----------
+    subjects
+        The score of each; no interval for fewer than 4.
+    confidence
+        Of the interval.
+    """
+    mean, reason, n = _mean(subjects), _why_not(subjects), len(subjects)
+    if n < MIN_SUBJECTS:
+        reason = f"too few subjects for an interval: {n}, and {MIN_SUBJECTS} are needed"
+    if reason is not None:
+        return replace(mean, reason=reason)
+    contributions, seen = _contributions(subjects)
+    shared, df_shared = _over_images(contributions.sum(axis=1), seen)
+    between = float(np.var([one.corrected for one in subjects], ddof=1)) / n
+    common = max(0.0, (shared - float((contributions**2).sum())) * n / (n - 1))
+    spread = between**2 / (n - 1) + common**2 / df_shared
+    return _with_interval(
+        mean, between + common, (between + common) ** 2 / spread if spread else 1.0, confidence
+    )
+
+
+def _mean(subjects: Sequence[Jackknife]) -> Uncertainty:
+    value = float(np.mean([one.value for one in subjects]))
+    if not (all(map(_is_usable, subjects)) and all(one.corrects for one in subjects)):
+        return Uncertainty(value)
+    return Uncertainty(value, float(np.mean([one.corrected for one in subjects])))
+
+
+def _is_usable(one: Jackknife) -> bool:
+    return len(one.without) >= MIN_IMAGES and bool(np.isfinite(one.without).all())
+
+
+def _why_not(subjects: Sequence[Jackknife]) -> str | None:
+    fewest = min(len(one.without) for one in subjects)
+    if fewest < MIN_IMAGES:
+        return f"too few images for an interval: {fewest}, and {MIN_IMAGES} are needed"
+    if not all(map(_is_usable, subjects)):
+        return "there is no value without one of the images"
+    if len(subjects) > 1 and any(one.images is None for one in subjects):
+        return "the truth does not say which images subjects share (format 1): export it again"
+    return None
+
+
+def _contributions(subjects: Sequence[Jackknife]) -> tuple[Array, npt.NDArray[np.bool_]]:
+    """Return what each image adds to the error of the mean through each subject, and which subjects saw it.
+
+    Both of shape (n_images of all, n_subjects); 0 where a subject did not see the image.
+    """
+    ids = [np.arange(len(one.without)) if one.images is None else one.images for one in subjects]
+    union = np.unique(np.concatenate(ids))
+    contributions = np.zeros((len(union), len(subjects)))
+    seen = np.zeros(contributions.shape, dtype=bool)
+    for number, (one, images) in enumerate(zip(subjects, ids, strict=True)):
+        n, rows = len(one.without), np.searchsorted(union, images)
+        contributions[rows, number] = (
+            np.sqrt((n - 1) / n) * (one.without.mean() - one.without) / len(subjects)
+        )
+        seen[rows, number] = True
+    return contributions, seen
+
+
+def _over_images(total: Array, seen: npt.NDArray[np.bool_]) -> tuple[float, float]:
+    """Return the variance over images and its degrees of freedom, after Welch and Satterthwaite."""
+    _, group = np.unique(np.packbits(seen, axis=1), axis=0, return_inverse=True)
+    size = np.bincount(group.ravel())
+    variance = np.bincount(group.ravel(), total**2)
+    spread = float((variance**2 / np.maximum(size - 1, 1)).sum())
+    return float(variance.sum()), float(variance.sum()) ** 2 / spread if spread else 1.0
+
+
+def _with_interval(mean: Uncertainty, variance: float, df: float, confidence: float) -> Uncertainty:
+    se = math.sqrt(variance)
+    if se <= _SAME * max(1.0, abs(mean.value)):  # rounding, or nothing at all
+        return replace(mean, reason="leaving out any one image changes nothing")
+    half = float(stats.t.ppf((1 + confidence) / 2, df)) * se
+    p = float(2 * stats.t.sf(abs(mean.centre) / se, df))
+    return replace(mean, se=se, df=df, interval=(mean.centre - half, mean.centre + half), p=p)
