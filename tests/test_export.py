@@ -268,10 +268,13 @@ def test_special_images_are_those_that_everybody_saw_three_times(nsd_root):
     order, shared = raw["masterordering"].ravel().astype(int), raw["sharedix"].ravel().astype(int) - 1
     special = [shared[k] for k in range(1000) if (order[: 750 * 30] == k + 1).sum() == 3]
     design = read_design(nsd_root / "nsddata/experiments/nsd/nsd_expdesign.mat")
-    images = with_special_images(pd.DataFrame({"nsd_id": range(73_000)}), design)
+    coco_id = np.random.default_rng(3).permutation(73_000)
+    images = with_special_images(pd.DataFrame({"nsd_id": range(73_000), "coco_id": coco_id}), design)
     assert images.loc[images["special515"], "nsd_id"].tolist() == sorted(special)
     assert images.loc[images["special_index"] >= 0, "special_index"].tolist() == list(range(len(special)))
     assert images.loc[images["shared_index"] >= 0, "nsd_id"].tolist() == sorted(shared)
+    by_coco_id = images[images["shared_coco_index"] >= 0].sort_values("shared_coco_index")["nsd_id"]
+    assert by_coco_id.tolist() == sorted(shared, key=coco_id.__getitem__)
 
 
 @pytest.mark.parametrize("name", ["special515", "session-out", "nsd-flat"])

@@ -1,30 +1,40 @@
 """Published splits on a design with NSD's statistics, each against another statement of its rule.
 
 The design made here shows as many images as often, within the first 27, 29, 30, 32, 37 and 40 sessions, as
-NSD's does, for shared and own images apart: counts below follow from that alone. Which images they are, and
-whether Brain-Score and DeepNSD number the shared images by ascending nsd_id, only NSD's own files can tell.
+NSD's does, for shared and own images apart: counts below follow from that alone. What the splits are on NSD's
+real design stands in `tiers/digests.json`.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.io
+from click.testing import CliRunner
 
+from nsd_bench.cli.tiers import command
 from tiers import assign_trials, known_tier_files, load_tier_file
 from tiers.design import image_table
 from tiers.features import with_feature_columns
+from tiers.published import published_digest, published_digests, rules_digest
 
-SESSIONS = {1: 40, 3: 32, 4: 30}  # subjects 2, 5, 7 are like 1, 6 like 3, and 8 like 4
+SESSIONS = {1: 40, 3: 32, 4: 30}
+LIKE = {1: (1, 2, 5, 7), 3: (3, 6), 4: (4, 8)}  # subjects with as many sessions
 
-# Images shown at least once, twice and three times by the end of a session. 30, 32 and 40: Allen et al. 2022;
-# once by 27, 29 and 37, and the sums: the counts of Algonauts 2023 and MindEye; twice and three times: free.
+SPECIAL: set[int] = set()  # filled below, once the order of the trials is known
+COCO_ID = np.random.default_rng(8).permutation(581_929)[:73_000] + 1
+
+# Images shown at least once, twice and three times by the end of a session: counted on NSD's real design.
 BY_SESSION = [27, 29, 30, 32, 37, 40]
-SHARED = [(872, 684, 429), (894, 739, 480), (907, 766, 515), (930, 827, 614), (982, 944, 844), (1000,) * 3]
-OWN = [(7907, 6158, 4200), (8188, 6769, 4680), (8302, 7080, 4930), (8481, 7528, 5620)]
-OWN += [(8859, 8350, 7771), (9000,) * 3]
+SHARED = [(872, 700, 413), (894, 738, 481), (907, 766, 515), (930, 827, 614), (982, 949, 839), (1000,) * 3]
+OWN = [(7907, 6347, 4011), (8188, 6849, 4600), (8302, 7080, 4930), (8481, 7528, 5620)]
+OWN += [(8859, 8540, 7581), (9000,) * 3]
 
 
 def order() -> np.ndarray:
@@ -42,6 +52,9 @@ def order() -> np.ndarray:
     return np.concatenate(shown)
 
 
+SPECIAL.update(np.flatnonzero(np.bincount(order()[: 750 * 30], minlength=10_000)[:1000] == 3).tolist())
+
+
 @cache
 def design(subject: int) -> pd.DataFrame:
     rng = np.random.default_rng(5)
@@ -56,6 +69,8 @@ def design(subject: int) -> pd.DataFrame:
     table["special515"] = table["nsd_id"].isin(special)
     table["shared_index"] = position(table["nsd_id"], shared)
     table["special_index"] = position(table["nsd_id"], special)
+    table["coco_id"] = COCO_ID[table["nsd_id"]]
+    table["shared_coco_index"] = position(table["coco_id"], np.sort(COCO_ID[shared]))
     return table
 
 
@@ -190,7 +205,7 @@ def test_brain_score_shuffles_as_numpy_does(name, column, n, n_train):
 
 
 def test_deepnsd_takes_every_other_shared_image():
-    shared = sorted(all_images(1, "shared1000"))
+    shared = sorted(all_images(1, "shared1000"), key=COCO_ID.__getitem__)  # as in DeepNSD's own file
     assert images_of("deepnsd", 1, "train") == set(shared[::2])
     assert images_of("deepnsd", 1, "test") == set(shared[1::2])
 
@@ -259,6 +274,51 @@ def test_tiers_by_features():
     np.testing.assert_array_equal(trained[0], trained[2])
 
 
+def test_real_counts_agree_with_those_of_a_design_with_the_same_statistics():
+    """Digests were taken from NSD's real design; the counts beside them must follow from its statistics."""
+    known = published_digests()
+    assert set(known) == set(known_tier_files()) - BY_FEATURES - {"deepnsd"}  # which needs COCO's ids
+    for (name, subject), (train, validation, test, test_trials) in COUNTS.items():
+        for like in LIKE[subject] if name in known else ():
+            found = known[name]["subjects"][str(like)]
+            expected = (train, validation, test, test_trials)
+            images = found["images"]
+            got = (images["train"], images["validation"], images["test"], found["test_trials"])
+            assert [g for g, e in zip(got, expected, strict=True) if e is not None] == [
+                e for e in expected if e is not None
+            ], (name, like)
+
+
+def test_digests_are_of_the_rules_that_are_shipped():
+    """Who changes a rule has to take the digests anew, on NSD's real design: `tiers check --out`."""
+    for name, known in published_digests().items():
+        assert known["rules"] == rules_digest(load_tier_file(name)), name
+        digests = [one["digest"] for one in known["subjects"].values()]
+        assert len(set(digests)) == len(digests) == 8
+        assert published_digest(load_tier_file(name), 1) == digests[0]
+    reseeded = load_tier_file("sensorium").reseeded(3)
+    assert published_digest(reseeded, 1) is None
+
+
+def test_real_counts_in_the_documents():
+    text = (Path(__file__).parents[1] / "docs/tiers.md").read_text()
+    for name in ("session-out", "sensorium"):
+        for subject, found in published_digests()[name]["subjects"].items():
+            images = found["images"]
+            row = "/".join(str(images[tier]) for tier in ("train", "validation", "test", "final_test"))
+            assert f"| {row} |" in text.replace(" / ", "/"), (name, subject)
+
+
+def test_leaks_on_the_real_design_are_those_of_the_documents():
+    leaking = {
+        name: [one["leaking_trials"] for one in known["subjects"].values()]
+        for name, known in published_digests().items()
+    }
+    assert [name for name, trials in leaking.items() if any(trials)] == ["nsd-flat"]
+    assert leaking["nsd-flat"] == [1773, 1773, 1525, 1397, 1773, 1525, 1773, 1397]
+    assert [f"{n / 2250:.1%}" for n in (1773, 1525, 1397)] == ["78.8%", "67.8%", "62.1%"]
+
+
 BY_FEATURES = {"cluster-out", "shared-near", "shared-mid", "shared-far"}
 
 
@@ -270,3 +330,62 @@ def test_every_file_is_commented_has_a_source_and_applies(name):
     assert "train" in set(tiers(name, 1)["tier"])
     comments = " ".join(line for line in loaded.text.splitlines() if line.startswith("#")).lower()
     assert loaded.by == "image" or "trial" in comments or "repeats" in comments
+
+
+def test_check_takes_the_tiers_of_all_released_sessions(tmp_path, monkeypatch):
+    """Through the command: a simulated design differs from NSD's; against its own digests it is the same."""
+    root = tmp_path / "nsd/nsddata/experiments/nsd"
+    root.mkdir(parents=True)
+    images, shown = np.arange(10_000) * 7, order()
+    images[:1000] = np.sort(images[:1000])
+    subjectim = np.tile(images, (8, 1))
+    mat = {"masterordering": shown[None] + 1, "subjectim": subjectim + 1, "sharedix": images[None, :1000] + 1}
+    scipy.io.savemat(root / "nsd_expdesign.mat", mat)
+    number = np.arange(73_000)
+    flags = {"flagged": False, "BOLD5000": False, "shared1000": np.isin(number, images[:1000])}
+    table = pd.DataFrame({"cocoId": COCO_ID, "cocoSplit": "train2017", "nsdId": number, **flags})
+    table.to_csv(root / "nsd_stim_info_merged.csv")
+
+    call = ["check", "special515", "deepnsd", "--nsd-root", str(tmp_path / "nsd"), "--subjects", "1,4"]
+    found = CliRunner().invoke(command, [*call, "--out", str(tmp_path / "mine.json")])
+    assert found.exit_code == 1, found.output
+    assert "0 as published, 2 different, 2 without a published digest" in found.output
+    mine = json.loads((tmp_path / "mine.json").read_text())["tiers"]
+    own = [
+        f"{images[k]} {'test' if k in SPECIAL else 'none' if k < 1000 else 'train'}\n" for k in shown[:22_500]
+    ]
+    digest = hashlib.sha256("".join(own).encode()).hexdigest()
+    assert mine["special515"]["subjects"]["4"]["digest"] == digest
+    assert mine["special515"]["subjects"]["1"]["images"] == {
+        "train": 9000, "validation": 0, "test": 515, "final_test": 0, "none": 485
+    }  # fmt: skip
+
+    monkeypatch.setattr("tiers.published._FILE", tmp_path / "mine.json")
+    published_digests.cache_clear()
+    try:
+        again = CliRunner().invoke(command, call)
+    finally:
+        published_digests.cache_clear()
+    assert (again.exit_code, "4 as published, 0 different, 0 without" in again.output) == (0, True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["cluster-out"], "its rules ask for image features, which the design does not hold"),
+        (["--subjects", "9"], "there is no subject 9"),
+        (["sensorum"], "the nearest of 21 known names: 'sensorium'"),
+    ],
+)
+def test_check_says_what_cannot_be_checked(tmp_path, arguments, message):
+    root = tmp_path / "nsddata/experiments/nsd"
+    root.mkdir(parents=True)
+    mat = {"masterordering": order()[None] + 1, "subjectim": np.tile(np.arange(10_000), (8, 1)) + 1}
+    scipy.io.savemat(root / "nsd_expdesign.mat", mat | {"sharedix": np.arange(1000)[None] + 1})
+    number = np.arange(73_000)
+    flags = {"flagged": False, "BOLD5000": False, "shared1000": number < 1000}
+    table = pd.DataFrame({"cocoId": COCO_ID, "cocoSplit": "train2017", "nsdId": number, **flags})
+    table.to_csv(root / "nsd_stim_info_merged.csv")
+    found = CliRunner().invoke(command, ["check", *arguments, "--nsd-root", str(tmp_path)])
+    assert found.exit_code == 1
+    assert message in str(found.exception or found.output) + found.output

@@ -13,11 +13,13 @@ import pandas as pd
 
 from nsd_bench.errors import TierError, choices
 
-__all__ = ["column_of", "evaluate"]
+__all__ = ["FEATURE_COLUMNS", "column_of", "columns_named", "evaluate"]
 
-_FIXES = dict.fromkeys(
-    ("cluster", "distance", "difficulty"), "give the image features that it comes from with --features"
-)
+FEATURE_COLUMNS = ("cluster", "distance", "difficulty")
+"""Columns that image features add to the table."""
+_FIXES = dict.fromkeys(FEATURE_COLUMNS, "give the image features that it comes from with --features") | {
+    "shared_coco_index": "export the package again: design tables of earlier versions lack it"
+}
 _COMPARISONS: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
     ast.Eq: operator.eq,
     ast.NotEq: operator.ne,
@@ -85,6 +87,19 @@ def evaluate(expression: str, table: pd.DataFrame, place: str) -> npt.NDArray[np
     if value.shape not in {(), (len(table),)}:
         raise _unreadable(expression, place, "gives a list, not yes or no for every row")
     return np.broadcast_to(value, len(table)).copy()
+
+
+def columns_named(expression: str) -> set[str]:
+    """Return the columns that an expression asks for; none if it cannot be read.
+
+    >>> sorted(columns_named("shared1000 and n_repeats == 3"))
+    ['n_repeats', 'shared1000']
+    """
+    try:
+        tree = ast.parse(expression, mode="eval")
+    except SyntaxError:
+        return set()
+    return {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
 
 
 def _value(node: ast.expr, table: pd.DataFrame, place: str, expression: str) -> Any:

@@ -10,6 +10,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from nsd_bench.errors import TierError, choices
+from tiers.expressions import FEATURE_COLUMNS, columns_named
 
 __all__ = [
     "NOT_EXPORTED",
@@ -98,6 +99,16 @@ class TierFile(BaseModel):
     seed: int = 0
     name: str = ""
     text: str = ""
+
+    @property
+    def needs_features(self) -> bool:
+        """Whether a rule asks for what only image features tell.
+
+        >>> load_tier_file("cluster-out").needs_features, load_tier_file("sensorium").needs_features
+        (True, False)
+        """
+        asked = {name for rule in self.rules for name in columns_named(rule.where)}
+        return not asked.isdisjoint(FEATURE_COLUMNS)
 
     def reseeded(self, seed: int) -> TierFile:
         """Return these tiers with another draw wherever a rule samples; the text says so too.

@@ -186,17 +186,20 @@ def with_special_images(stimuli: pd.DataFrame, design: Design) -> pd.DataFrame:
     Returns
     -------
     images
-        `stimuli` with `special515`, and `shared_index` and `special_index`: an image's position among the
-        shared and among the special ones by ascending nsd_id, -1 elsewhere.
+        `stimuli` with `special515`; `shared_index` and `special_index`, an image's position among the
+        shared and among the special ones by ascending nsd_id; and `shared_coco_index`, its position among
+        the shared ones by ascending coco_id. -1 elsewhere.
     """
     counts = np.bincount(
         design.order[: TRIALS_PER_SESSION * min(SESSIONS.values())], minlength=len(design.shared)
     )
     special = design.shared[counts[: len(design.shared)] == 3]
-    columns = {}
-    for name, images in (("shared_index", design.shared), ("special_index", special)):
-        columns[name] = np.full(len(stimuli), -1)
-        columns[name][np.sort(images)] = np.arange(len(images))
+    shared = np.sort(design.shared)
+    by_coco_id = shared[np.argsort(stimuli["coco_id"].to_numpy()[shared], kind="stable")]
+    ordered = {"shared_index": shared, "special_index": np.sort(special), "shared_coco_index": by_coco_id}
+    columns = {name: np.full(len(stimuli), -1) for name in ordered}
+    for name, images in ordered.items():
+        columns[name][images] = np.arange(len(images))
     return stimuli.assign(special515=columns["special_index"] >= 0, **columns)
 
 

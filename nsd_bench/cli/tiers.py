@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from nsd_bench.cli.shared.inputs import numbers
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -51,6 +53,40 @@ def show(name: str, package: Path | None, design: Path | None, features: Path | 
 
         table = _design_table(package, design, features)
         click.echo(f"\n{tier_counts(tier_file, table, str(package)).to_string()}")
+
+
+@command.command()
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.option("--nsd-root", type=_PATH, required=True, help="Folder with NSD's nsddata.")
+@click.option("--subjects", callback=numbers, help="Such as 1,2 or 1-8; by default all.")
+@click.option("--out", type=_PATH, help="JSON to write the digests and counts to.")
+@click.option("--force", is_flag=True, help="Replace --out.")
+def check(
+    names: tuple[str, ...], nsd_root: Path, subjects: tuple[int, ...] | None, out: Path | None, force: bool
+) -> None:
+    """Hold the tiers NAME against the digests published of NSD's real design; exit 1 if any differs.
+
+    Reads the experiment's design and the list of stimuli alone. Without NAME all tiers that need no image
+    features are checked, over all sessions that were released.
+    """
+    from exporters.tier_check import check_tiers, digests_json
+    from nsd_bench.outputs import new_file, refuse_existing
+
+    if out is not None:
+        refuse_existing(out, force=force)
+    found = check_tiers(nsd_root, list(names) or None, subjects)
+    shown = found.assign(digest=found["digest"].str[:12])
+    click.echo(shown.to_string(index=False))
+    n = found["published"].value_counts()
+    click.echo(
+        f"{n.get('same', 0)} as published, {n.get('different', 0)} different, "
+        f"{n.get('unknown', 0)} without a published digest"
+    )
+    if out is not None:
+        with new_file(out) as file:
+            file.write(json.dumps(digests_json(found), indent=1).encode() + b"\n")
+        click.echo(str(out))
+    sys.exit(1 if n.get("different", 0) else 0)
 
 
 @command.command()
