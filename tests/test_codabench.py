@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 import zipfile
 from dataclasses import replace
 from datetime import datetime
@@ -33,14 +34,16 @@ yaml = pytest.importorskip("yaml")
 
 START = ["--start", "2027-01-01", "--final", "2027-03-01"]
 LIVE, FINAL = "test", "final_test"
+NOT_SCORED = "This submission was not scored; the reason is in its detailed results.\n"
 
 
-def make_pair(folder: Path, name: str, tiers: np.ndarray) -> tuple[Package, Truth]:
+def make_pair(folder: Path, name: str, tiers: np.ndarray, subject: int = 2) -> tuple[Package, Truth]:
     """Write a package that withholds its responses, and its truth, two images of each withheld tier."""
     opened = tiny.make_package(folder / "open", "open", name)
     withheld = tiny.make_package(folder / "packages", "track1", name)
     for package in (opened, withheld):
         np.save(package / spec.trials_file("tiers"), tiers)
+        np.save(package / spec.neurons_file("animal_ids"), np.full(tiny.N_UNITS, subject))
         (package.parent / f"{name}.zip").unlink()
     package, truth = Package(withheld), load_truth(opened)
     ids = package.array(spec.trials_file("trial_idx"))[np.isin(tiers, ["validation", LIVE, FINAL])]
@@ -187,7 +190,7 @@ def test_phases_follow_each_other(bundle):
     assert final["start"] == datetime(2027, 3, 1)
     assert "end" not in final
     assert (live["max_submissions"], live["max_submissions_per_day"], final["max_submissions"]) == (10, 2, 1)
-    assert live["hide_output"] and final["hide_output"]
+    assert not live["hide_output"] and not final["hide_output"]  # else nobody sees why scoring failed
     assert live["hide_score_output"] and not final["hide_score_output"]
     assert [live["tasks"], final["tasks"]] == [[0], [1]]
     assert live["execution_time_limit"] == 3600
@@ -254,7 +257,7 @@ def work(
 ) -> tuple[subprocess.CompletedProcess, Path]:
     """Lay out what the worker lays out, and run its command where there is nothing but numpy and scipy."""
     named = competition(bundle)["tasks"][task]
-    root = tmp_path / f"run{task}"
+    root = Path(tempfile.mkdtemp(prefix=f"run{task}-", dir=tmp_path))
     for origin, target in ((named["scoring_program"], "program"), (named["reference_data"], "input/ref")):
         (root / target).mkdir(parents=True)
         for path in (bundle / origin).rglob("*"):
@@ -269,7 +272,8 @@ def work(
     bare.mkdir(exist_ok=True)
     for pattern in ("numpy*", "scipy*"):
         for path in Path(np.__file__).parents[1].glob(pattern):
-            (bare / path.name).symlink_to(path)
+            if not (bare / path.name).exists():
+                (bare / path.name).symlink_to(path)
     words = yaml.safe_load((root / "program" / "metadata.yaml").read_text())["command"].split()
     words = [sys.executable, "-S", *(word.replace("/app/", f"{root}/") for word in words[1:])]
     # Settings of the BLAS stay: kernels for another processor differ in the last digit.
@@ -355,7 +359,7 @@ def test_what_is_wrong_is_told_and_fails(bundle, room, submissions):
 
 def test_an_empty_archive_is_told(bundle, room):
     done, output = work(bundle, room, 1, zipped(bundle / "pages"))
-    assert done.returncode == 1
+    assert (done.returncode, done.stderr) == (1, NOT_SCORED)
     assert "there is no submission in this folder" in (output / "detailed_results.html").read_text()
 
 

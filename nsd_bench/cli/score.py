@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from nsd_bench.cli.shared.inputs import Truths, submissions_below
-from nsd_bench.spec import TIERS
+from nsd_bench.spec import TIERS, WITHHELD_TIERS
 
 if TYPE_CHECKING:
     from nsd_bench.scoring.score import SubjectScores
@@ -44,6 +44,11 @@ __all__ = ["command"]
     multiple=True,
     help="Also this score of another benchmark, such as algonauts2023; 'all' for every one.",
 )
+@click.option(
+    "--complete",
+    is_flag=True,
+    help="Refuse what leaves out a package of TRUTH, a unit or a withheld tier, as a season does.",
+)
 @click.option("--device", help="Draw the bootstrap on this device of torch, for example cuda.")
 @click.option("--force", is_flag=True, help="Replace --out.")
 def command(
@@ -56,6 +61,7 @@ def command(
     audits: tuple[Path, ...],
     patterns: bool,
     legacy: tuple[str, ...],
+    complete: bool,
     device: str | None,
     force: bool,
 ) -> None:
@@ -65,6 +71,7 @@ def command(
     SUBMISSION may be a .csv of Sensorium's kit, with the truth of its package.
     """
     from nsd_bench.outputs import refuse_existing
+    from nsd_bench.scoring.complete import refuse_incomplete, refuse_unscored
     from nsd_bench.scoring.difficulty import read_audits
     from nsd_bench.scoring.legacy import known_legacy, legacy_json
     from nsd_bench.scoring.score import Options, score, scores_json
@@ -80,15 +87,19 @@ def command(
         options = replace(options, product=product_on(device))
     distances = read_audits(audits)
     truths, subjects, pairs = Truths(truth, tiers), [], []
-    for path, given in submissions_below(submission):
+    handed_in = submissions_below(submission)
+    if complete and handed_in[0][0].suffix != ".csv":  # a table is of the one truth that is given
+        refuse_incomplete([given for _, given in handed_in], truths.packages)
+    for path, given in handed_in:
         match = truths.of(given, path)
         if path.suffix == ".csv":  # has no room for a card; that it fits is seen by its ids
             given = replace(given, card=given.card | {"package": match.package})
+        withheld = [tier for tier in WITHHELD_TIERS if complete and tier in match.tier]
         scored = score(
             given,
             match,
             options,
-            tiers=tiers or None,
+            tiers=tiers or withheld or None,
             submission_sha256=sha256_file(path),
             distances=distances.get(match.package),
         )
@@ -100,6 +111,8 @@ def command(
     if names:
         found = dict.fromkeys(tier for one in subjects for tier in one.summary["tiers"])
         scores["legacy"] = legacy_json(pairs, found, names)
+    if complete:
+        refuse_unscored(scores)
     _write(out, scores, subjects)
     _show(scores)
     without = [one.summary["package"] for one in subjects if one.summary["package"] not in distances]

@@ -122,6 +122,13 @@ class Truths:
             packages = {} if truths and self._tiers is None else _packages_in(path, optional=bool(truths))
             self._files = truths | packages
 
+    @property
+    def packages(self) -> list[str]:
+        """Names of the packages whose truth is here, sorted."""
+        from nsd_bench.truth import load_truth
+
+        return sorted(self._files) if self._is_folder else [load_truth(self._path, self._tiers).package]
+
     def of(self, submission: Submission, place: Path) -> Truth:
         """Return the truth of a submission's package; `place` is the submission's file.
 
