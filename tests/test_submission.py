@@ -168,3 +168,30 @@ def test_a_tier_that_the_truth_lacks():
     assert "the package itself" not in problems_of_tier(submission, truth, "train")[0]
     with pytest.raises(SubmissionError, match="has no trial of tier 'final_test'"):
         score(submission, truth, FEW, tiers=["final_test"])
+
+
+def test_the_digest_is_of_what_is_predicted_and_of_nothing_else():
+    truth, signal = make_truth(n_images=6, n_units=4, tiers=("test", "final_test"))
+    given = noisy(truth, signal, 0.6)
+    order = np.random.default_rng(2).permutation(len(given.trial_idx))
+    units = np.array([2, 0, 3, 1])
+
+    def digest(one: Submission, tier: str = "test") -> str:
+        return score(one, truth, FEW).summary["tiers"][tier]["predictions_sha256"]
+
+    same = [
+        replace(given, card=given.card | {"model": "another"}),
+        replace(given, trial_idx=given.trial_idx[order], predictions=given.predictions[order]),
+        replace(given, unit_ids=given.unit_ids[units], predictions=given.predictions[:, units]),
+        replace(given, predictions=given.predictions.astype(np.float64)),
+    ]
+    assert {digest(one) for one in same} == {digest(given)}
+    assert digest(given) != digest(given, "final_test")
+    changed = given.predictions.copy()
+    final = np.isin(given.trial_idx, truth.trial_idx[truth.tier == "final_test"])
+    changed[np.flatnonzero(final)[0], 1] += 1e-5
+    one = replace(given, predictions=changed)
+    assert (digest(one) == digest(given), digest(one, "final_test") == digest(given, "final_test")) == (
+        True,
+        False,
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -14,7 +15,7 @@ from nsd_bench.issues import Issue
 from nsd_bench.submission import Submission
 from nsd_bench.truth import Truth
 
-__all__ = ["aligned", "check", "is_partial", "positions", "tiers_covered"]
+__all__ = ["aligned", "check", "is_partial", "positions", "predictions_digest", "tiers_covered"]
 
 _MOST_NAMED = 3
 _CONSTANT_RANGE = 1e-6
@@ -231,6 +232,26 @@ def aligned(
     """Return predictions in the truth's order, shape (len(rows), n_units); see `positions`."""
     trial, unit = positions(submission, truth, rows)
     return submission.predictions[trial][:, unit]
+
+
+def predictions_digest(submission: Submission, truth: Truth, rows: npt.NDArray[np.int64]) -> str:
+    """Return the SHA-256 digest of what is predicted, whatever the file, its order and its card.
+
+    Over unit ids and float32 predictions, both in ascending order of trial and unit ids.
+
+    Parameters
+    ----------
+    truth
+        Of the units that are predicted.
+    rows : int64 array
+        Which rows of the truth.
+    """
+    trial, unit = positions(submission, truth, rows)
+    units = unit[np.argsort(truth.unit_ids)]
+    digest = hashlib.sha256(np.sort(truth.unit_ids).astype("<i8").tobytes())
+    for row in trial[np.argsort(truth.trial_idx[rows])]:
+        digest.update((submission.predictions[row, units].astype("<f4") + np.float32(0)).tobytes())  # -0 is 0
+    return digest.hexdigest()
 
 
 def _positions(given: npt.NDArray[Any], wanted: npt.NDArray[Any], name: str) -> npt.NDArray[np.int64]:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from nsd_bench import spec
 from nsd_bench.errors import PackageError, SubmissionError
 from nsd_bench.issues import has_errors
-from nsd_bench.scoring.check import check, is_partial, positions, tiers_covered
+from nsd_bench.scoring.check import check, is_partial, positions, predictions_digest, tiers_covered
 from nsd_bench.scoring.described import descriptions
 from nsd_bench.scoring.difficulty import Distances
 from nsd_bench.scoring.metrics import HEADLINE
@@ -148,6 +148,7 @@ def _score_tier(
         "n_units": n_units,
         "n_units_predicted": len(truth.unit_ids),
         "n_units_without_ceiling": int(np.isnan(truth.ncsnr).sum()),
+        "predictions_sha256": predictions_digest(submission, truth, rows),
         "rois": sums.rois_json(),
     }
     if distances is not None:
