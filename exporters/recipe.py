@@ -73,8 +73,8 @@ class UnitRecipe(_Section):
     atlas, rois
         Voxels of these regions of this atlas; all labelled voxels where `rois` is empty.
     mask
-        One's own choice instead of an atlas: a volume on the grid, or a .npy with a value for each unit;
-        units where it is above 0 are taken.
+        One's own choice instead of an atlas: a NIfTI volume on the grid, whose affine is compared, or a .npy
+        of the grid's shape, or with a value for each vertex; units where it is above 0 are taken.
     hemispheres
         Which hemispheres to take.
     ncsnr_min

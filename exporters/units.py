@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from exporters.nsd.layout import Layout
-from exporters.nsd.rois import label_files, labels_called, read_hemispheres, read_label_names, read_labels
+from exporters.nsd.rois import label_files, labels_called, read_atlas, read_hemispheres
 from exporters.nsd.surfaces import Surface, read_mgh_header, read_vertices
 from exporters.nsd.volumes import Grid, read_grid, read_volume
 from exporters.recipe import Recipe
 from nsd_bench import spec
-from nsd_bench.errors import RecipeError
+from nsd_bench.errors import RecipeError, SourceError
 from nsd_bench.writer import PackageWriter
 
 __all__ = ["Units", "read_geometry", "select_units", "unit_files", "write_units"]
@@ -120,13 +121,14 @@ def select_units(recipe: Recipe, layout: Layout, subject: int, geometry: Grid | 
             expected="at least one voxel or vertex",
             fix="name other regions in the recipe's [units]; not every subject has every region",
         )
+    atlases = {atlas: read_atlas(layout, subject, space, atlas, geometry) for atlas in wanted.labels}
     return Units(
         ids=ids,
         hemispheres=hemispheres[ids],
         coordinates_mm=geometry.coordinates_mm(ids),
         ncsnr=_read_ncsnr(layout.ncsnr(subject, space, recipe.responses.version), geometry)[ids],
-        labels={atlas: read_labels(layout, subject, space, atlas, geometry)[ids] for atlas in wanted.labels},
-        label_names={atlas: read_label_names(layout.label_names(subject, atlas)) for atlas in wanted.labels},
+        labels={atlas: labels[ids] for atlas, (labels, _) in atlases.items()},
+        label_names={atlas: names for atlas, (_, names) in atlases.items()},
     )
 
 
@@ -146,42 +148,73 @@ def _inside(
             else np.full(geometry.n_units, "both")
         )
         return _read_mask(Path(wanted.mask), geometry), hemispheres
-    labels = read_labels(layout, subject, space, wanted.atlas, geometry)
-    names = read_label_names(layout.label_names(subject, wanted.atlas))
+    labels, names = read_atlas(layout, subject, space, wanted.atlas, geometry)
     chosen = labels_called(wanted.rois, names, f"subj{subject:02}, atlas {wanted.atlas!r}")
     return np.isin(labels, chosen), read_hemispheres(layout, subject, space, wanted.atlas, geometry)
 
 
 def _read_mask(path: Path, geometry: Grid | Surface) -> npt.NDArray[np.bool_]:
-    """Read one's own choice: a volume on the grid, or a .npy with one value a unit; above 0 is inside."""
-    problem = None
+    """Read one's own choice, above 0 inside: a NIfTI volume of the grid, or an array.
+
+    A volume says itself where its voxels lie. An array does not: it must have the grid's shape, or a number a
+    vertex, and is refused where two axes are equally long, since nothing would show that they are swapped.
+    """
+    shape = geometry.shape if isinstance(geometry, Grid) else (geometry.n_units,)
+    if isinstance(geometry, Grid) and path.suffix != ".npy":
+        mask = read_volume(path, geometry)
+    else:
+        mask = _read_array(path, shape)
+    inside = np.asarray(mask > 0).ravel()
+    if not inside.any():
+        raise _not_a_mask(path, "is nowhere above 0", shape)
+    return inside
+
+
+def _read_array(path: Path, shape: tuple[int, ...]) -> npt.NDArray[Any]:
+    if path.suffix != ".npy":
+        raise _not_a_mask(path, "is not a .npy file", shape)
     try:
-        if path.suffix == ".npy":
-            mask = np.load(path, allow_pickle=False).ravel()
-            if mask.size != geometry.n_units:
-                problem = f"has {mask.size} values"
-        elif isinstance(geometry, Grid):
-            mask = read_volume(path, geometry).ravel()
-        else:
-            problem = "is not a .npy file"
-    except (OSError, ValueError) as error:
-        problem = f"cannot be read ({error})"
-    if problem:
-        raise RecipeError(
-            problem,
-            place=f"mask {path}",
-            expected=f"one value for each of {geometry.n_units} units, above 0 inside",
-            fix="correct 'mask' in the recipe's [units]",
-        )
-    return np.asarray(mask > 0)
+        values: npt.NDArray[Any] = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise _not_a_mask(path, f"cannot be read ({error})", shape) from error
+    if not isinstance(values, np.ndarray) or values.dtype.kind not in "buif":
+        raise _not_a_mask(path, f"holds {getattr(values, 'dtype', 'several arrays')}", shape)
+    if values.shape != shape:
+        hint = ", the order of axes of NSD's .hdf5 files: transpose it" if values.shape == shape[::-1] else ""
+        raise _not_a_mask(path, f"has shape {values.shape}{hint}", shape)
+    if len(set(shape)) < len(shape):
+        raise _not_a_mask(path, "cannot show the order of its axes, two of which are equally long", shape)
+    return values
+
+
+def _not_a_mask(path: Path, problem: str, shape: tuple[int, ...]) -> RecipeError:
+    expected = f"a .npy of shape {shape}, the left hemisphere first"
+    if len(shape) > 1:
+        axes = "x from the left, y from the back, z from below"
+        expected = f"a .nii.gz of the grid, or a .npy of shape {shape}: {axes}"
+    return RecipeError(
+        problem,
+        place=f"mask {path}",
+        expected=f"{expected}; above 0 inside",
+        fix="correct 'mask' in the recipe's [units]",
+    )
 
 
 def _read_ncsnr(paths: tuple[Path, ...], geometry: Grid | Surface) -> npt.NDArray[np.float32]:
     if not paths:
         return np.full(geometry.n_units, np.nan, dtype=np.float32)
     if isinstance(geometry, Grid):
-        return read_volume(paths[0], geometry).ravel().astype(np.float32)
-    return np.concatenate([read_vertices(path) for path in paths]).astype(np.float32)
+        ncsnr = read_volume(paths[0], geometry).ravel()
+    else:
+        ncsnr = np.concatenate([read_vertices(path) for path in paths])
+    if (ncsnr < 0).any() or np.isinf(ncsnr).any():
+        raise SourceError(
+            f"holds {ncsnr[(ncsnr < 0) | np.isinf(ncsnr)][0]:g}",
+            place=" and ".join(map(str, paths)),
+            expected="the ratio of two standard deviations: 0 or more, NaN where there is no data",
+            fix="fetch the file again",
+        )
+    return ncsnr.astype(np.float32)
 
 
 def write_units(writer: PackageWriter, units: Units, subject: int, area: str) -> None:

@@ -289,8 +289,8 @@ def test_a_mirrored_volume_of_the_same_shape_is_refused(sheets, tmp_path):
     with pytest.raises(SourceError) as error:
         volume_labels(sheets, "grid", tmp_path / "m.nii.gz")
     assert error.value.problem == (
-        "lies elsewhere: its first voxel is at [11.0, 0.0, 0.0] mm, its axes run to LAS, "
-        "the transform's is at [0.0, 0.0, 0.0] mm, its axes run to RAS"
+        "lies elsewhere: its first voxel is at [11.0, 0.0, 0.0] mm, its axes run to LAS; "
+        "the grid's is at [0.0, 0.0, 0.0] mm, its axes run to RAS"
     )
     assert error.value.expected.endswith("reference.nii.gz, not moved and not mirrored")
 

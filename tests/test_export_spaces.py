@@ -107,7 +107,7 @@ def test_mni_with_a_mask(nsd_copy, tmp_path):
     assert package.manifest["sources"]["mask.npy"]["of"] == "file"
     np.save(mask, np.ones(5))
     text = fails(nsd_copy, tmp_path / "again", RecipeError, units={"mask": str(mask)})
-    assert text.startswith(f"mask {mask}: has 5 values.\n")
+    assert text.startswith(f"mask {mask}: has shape (5,).\n")
 
 
 def test_threshold_on_reliability_sees_training_trials_only(nsd_root, tmp_path, opened):

@@ -326,9 +326,9 @@ def test_infinite_betas_are_refused(toy, tmp_path):
     with pytest.raises(SourceError) as error:
         draw_session(paths, units, surface, raster, 70, tmp_path / "drawn.npz")
     assert message(error) == (
-        f"{paths[0]} and {paths[1]}: 2 betas are infinite.\n"
+        f"{paths[0]}: 2 betas are infinite.\n"
         "  Expected: finite betas, or NaN where there is no data.\n"
-        "  What to do: fetch the files again."
+        "  What to do: fetch the file again."
     )
     assert not (tmp_path / "drawn.npz").exists()
 

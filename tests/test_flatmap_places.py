@@ -328,11 +328,12 @@ def test_native_vertices_on_fsaverage(nsd_copy):
 
 
 def write_matched(root: Path) -> list[np.ndarray]:
-    """The vertex of fsaverage that every native vertex is, from 1."""
+    """The vertex of fsaverage that every native vertex is, from 1; its match is the one that NSD matched."""
     rng = np.random.default_rng(7)
     files = transform_files(Layout(root), 1, "fsaverage")["native"]
     made = [rng.integers(1, 643, count) for count in native_counts(root)]
-    for path, vertices in zip(files, made, strict=True):
+    for path, side, vertices in zip(files, ("lh", "rh"), made, strict=True):
+        vertices[vertices_of_fsaverage(root, side)] = np.arange(1, 643)
         mgh(path, vertices)
     return made
 
@@ -359,7 +360,7 @@ def test_fsaverage_on_another_surface_is_refused(nsd_copy):
     )
     path = transform_files(layout, 1, "fsaverage")["native"][1]
     mgh(path, np.full(right, 643))
-    with pytest.raises(SourceError, match="Expected: 1 to 642, the vertices of fsaverage"):
+    with pytest.raises(SourceError, match="Expected: whole numbers from 1 to 642, the vertices of fsaverage"):
         read_placement(layout, 1, "fsaverage", native_flat(nsd_copy))
     path.unlink()
     with pytest.raises(SourceError, match=r"no file .*rh\.fsaverage-to-white\.mgz"):
@@ -380,7 +381,7 @@ def test_transforms_of_another_kind_are_refused(nsd_copy):
     folder = nsd_copy / "nsddata/ppdata/subj01/transforms"
     flat = icosahedron(162)
     mgh(folder / "lh.white-to-fsaverage.mgz", np.full(642, 99999))
-    with pytest.raises(SourceError, match="names vertices 99999 to 99999"):
+    with pytest.raises(SourceError, match="entry 0 is index 99999 of "):
         read_placement(Layout(nsd_copy), 1, "func1pt8mm", flat)
     mgh(folder / "lh.func1pt8-to-layerB2.mgz", np.ones(12))
     with pytest.raises(SourceError, match=r"has shape \(12,\)"):
@@ -521,10 +522,10 @@ def in_mni(nsd_root, tmp_path_factory) -> Path:
     folder = root / "nsddata_betas/ppdata/subj01/MNI/betas_fithrf"
     folder.mkdir(parents=True, exist_ok=True)
     nib.save(nib.Nifti1Image(betas, affine), folder / "betas_session01.nii.gz")
-    np.save(root / "mask.npy", np.ones(shape, dtype=bool))
+    nib.save(nib.Nifti1Image(np.ones(shape, dtype=np.uint8), affine), root / "mask.nii.gz")
     recipe = load_recipe("demo", subjects=(1,), kind="open")
     responses = {"space": "MNI", "version": "betas_fithrf", "format": None, "scale": "percent"}
-    units = {"mask": str(root / "mask.npy"), "labels": (), "area": ""}
+    units = {"mask": str(root / "mask.nii.gz"), "labels": (), "area": ""}
     recipe = recipe.model_copy(
         update={
             "sessions": (1,),

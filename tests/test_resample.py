@@ -139,7 +139,7 @@ def test_changed_grey_matter_is_refused(monkeypatch):
 @pytest.mark.parametrize(
     ("shape", "affine", "value", "text"),
     [
-        (COARSE_SHAPE, AFFINE, 0, "has its first voxel at [-91.0, -126.0, -72.0] mm"),
+        (COARSE_SHAPE, AFFINE, 0, "lies elsewhere: its first voxel is at [-91.0, -126.0, -72.0] mm"),
         (COARSE_SHAPE, COARSE, 0, "is empty"),
         ((5, 6, 4), COARSE, 1, "has shape (5, 6, 4)"),
         ((5, 6, 4, 3), COARSE, 1, "has shape (5, 6, 4, 3)"),
@@ -149,7 +149,7 @@ def test_other_masks_are_refused(tmp_path, shape, affine, value, text):
     path = save(tmp_path / "mask.nii.gz", np.full(shape, value, dtype=np.uint8), affine)
     with pytest.raises(SourceError) as caught:
         read_mask(path, coarse_grid(grid_of(SHAPE)))
-    assert str(caught.value).startswith(f"{path}: {text}.\n")
+    assert str(caught.value).startswith(f"{path}: {text}")
     if "shape" in text:
         assert caught.value.expected.startswith(f"{COARSE_SHAPE}, one volume on the 3 mm grid of ")
         assert caught.value.fix == (

@@ -9,8 +9,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from exporters.cortex.masks import label_regions
-from exporters.nsd.rois import read_label_names
+from exporters.cortex.masks import named_regions
+from exporters.nsd.rois import whole_labels
 from exporters.nsd.surfaces import HEMISPHERES, read_vertices
 from nsd_bench.errors import OptionError, choices
 
@@ -20,15 +20,15 @@ ATLASES: Final = ("prf-visualrois", "floc-places", "floc-bodies")
 """Those that are drawn by default."""
 
 
-def read_labels(paths: Sequence[Path]) -> npt.NDArray[np.int64]:
+def read_labels(paths: Sequence[Path]) -> npt.NDArray[np.int16]:
     """Read one label a vertex, left hemisphere first.
 
     Raises
     ------
     SourceError
-        If a file is damaged.
+        If a file is damaged, or holds something else than labels.
     """
-    return np.concatenate([np.rint(read_vertices(path)).astype(np.int64) for path in paths])
+    return np.concatenate([whole_labels(read_vertices(path), path) for path in paths])
 
 
 def atlas_regions(freesurfer: Path, atlases: Sequence[str]) -> dict[str, npt.NDArray[np.bool_]]:
@@ -67,5 +67,5 @@ def atlas_regions(freesurfer: Path, atlases: Sequence[str]) -> dict[str, npt.NDA
                 expected=choices(atlas, known) if known else "a FreeSurfer folder of NSD's, with label/",
                 fix="name one of these with --atlas, or fetch what 'nsd-bench cortex plan' lists",
             )
-        regions |= label_regions(read_labels(labels), read_label_names(names))
+        regions |= named_regions(read_labels(labels), names)
     return regions

@@ -10,10 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from exporters.cortex.ribbon import Ribbon
+from exporters.nsd.rois import check_named, read_label_names
 from nsd_bench.errors import OptionError, choices
 from nsd_bench.outputs import new_folder
 
-__all__ = ["choose_regions", "label_regions", "write_masks"]
+__all__ = ["choose_regions", "label_regions", "named_regions", "write_masks"]
 
 Mask = npt.NDArray[np.bool_]
 
@@ -30,6 +31,19 @@ def label_regions(labels: npt.NDArray[np.integer], names: Mapping[int, str]) -> 
     for label, name in sorted(names.items()):
         regions[name] = regions.get(name, False) | (labels == label)
     return regions
+
+
+def named_regions(labels: npt.NDArray[np.integer], table: Path) -> dict[str, Mask]:
+    """Turn labels of vertices into regions, by a .ctab file that names all of them.
+
+    Raises
+    ------
+    SourceError
+        If the file is damaged, or a label has no name.
+    """
+    names = read_label_names(table)
+    check_named(labels, names, str(table), "these files")
+    return label_regions(labels, names)
 
 
 def choose_regions(

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
-import nibabel as nib
 import numpy as np
 import numpy.typing as npt
 
 from exporters.cortex.store import Subject
+from exporters.nsd.rois import whole_labels
 from exporters.nsd.volumes import Grid, load_nifti, read_grid, read_volume
-from nsd_bench.errors import OptionError, SourceError
+from nsd_bench.errors import OptionError
 from nsd_bench.surfaces.cortex import read_cortex
 from nsd_bench.surfaces.pixelwise import read_transform
 from nsd_bench.surfaces.placing import Placement
 from nsd_bench.surfaces.vertexwise import N_DEPTHS, between, vertexwise
 
 __all__ = ["transform_placement", "volume_labels", "volume_values"]
-
-_SAME_MM: Final = 0.01
 
 
 def transform_placement(subject: Subject, name: str, *, n_depths: int = N_DEPTHS) -> Placement:
@@ -105,12 +103,11 @@ def volume_labels(subject: Subject, name: str, volume: Path) -> npt.NDArray[np.i
     """
     placement = transform_placement(subject, name)
     grid = read_grid(subject.require_transform(name) / "reference.nii.gz")
-    labels = np.rint(np.nan_to_num(_read_on(grid, volume).astype(np.float64))).astype(np.int64)
+    labels = whole_labels(_read_on(grid, volume), volume)
     return placement.labels_on_vertices(np.arange(grid.n_units), labels.ravel())
 
 
 def _read_on(grid: Grid, path: Path) -> npt.NDArray[Any]:
-    """Read a volume that lies as the grid does: a mirrored one may have the same shape."""
     image_shape = load_nifti(path).shape
     if len(image_shape) == len(grid.shape) + 1:
         raise OptionError(
@@ -119,18 +116,4 @@ def _read_on(grid: Grid, path: Path) -> npt.NDArray[Any]:
             expected=f"one volume of shape {grid.shape}",
             fix="take one volume out of it first",
         )
-    values, affine = read_volume(path, grid), read_grid(path).affine
-    if np.abs(affine - grid.affine).max() > _SAME_MM:
-        first, here = (_first_voxel(one) for one in (affine, grid.affine))
-        raise SourceError(
-            f"lies elsewhere: its first voxel {first}, the transform's {here}",
-            place=str(path),
-            expected=f"the grid of {grid.source}, not moved and not mirrored",
-            fix="give a volume of the transform's own grid, or add a transform with this one as --reference",
-        )
-    return values
-
-
-def _first_voxel(affine: npt.NDArray[np.float64]) -> str:
-    mm, axes = affine[:3, 3].round(2).tolist(), "".join(nib.aff2axcodes(affine))
-    return f"is at {mm} mm, its axes run to {axes}"
+    return read_volume(path, grid)

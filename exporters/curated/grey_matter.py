@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from exporters.curated.volumes import each_volume, opened
-from exporters.nsd.volumes import Grid
+from exporters.nsd.volumes import Grid, check_grid
 from nsd_bench.errors import SourceError
 
 __all__ = ["MASK_SHA256", "mask_digest", "pinned_mask", "read_mask"]
@@ -58,7 +58,7 @@ def read_mask(path: Path, grid: Grid) -> npt.NDArray[np.bool_]:
     """
     volumes = opened(path)
     _check_shape(path, volumes.shape, volumes.n_volumes, grid)
-    _check_affine(path, volumes.affine, grid)
+    check_grid(path, volumes.shape, volumes.affine, grid)
     (flat,) = each_volume(volumes)
     mask: npt.NDArray[np.bool_] = (flat.reshape(grid.shape, order="F") > 0).copy(order="C")
     if not mask.any():
@@ -73,16 +73,6 @@ def _check_shape(path: Path, shape: tuple[int, ...], n_volumes: int, grid: Grid)
             place=str(path),
             expected=f"{grid.shape}, one volume on the 3 mm grid of {grid.source}",
             fix="give a mask on that grid with --mask, as OUT.answer/mni_mask_3mm.nii.gz of a simulated tree",
-        )
-
-
-def _check_affine(path: Path, affine: npt.NDArray[np.float64], grid: Grid) -> None:
-    if not np.allclose(affine, grid.affine, atol=1e-3):
-        raise SourceError(
-            f"has its first voxel at {affine[:3, 3].tolist()} mm",
-            place=str(path),
-            expected=f"{grid.affine[:3, 3].tolist()} mm and the same voxels, the grid of {grid.source}",
-            fix="resample the mask to that grid first",
         )
 
 

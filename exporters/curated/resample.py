@@ -121,7 +121,7 @@ def _without_invalid(resampling: Resampling, grid: Grid, valid: Iterable[Path]) 
     keep = np.ones(len(resampling.units), dtype=bool)
     for path in valid:
         volumes = opened(path)
-        check_grid(path, volumes.shape, grid.shape, grid)
+        check_grid(path, volumes.shape, volumes.affine, grid)
         for volume in each_volume(volumes):
             keep &= resampling.complete(volume > 0)
     if not keep.any():
@@ -182,7 +182,7 @@ def resample_session(source: Path, resampling: Resampling, target: Path, options
             fix="use NSD's own file, not one that was converted",
         )
     grid = resampling.grid
-    check_grid(source, volumes.shape, resampling.fine.shape, resampling.fine)
+    check_grid(source, volumes.shape, volumes.affine, resampling.fine)
     with new_volumes(
         target,
         grid.shape,

@@ -113,8 +113,8 @@ def _kept_volumes(
 
 
 def _check_same(volumes: VolumeFile, first: VolumeFile, n_volumes: int) -> None:
-    grid = grid_of(first)
-    check_grid(volumes.path, (*volumes.shape, volumes.n_volumes), (*first.shape, n_volumes), grid)
+    shape = (*volumes.shape, volumes.n_volumes)
+    check_grid(volumes.path, shape, volumes.affine, grid_of(first), n_volumes=n_volumes)
     if (volumes.dtype, volumes.scale) != (first.dtype, first.scale):
         raise SourceError(
             f"holds {volumes.dtype} times {volumes.scale:g}",

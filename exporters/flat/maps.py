@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from exporters.flat.masks import read_roi
 from exporters.flat.options import FlatOptions
 from exporters.flat.regions import drawn_region, labelled_regions
 from exporters.nsd.layout import Layout
-from exporters.nsd.rois import read_label_names, read_labels
+from exporters.nsd.rois import read_atlas
 from exporters.nsd.surfaces import Surface
 from nsd_bench.errors import SourceError
 from nsd_bench.surfaces.coarse import coarsened
@@ -69,25 +67,17 @@ def subject_map(
     left, right = map(np.arange, geometry.n_vertices)
     units = np.concatenate([left, surface.n_vertices[0] + right])  # that are on this map
     inside = read_roi(layout, subject, options.roi, surface)[units]
-    labels = {
-        atlas: np.maximum(read_labels(layout, subject, "fsaverage", atlas, surface)[units], 0)
-        for atlas in options.outlines
-    }
+    atlases = {atlas: read_atlas(layout, subject, "fsaverage", atlas, surface) for atlas in options.outlines}
+    labels = {atlas: np.maximum(found[units], 0) for atlas, (found, _) in atlases.items()}
     patch = geometry.patch(inside, cut_away=options.legacy)
     grid = Grid.of_rect(options.rect_mm, options.pixel_mm)
     raster = gaussian_raster(patch.points, grid, fwhm=options.fwhm)
     rois = {atlas: raster.label_picture(found[patch.vertices]) for atlas, found in labels.items()}
     flat = FlatMap(raster, units[patch.vertices], rois)
-    regions = [*drawn_region(geometry, inside), *_outlined(layout, subject, geometry, labels)]
+    regions = list(drawn_region(geometry, inside))
+    for atlas, (_, names) in atlases.items():
+        regions += labelled_regions(geometry, atlas, labels[atlas], names)
     return SubjectMap(flat, regions, int(inside.sum()) - len(patch.vertices))
-
-
-def _outlined(
-    layout: Layout, subject: int, geometry: FlatGeometry, labels: dict[str, npt.NDArray[np.int16]]
-) -> Iterator[dict[str, Any]]:
-    for atlas, found in labels.items():
-        names = read_label_names(layout.label_names(subject, atlas))
-        yield from labelled_regions(geometry, atlas, found, names)
 
 
 def _common_map(geometry: FlatGeometry, surface: Surface) -> FlatGeometry:

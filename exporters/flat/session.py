@@ -13,7 +13,6 @@ import numpy.typing as npt
 from exporters.flat.png import encode_png
 from exporters.nsd.betas import read_betas
 from exporters.nsd.surfaces import Surface
-from nsd_bench.errors import SourceError
 from nsd_bench.outputs import write_npz
 from nsd_bench.storage import read_npz
 from nsd_bench.surfaces.levels import UNKNOWN, quantise, upright
@@ -89,16 +88,8 @@ def draw_session(
         If betas are infinite, or a file is damaged.
     """
     session = read_betas(paths, units, surface, n_trials)
-    betas = session.values
-    if np.isinf(betas).any():
-        raise SourceError(
-            f"{int(np.isinf(betas).sum())} betas are infinite",
-            place=" and ".join(map(str, paths)),
-            expected="finite betas, or NaN where there is no data",
-            fix="fetch the files again",
-        )
     pngs, n_missing = [], 0
-    for levels, missing in _levels(session_zscores(betas), raster):
+    for levels, missing in _levels(session_zscores(session.values), raster):
         n_missing += missing
         pngs += [encode_png(picture) for picture in levels]
     ends = np.cumsum([len(png) for png in pngs])

@@ -13,9 +13,10 @@ import numpy as np
 import numpy.typing as npt
 from isal import igzip, igzip_lib
 
+from exporters.nsd.hdf5 import MANY_UNITS, never_written, not_as_stored, read_places
 from exporters.nsd.layout import TRIALS_PER_SESSION
 from exporters.nsd.surfaces import MGH_DATA_OFFSET, Surface, read_mgh_header
-from exporters.nsd.volumes import Grid, broken_file, check_grid, load_nifti
+from exporters.nsd.volumes import Grid, broken_file, check_grid, check_shape, load_nifti
 from nsd_bench.errors import SourceError
 
 __all__ = ["FORMATS", "SessionBetas", "per_percent", "read_betas"]
@@ -88,7 +89,8 @@ def read_betas(
     Raises
     ------
     SourceError
-        If a file is truncated, of another grid or of another type than NSD's.
+        If a file is truncated, of another grid or of another type than NSD's, was not written to its end, or
+        holds infinite numbers.
     """
     if isinstance(geometry, Grid):
         (path,) = paths
@@ -107,13 +109,23 @@ def _guarded(read: Any, path: Path, *arguments: Any) -> npt.NDArray[Any]:
         values: npt.NDArray[Any] = read(path, *arguments)
     except (OSError, EOFError, KeyError, igzip_lib.IsalError) as error:  # type: ignore[misc]  # wrong in its stubs
         raise broken_file(path, error) from error
+    if values.dtype.kind == "f" and np.isinf(values).any():
+        raise SourceError(
+            f"{np.isinf(values).sum()} betas are infinite",
+            place=str(path),
+            expected="finite betas, or NaN where there is no data",
+            fix="fetch the file again",
+        )
+    empty = np.flatnonzero(~values.any(axis=1))
+    if values.shape[1] >= MANY_UNITS and 0 < len(empty) < len(values):
+        raise never_written(path, f"{len(empty)} of {len(values)} trials are 0 in every unit", empty)
     return values
 
 
 def _read_nifti(path: Path, units: npt.NDArray[np.int64], grid: Grid, n_trials: int) -> npt.NDArray[np.int16]:
     """Stream the file once, one volume at a time; only the wanted voxels are kept."""
     image = load_nifti(path)
-    check_grid(path, tuple(image.shape), (*grid.shape, n_trials), grid)
+    check_grid(path, tuple(image.shape), image.affine, grid, n_volumes=n_trials)
     _check_type(path, image.get_data_dtype(), (image.dataobj.slope, image.dataobj.inter) == (1, 0))
     in_file_order = np.ravel_multi_index(np.unravel_index(units, grid.shape), grid.shape, order="F")
     volume = np.empty(grid.n_units, dtype="<i2")
@@ -149,9 +161,8 @@ def _read_volume_hdf5(
 ) -> npt.NDArray[np.int16]:
     with h5py.File(path) as file:
         dataset = file["betas"]
-        check_grid(path, dataset.shape, (n_trials, *grid.shape[::-1]), grid)
-        zyx = np.column_stack(np.unravel_index(units, grid.shape))[:, ::-1]
-        return _read_chunks(path, dataset, zyx)
+        check_shape(path, dataset.shape, (n_trials, *grid.shape[::-1]), grid)
+        return read_places(path, dataset, np.column_stack(np.unravel_index(units, grid.shape))[:, ::-1])
 
 
 def _read_surface_hdf5(
@@ -160,21 +171,7 @@ def _read_surface_hdf5(
     with h5py.File(path) as file:
         dataset = file["betas"]
         _check_vertices(path, dataset.shape, (n_trials, n_vertices))
-        return _read_chunks(path, dataset, vertices[:, None])
-
-
-def _read_chunks(path: Path, dataset: Any, places: npt.NDArray[np.int64]) -> npt.NDArray[np.int16]:
-    """Read whole chunks: NSD stores all trials of a unit as one uncompressed chunk."""
-    _check_type(path, dataset.dtype, True)
-    n_trials = dataset.shape[0]
-    by_unit = np.empty((len(places), n_trials), dtype=np.int16)
-    whole = dataset.chunks == (n_trials, *(1,) * places.shape[1]) and dataset.compression is None
-    for row, place in zip(by_unit, places.tolist(), strict=True):
-        if whole:
-            dataset.id.read_direct_chunk((0, *place), out=row.data.cast("B"))
-        else:
-            row[:] = dataset[(slice(None), *place)]
-    return np.ascontiguousarray(by_unit.T)
+        return read_places(path, dataset, vertices[:, None])
 
 
 def _read_mgh(
@@ -212,9 +209,4 @@ def _check_vertices(path: Path, shape: tuple[int, ...], expected: tuple[int, ...
 
 def _check_type(path: Path, dtype: np.dtype[np.generic], unscaled: bool) -> None:
     if dtype != np.dtype("<i2") or not unscaled:
-        raise SourceError(
-            f"holds {dtype}{'' if unscaled else ' with a scale in its header'}",
-            place=str(path),
-            expected="unscaled little-endian int16 (percent signal change x 300), as NSD has it",
-            fix="use NSD's own file, not one that was converted",
-        )
+        raise not_as_stored(path, f"{dtype}{'' if unscaled else ' with a scale in its header'}")

@@ -2,21 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 from exporters.nsd.layout import Layout
-from exporters.nsd.surfaces import HEMISPHERES, Surface, read_vertices
+from exporters.nsd.surfaces import HEMISPHERES, Surface, read_matching_vertices, read_vertices
 from exporters.nsd.volumes import Grid, read_volume
 from nsd_bench.errors import RecipeError, SourceError, choices
 from nsd_bench.rois import labels_by_roi
 
-__all__ = ["label_files", "labels_called", "read_hemispheres", "read_label_names", "read_labels"]
+__all__ = [
+    "check_named",
+    "label_files",
+    "labels_called",
+    "read_atlas",
+    "read_hemispheres",
+    "read_label_names",
+    "read_labels",
+    "whole_labels",
+]
 
 Labels = npt.NDArray[np.int16]
+_LARGEST_LABEL: Final = 32_767
+_ROUNDING: Final = 1e-3
+_COLOURS: Final = 4
+"""Numbers behind each name in FreeSurfer's own tables: red, green, blue, opacity. NSD's have none."""
 
 
 def label_files(layout: Layout, subject: int, space: str, atlas: str) -> list[Path]:
@@ -60,11 +74,15 @@ def read_labels(layout: Layout, subject: int, space: str, atlas: str, geometry: 
     """
     paths = label_files(layout, subject, space, atlas)
     if isinstance(geometry, Grid):
-        return _rounded(read_volume(paths[0], geometry).ravel())
-    sides = [_rounded(read_vertices(path)) for path in paths[:2]]
+        return whole_labels(read_volume(paths[0], geometry).ravel(), paths[0])
+    sides = [whole_labels(read_vertices(path), path) for path in paths[:2]]
     if len(paths) > 2:
-        index_1based = [read_vertices(path).astype(np.int64) for path in paths[2:]]
-        sides = [side[index - 1] for side, index in zip(sides, index_1based, strict=True)]
+        whose = f"the surface of {paths[0].name} and {paths[1].name}"
+        matches = [
+            read_matching_vertices(path, len(side), whose)
+            for path, side in zip(paths[2:], sides, strict=True)
+        ]
+        sides = [side[vertices] for side, vertices in zip(sides, matches, strict=True)]
     for path, side, n_vertices in zip(paths[-2:], sides, geometry.n_vertices, strict=True):
         if len(side) != n_vertices:
             raise SourceError(
@@ -76,9 +94,76 @@ def read_labels(layout: Layout, subject: int, space: str, atlas: str, geometry: 
     return np.concatenate(sides)
 
 
-def _rounded(values: npt.NDArray[np.generic]) -> Labels:
-    """NSD stores labels as float64, float32 or int16."""
-    return np.rint(np.nan_to_num(values.astype(np.float64), nan=0.0)).astype(np.int16)
+def whole_labels(values: npt.NDArray[np.generic], path: Path) -> Labels:
+    """Return labels, which NSD stores as float64, float32 or int16, as whole numbers; NaN is 0.
+
+    Parameters
+    ----------
+    values
+        As read.
+    path
+        The file, named in errors.
+
+    Raises
+    ------
+    SourceError
+        If a value is no whole number, as in a file that was interpolated, or too large for a label.
+    """
+    numbers = np.nan_to_num(values.astype(np.float64), nan=0.0)
+    whole = np.rint(numbers)
+    wrong = (np.abs(numbers - whole) > _ROUNDING) | (np.abs(numbers) > _LARGEST_LABEL)
+    if wrong.any():
+        raise SourceError(
+            f"holds {numbers[wrong][0]:g} ({wrong.sum()} such values)",
+            place=str(path),
+            expected=f"labels: whole numbers, at most {_LARGEST_LABEL}",
+            fix="use NSD's own file, or resample labels by nearest neighbour",
+        )
+    return np.asarray(whole, dtype=np.int16)
+
+
+def read_atlas(
+    layout: Layout, subject: int, space: str, atlas: str, geometry: Grid | Surface
+) -> tuple[Labels, dict[int, str]]:
+    """Read an atlas and the names of its labels, see `read_labels` and `read_label_names`.
+
+    Raises
+    ------
+    RecipeError, SourceError
+        As these do; and if a label has no name.
+    """
+    labels = read_labels(layout, subject, space, atlas, geometry)
+    path = layout.label_names(subject, atlas)
+    names = read_label_names(path)
+    check_named(labels, names, str(path), f"subj{subject:02}, {space}, atlas {atlas!r}")
+    return labels, names
+
+
+def check_named(labels: npt.NDArray[np.integer], names: Mapping[int, str], table: str, whose: str) -> None:
+    """Refuse labels without a name: their units would be in no region.
+
+    Parameters
+    ----------
+    labels
+        Of all units; 0 and less is none.
+    names
+        Label to name, from `table`.
+    table, whose
+        The table of names, and what the labels are; named in the error.
+
+    Raises
+    ------
+    SourceError
+        If a label above 0 has no name.
+    """
+    unnamed = sorted(set(np.unique(labels[labels > 0]).tolist()) - set(names))
+    if unnamed:
+        raise SourceError(
+            f"has no name for label {', '.join(map(str, unnamed[:12]))}",
+            place=table,
+            expected=f"a name for every label of {whose}",
+            fix="fetch the table and the labels again; do not mix atlases or releases",
+        )
 
 
 def read_hemispheres(
@@ -96,36 +181,71 @@ def read_hemispheres(
     if not all(path.is_file() for path in paths.values()):
         return np.full(geometry.n_units, "both")
     hemispheres = np.full(geometry.n_units, "none", dtype="<U4")
+    middle_mm = []
     for hemisphere, path in paths.items():
         # 0 is cortex of this hemisphere, unlabelled; subcortical atlases have no -1 and mark only labels.
-        labels = _rounded(read_volume(path, geometry).ravel())
-        hemispheres[labels >= 0 if (labels < 0).any() else labels > 0] = hemisphere
+        labels = whole_labels(read_volume(path, geometry).ravel(), path)
+        units = np.flatnonzero(labels >= 0 if (labels < 0).any() else labels > 0)
+        twice = np.count_nonzero(hemispheres[units] != "none")
+        if twice:
+            raise _not_a_half(f"shares {twice} voxels with the other hemisphere's file", path)
+        hemispheres[units] = hemisphere
+        middle_mm.append(geometry.coordinates_mm(units)[:, 0].mean() if units.size else np.nan)
+    if middle_mm[0] > middle_mm[1]:
+        raise _not_a_half("lies to the right of the other hemisphere's file", paths["lh"])
     return hemispheres
+
+
+def _not_a_half(problem: str, path: Path) -> SourceError:
+    return SourceError(
+        problem,
+        place=str(path),
+        expected="voxels of one hemisphere, the left one in lh.",
+        fix="fetch the lh. and rh. files of this atlas again",
+    )
 
 
 def read_label_names(path: Path) -> dict[int, str]:
     """Read a .ctab file: label to name, without "Unknown" (0).
 
+    A name may have blanks in it. FreeSurfer's own tables, with four numbers of a colour in every line, are
+    read, too.
+
     Raises
     ------
     SourceError
-        If it is not there, is no text, or a line is not a number and a name.
+        If it is not there, is no text, a line is not a number and a name, or a number or name stands twice.
     """
+    lines = [(number, line.split()) for number, line in enumerate(_text(path).splitlines(), start=1)]
+    rows = [(number, parts) for number, parts in lines if parts]  # Kastner2015 has trailing tabs and blanks
+    coloured = bool(rows) and all(_ends_in_a_colour(parts) for _, parts in rows)
     names: dict[int, str] = {}
-    for number, line in enumerate(_text(path).splitlines(), start=1):
-        if not line.strip():
-            continue
-        parts = line.split()  # Kastner2015 has trailing tabs and blanks
-        if len(parts) < 2 or not parts[0].isdigit():
-            raise SourceError(
-                f"{line!r} is not a label",
-                place=f"{path}, line {number}",
-                expected="a number and a name",
-                fix="fetch the file again",
-            )
-        names[int(parts[0])] = parts[1]
+    for number, parts in rows:
+        label, name = parts[0], " ".join(parts[1:-_COLOURS] if coloured else parts[1:])
+        if not (label.isascii() and label.isdigit() and name and name.isprintable()):
+            raise _not_a_label(f"{' '.join(parts)!r} is not a label", path, number)
+        for problem, known in (
+            (f"label {label}", int(label) in names),
+            (f"name {name!r}", name in names.values()),
+        ):
+            if known:
+                raise _not_a_label(f"the {problem} stands there a second time", path, number)
+        names[int(label)] = name
     names.pop(0, None)
     return names
+
+
+def _ends_in_a_colour(parts: Sequence[str]) -> bool:
+    return len(parts) >= 2 + _COLOURS and all(part.isascii() and part.isdigit() for part in parts[-_COLOURS:])
+
+
+def _not_a_label(problem: str, path: Path, line: int) -> SourceError:
+    return SourceError(
+        problem,
+        place=f"{path}, line {line}",
+        expected="a number and a name, each of them once",
+        fix="fetch the file again",
+    )
 
 
 def _text(path: Path) -> str:

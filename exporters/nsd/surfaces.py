@@ -15,10 +15,19 @@ from nibabel.freesurfer.mghformat import MGHHeader
 from exporters.nsd.volumes import broken_file
 from nsd_bench.errors import SourceError
 
-__all__ = ["HEMISPHERES", "MGH_DATA_OFFSET", "Surface", "read_mgh_header", "read_vertices"]
+__all__ = [
+    "HEMISPHERES",
+    "MGH_DATA_OFFSET",
+    "Surface",
+    "read_matching_vertices",
+    "read_mgh_header",
+    "read_vertices",
+]
 
 HEMISPHERES: Final = ("lh", "rh")
 MGH_DATA_OFFSET: Final = 284
+_LEAST_RETURNING: Final = 0.1
+"""Share of the coarser surface's vertices that are their match's match: most of one subject's, few of two."""
 
 
 @dataclass(frozen=True)
@@ -88,3 +97,61 @@ def read_vertices(path: Path) -> npt.NDArray[Any]:
             fix="fetch the file again",
         )
     return values.reshape(-1)
+
+
+def read_matching_vertices(path: Path, n_vertices: int, whose: str) -> npt.NDArray[np.int64]:
+    """Read NSD's file that says for every vertex of one surface which vertex of another it is.
+
+    Parameters
+    ----------
+    path
+        "lh.white-to-fsaverage.mgz": a vertex of `white`, counted from 1, for every one of fsaverage.
+    n_vertices
+        Of the surface whose vertices are named.
+    whose
+        What that surface is called in errors.
+
+    Returns
+    -------
+    vertices : int64 array
+        Counted from 0.
+
+    Raises
+    ------
+    SourceError
+        If it cannot be read, holds what is no vertex, or contradicts the file of the other direction, where
+        that lies beside it.
+    """
+    values = read_vertices(path).astype(np.float64)
+    wrong = ~((values >= 1) & (values <= n_vertices) & (values == np.rint(values)))  # NaN is wrong, too
+    if wrong.any():
+        first = int(np.flatnonzero(wrong)[0])
+        raise _not_matching(
+            f"entry {first} is index {values[first]:g} of {n_vertices} vertices ({wrong.sum()} such entries)",
+            path,
+            f"whole numbers from 1 to {n_vertices}, the vertices of {whose}",
+        )
+    vertices = values.astype(np.int64) - 1
+    hemisphere, name, suffix = path.name.split(".")
+    back_path = path.with_name(f"{hemisphere}.{'-to-'.join(name.split('-to-')[::-1])}.{suffix}")
+    if back_path.is_file():
+        back = read_vertices(back_path)
+        if len(back) != n_vertices:
+            raise _not_matching(f"has {len(back)} vertices", back_path, f"{n_vertices}, as {whose} has")
+        returning = np.sum(back[vertices] == np.arange(1, len(vertices) + 1)) / min(len(back), len(vertices))
+        if returning < _LEAST_RETURNING:
+            raise _not_matching(
+                f"contradicts {back_path.name}: {returning:.1%} of vertices are each other's match",
+                path,
+                f"two files of one subject and hemisphere, where at least {_LEAST_RETURNING:.0%} are",
+            )
+    return vertices
+
+
+def _not_matching(problem: str, path: Path, expected: str) -> SourceError:
+    return SourceError(
+        problem,
+        place=str(path),
+        expected=expected,
+        fix="check that all files are of one subject and hemisphere, and fetch them again",
+    )

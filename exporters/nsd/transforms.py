@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from exporters.nsd.layout import SURFACES, Layout, require_files
-from exporters.nsd.surfaces import HEMISPHERES, read_vertices
+from exporters.nsd.surfaces import HEMISPHERES, read_matching_vertices, read_vertices
 from exporters.nsd.volumes import Grid, broken_file, read_grid
 from nsd_bench.errors import SourceError
 from nsd_bench.surfaces.geometry import FlatGeometry
@@ -181,13 +181,4 @@ def _fsaverage_units(
 
 def _matched(paths: tuple[Path, ...], counts: tuple[int, int], whose: str) -> Halves:
     """Read which vertex of another surface every vertex is, from 0; `counts` are the other surface's."""
-    halves = [read_vertices(path).astype(np.int64) - 1 for path in paths]  # NSD counts from 1
-    for path, vertices, count in zip(paths, halves, counts, strict=True):
-        if vertices.min() < 0 or vertices.max() >= count:
-            raise SourceError(
-                f"names vertices {vertices.min() + 1} to {vertices.max() + 1}",
-                place=str(path),
-                expected=f"1 to {count}, the vertices of {whose}",
-                fix="check that all files are of one subject, and fetch them again",
-            )
-    return halves
+    return [read_matching_vertices(path, count, whose) for path, count in zip(paths, counts, strict=True)]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import nibabel as nib
 import numpy as np
@@ -12,7 +13,13 @@ import numpy.typing as npt
 
 from nsd_bench.errors import SourceError
 
-__all__ = ["Grid", "read_grid", "read_volume"]
+__all__ = ["Grid", "check_grid", "check_shape", "displacement", "read_grid", "read_volume"]
+
+_MOST_DISPLACED: Final = 0.75
+"""Voxels. Two ways to name the middle of an even number of voxels differ by half of one; a whole one is a
+shift."""
+_FIRST_VOXEL_BYTE: Final = 352
+"""Of a NIfTI file that is not split in two: header and extensions come first."""
 
 
 @dataclass(frozen=True)
@@ -50,10 +57,18 @@ def read_grid(path: Path) -> Grid:
     Raises
     ------
     SourceError
-        If it is not a NIfTI volume.
+        If it is not a NIfTI volume, or has an affine that leads nowhere.
     """
     image = load_nifti(path)
-    return Grid(tuple(image.shape[:3]), np.asarray(image.affine, dtype=np.float64), path)
+    affine = np.asarray(image.affine, dtype=np.float64)
+    if len(image.shape) < 3 or not np.isfinite(affine).all() or np.linalg.det(affine) == 0:
+        raise SourceError(
+            f"has shape {tuple(image.shape)} and the affine {affine.tolist()}",
+            place=str(path),
+            expected="a grid of voxels, and where in mm it lies",
+            fix="fetch NSD's own file again, or save the volume with the affine of NSD's volumes",
+        )
+    return Grid(tuple(image.shape[:3]), affine, path)
 
 
 def read_volume(path: Path, grid: Grid) -> npt.NDArray[Any]:
@@ -66,26 +81,115 @@ def read_volume(path: Path, grid: Grid) -> npt.NDArray[Any]:
     Raises
     ------
     SourceError
-        If it cannot be read whole, or lies on another grid.
+        If it cannot be read whole, holds no numbers, or does not lie as the grid does.
     """
     image = load_nifti(path)
-    check_grid(path, tuple(image.shape), grid.shape, grid)
+    check_grid(path, tuple(image.shape), image.affine, grid)
     try:
-        return np.asanyarray(image.dataobj)
+        values: npt.NDArray[Any] = np.asanyarray(image.dataobj)
     except (OSError, EOFError, ValueError) as error:
         raise broken_file(path, error) from error
+    if values.dtype.kind not in "iuf":
+        raise SourceError(
+            f"holds {values.dtype}",
+            place=str(path),
+            expected="one number for every voxel",
+            fix="use NSD's own file, or save whole numbers or floating-point numbers",
+        )
+    return values
 
 
 def load_nifti(path: Path) -> Any:
-    """Open a NIfTI file: header only, data when asked for."""
+    """Open a NIfTI file: header only, data when asked for.
+
+    Raises
+    ------
+    SourceError
+        If it is none, or its data begin inside its header.
+    """
     try:
-        return nib.Nifti1Image.from_filename(path)
+        image: Any = nib.Nifti1Image.from_filename(path)
     except (nib.filebasedimages.ImageFileError, OSError, EOFError, ValueError) as error:
         raise broken_file(path, error) from error
+    if image.header["magic"].item() == b"n+1" and image.dataobj.offset < _FIRST_VOXEL_BYTE:
+        raise SourceError(
+            f"has vox_offset {image.dataobj.offset:g}: its first voxels would be bytes of the header",
+            place=str(path),
+            expected=f"data from byte {_FIRST_VOXEL_BYTE} on, as NSD has it",
+            fix="fetch NSD's own file again, or save the volume with nibabel",
+        )
+    return image
 
 
-def check_grid(path: Path, shape: tuple[int, ...], expected: tuple[int, ...], grid: Grid) -> None:
-    """Refuse a file that lies on another grid: another subject's, or another space's."""
+def check_grid(
+    path: Path,
+    shape: tuple[int, ...],
+    affine: npt.NDArray[np.floating[Any]],
+    grid: Grid,
+    *,
+    n_volumes: int | None = None,
+) -> None:
+    """Refuse a volume that does not lie as the grid does: of another shape, mirrored, or moved.
+
+    Parameters
+    ----------
+    path
+        The file, named in errors.
+    shape, affine
+        Its shape, and voxel index to mm, shape (4, 4).
+    grid
+        What it must fit.
+    n_volumes
+        Length of the fourth axis; None for three axes.
+
+    Raises
+    ------
+    SourceError
+        If the shape differs, or a corner lies three quarters of a voxel or more away from the grid's.
+    """
+    check_shape(path, shape, grid.shape if n_volumes is None else (*grid.shape, n_volumes), grid)
+    if displacement(affine, grid) >= _MOST_DISPLACED:
+        here, there = (_place(one) for one in (affine, grid.affine))
+        raise SourceError(
+            f"lies elsewhere: its first voxel is {here}; the grid's is {there}",
+            place=str(path),
+            expected=f"the grid of {grid.source}, not moved and not mirrored",
+            fix="use a volume of that grid; nibabel.as_closest_canonical turns back what was only mirrored",
+        )
+
+
+def displacement(affine: npt.NDArray[np.floating[Any]], grid: Grid) -> float:
+    """Return how far a corner of a volume of the grid's shape lies from the grid's, in voxels, at most.
+
+    Examples
+    --------
+    >>> grid = Grid((3, 4, 5), np.diag([1.8, 1.8, 1.8, 1]), Path("brainmask.nii.gz"))
+    >>> mirrored = np.diag([-1.8, 1.8, 1.8, 1])
+    >>> displacement(grid.affine, grid), displacement(mirrored, grid)
+    (0.0, 4.0)
+    """
+    corners = np.array(list(itertools.product(*((0, n - 1) for n in grid.shape), (1,))))
+    with np.errstate(invalid="ignore"):  # a NaN in a header is as far away as can be
+        distance = np.linalg.solve(grid.affine, np.asarray(affine, dtype=np.float64)) @ corners.T - corners.T
+    return float(np.nan_to_num(np.abs(distance), nan=np.inf).max())
+
+
+def _place(affine: npt.NDArray[np.floating[Any]]) -> str:
+    try:
+        axes = "".join(str(axis) for axis in nib.aff2axcodes(affine))
+    except (ValueError, np.linalg.LinAlgError):
+        axes = "nowhere"
+    return f"at {affine[:3, 3].round(2).tolist()} mm, its axes run to {axes}"
+
+
+def check_shape(path: Path, shape: tuple[int, ...], expected: tuple[int, ...], grid: Grid) -> None:
+    """Refuse a file of another shape: another subject's, or another space's.
+
+    Raises
+    ------
+    SourceError
+        If it is.
+    """
     if shape != expected:
         raise SourceError(
             f"has shape {shape}",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,8 @@ from nsd_bench.decoding.volumes import VolumeFile, open_volumes
 from nsd_bench.errors import NsdBenchError, PackageError
 
 __all__ = ["broken_set", "from_nifti", "from_zarr", "has_zarr"]
+
+_SAME_MM: Final = 0.01
 
 
 def has_zarr() -> bool:
@@ -99,6 +101,8 @@ def from_nifti(
         raise broken_set(path, f"has {volumes.n_volumes} volumes, and there are {n_trials} labels")
     if mask.shape != volumes.shape:
         raise broken_set(mask_path, f"has shape {mask.shape}, and the volumes {volumes.shape}")
+    if not np.allclose(mask.affine, volumes.affine, rtol=0, atol=_SAME_MM):
+        raise broken_set(mask_path, "does not lie where the volumes do: its affine is another one")
     (inside,) = _each(mask)
     units = np.flatnonzero(inside.reshape(mask.shape, order="F"))
     in_file = volumes.file_order(units)

@@ -20,6 +20,8 @@ __all__ = ["VolumeFile", "VolumeWriter", "new_volumes", "open_volumes"]
 _DAMAGED: Any = igzip_lib.IsalError
 _MNI: Final = 4
 """NIfTI's code for coordinates of the MNI152 template."""
+_FIRST_VOXEL_BYTE: Final = 352
+"""Header and extensions come first."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,7 @@ def open_volumes(path: Path) -> VolumeFile:
     Raises
     ------
     ValueError
-        If it is none, or its numbers have an offset.
+        If it is none, its numbers have an offset, or its data begin inside its header.
     OSError
         If it cannot be opened.
     """
@@ -116,6 +118,9 @@ def open_volumes(path: Path) -> VolumeFile:
     stored = image.dataobj
     if stored.inter != 0:
         problem = f"its numbers have an offset of {stored.inter:g}"
+        raise ValueError(problem)
+    if stored.offset < _FIRST_VOXEL_BYTE:
+        problem = f"vox_offset is {stored.offset:g}: its first voxels would be bytes of the header"
         raise ValueError(problem)
     x, y, z, *volumes = image.shape
     return VolumeFile(
@@ -182,7 +187,7 @@ def new_volumes(
     header.set_qform(affine, _MNI)
     header["pixdim"][4] = 1
     header["scl_slope"], header["scl_inter"] = scale, 0
-    header["vox_offset"], header["magic"] = 352, b"n+1"
+    header["vox_offset"], header["magic"] = _FIRST_VOXEL_BYTE, b"n+1"
     volume = np.zeros(int(np.prod(shape)), dtype=header.get_data_dtype())
     with (
         new_file(path, mode) as file,

@@ -51,10 +51,9 @@ def outlines(
     """
     from exporters.cortex.atlases import ATLASES, atlas_regions, read_labels
     from exporters.cortex.drawing import draw_regions
-    from exporters.cortex.masks import label_regions
+    from exporters.cortex.masks import named_regions
     from exporters.cortex.placing import volume_labels
     from exporters.cortex.store import Subject
-    from exporters.nsd.rois import read_label_names
 
     whose = Subject(store, subject)
     if atlases and freesurfer is None:
@@ -63,9 +62,9 @@ def outlines(
         case Path(), None, None, None, None:
             regions = atlas_regions(freesurfer, atlases or ATLASES)
         case None, (left, right), None, None, Path():
-            regions = label_regions(read_labels((left, right)), read_label_names(names))
+            regions = named_regions(read_labels((left, right)), names)
         case None, None, Path(), str(), Path():
-            regions = label_regions(volume_labels(whose, transform, volume), read_label_names(names))
+            regions = named_regions(volume_labels(whose, transform, volume), names)
         case _:
             raise click.UsageError(
                 "give --freesurfer; or --names with --labels, or with --volume and --transform"
@@ -164,10 +163,9 @@ def masks(
     """Write the voxels of SUBJECT's regions on the grid of TRANSFORM: those drawn, or those of an atlas."""
     from exporters.cortex.atlases import read_labels
     from exporters.cortex.drawn import drawn_vertices
-    from exporters.cortex.masks import choose_regions, label_regions, write_masks
+    from exporters.cortex.masks import choose_regions, named_regions, write_masks
     from exporters.cortex.ribbon import read_ribbon
     from exporters.cortex.store import Subject
-    from exporters.nsd.rois import read_label_names
 
     if (labels is None) != (names is None):
         raise click.UsageError("give --labels together with --names")
@@ -176,7 +174,7 @@ def masks(
     whose = Subject(store, subject)
     ribbon = read_ribbon(whose, transform, sampler)
     if labels is not None and names is not None:
-        regions = label_regions(read_labels(labels), read_label_names(names))
+        regions = named_regions(read_labels(labels), names)
     else:
         regions = drawn_vertices(whose)
     place = str(whose.drawing if names is None else names)
