@@ -20,7 +20,7 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+from scipy.special import stdtr, stdtrit
 
 from nsd_bench.errors import SubmissionError
 
@@ -231,6 +231,8 @@ def _contributions(subjects: Sequence[Jackknife]) -> tuple[Array, npt.NDArray[np
 
 def _over_images(total: Array, seen: npt.NDArray[np.bool_]) -> tuple[float, float]:
     """Return the variance over images and its degrees of freedom, after Welch and Satterthwaite."""
+    if seen.all():  # one group, as of one subject
+        return float((total**2).sum()), float(max(len(total) - 1, 1))
     _, group = np.unique(np.packbits(seen, axis=1), axis=0, return_inverse=True)
     size = np.bincount(group.ravel())
     variance = np.bincount(group.ravel(), total**2)
@@ -242,6 +244,6 @@ def _with_interval(mean: Uncertainty, variance: float, df: float, confidence: fl
     se = math.sqrt(variance)
     if se <= _SAME * max(1.0, abs(mean.value)):  # rounding, or nothing at all
         return replace(mean, reason="leaving out any one image changes nothing")
-    half = float(stats.t.ppf((1 + confidence) / 2, df)) * se
-    p = float(2 * stats.t.sf(abs(mean.centre) / se, df))
+    half = float(stdtrit(df, (1 + confidence) / 2)) * se
+    p = float(2 * stdtr(df, -abs(mean.centre) / se))
     return replace(mean, se=se, df=df, interval=(mean.centre - half, mean.centre + half), p=p)
