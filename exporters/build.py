@@ -19,7 +19,7 @@ from exporters.responses import Responses
 from exporters.sources import Source
 from exporters.units import write_units
 from nsd_bench import spec
-from nsd_bench.outputs import new_file
+from nsd_bench.outputs import new_file, scratch_array
 from nsd_bench.statistics import column_statistics, pixel_statistics
 from nsd_bench.truth import Truth
 from nsd_bench.writer import PackageWriter
@@ -40,7 +40,9 @@ class PackageBuild:
     writer
         Takes its files.
     key
-        For keyed ids; None derives one from the withheld responses.
+        For keyed ids and the order of files; None derives one from the withheld responses.
+    work
+        Folder for a scratch file.
     progress
         Whether to draw a progress bar.
     """
@@ -52,10 +54,11 @@ class PackageBuild:
         responses: Responses,
         writer: PackageWriter,
         key: bytes | None,
+        work: Path,
         progress: bool,
     ) -> None:
         self.recipe, self.source, self.responses = recipe, source, responses
-        self.writer, self.progress = writer, progress
+        self.writer, self.work, self.progress = writer, work, progress
         self.name = recipe.package_name(source.subject)
         self.dropped = np.setdiff1d(source.units.ids, self.responses.units.ids)
         self.trials = self._number_trials(key)
@@ -65,20 +68,24 @@ class PackageBuild:
     def _number_trials(self, key: bytes | None) -> pd.DataFrame:
         """Permute the exported trials and give each its id; `shown` is its row in the source."""
         source, withholds = self.source, self.recipe.kind != "open"
+        subject = source.subject
         trials = source.trials.assign(shown=np.arange(len(source.trials)))
         trials = trials[trials["tier"] != NOT_EXPORTED]
-        order = withholding.file_order(trials["trial"].to_numpy(), source.subject, self.recipe.seed)
-        trials = trials.iloc[order].reset_index(drop=True)
         trials["withheld"] = withholds & trials["tier"].isin(spec.WITHHELD_TIERS)
-        trial, nsd_id = trials["trial"].to_numpy(), trials["nsd_id"].to_numpy()
         if not withholds:
-            return trials.assign(trial_idx=trial, frame_image_id=nsd_id, salt="")
+            order = withholding.file_order(trials["trial"].to_numpy(), subject, self.recipe.seed)
+            trials = trials.iloc[order].reset_index(drop=True)
+            return trials.assign(trial_idx=trials["trial"], frame_image_id=trials["nsd_id"], salt="")
         if key is None:
             key = withholding.derive_key(self.name, self._responses(trials["withheld"], trials))
+        key = withholding.key_of_kind(key, self.recipe.kind)
+        order = withholding.keyed_order(trials["trial"].to_numpy(), self.name, subject, key)
+        trials = trials.iloc[order].reset_index(drop=True)
+        trial, nsd_id = trials["trial"].to_numpy(), trials["nsd_id"].to_numpy()
         return trials.assign(
-            trial_idx=withholding.keyed_trial_ids(trial, self.name, source.subject, key),
-            frame_image_id=withholding.keyed_image_ids(nsd_id, self.name, source.subject, key),
-            salt=withholding.keyed_salts(trial, self.name, source.subject, key),
+            trial_idx=withholding.keyed_trial_ids(trial, self.name, subject, key),
+            frame_image_id=withholding.keyed_image_ids(nsd_id, self.name, subject, key),
+            salt=withholding.keyed_salts(trial, self.name, subject, key),
         )
 
     def _responses(self, chosen: pd.Series[bool], trials: pd.DataFrame) -> npt.NDArray[np.float32]:
@@ -106,6 +113,9 @@ class PackageBuild:
         if truth:
             path = self.writer.beside / (self.name + spec.TRUTH_SUFFIX)
             replace(truth, manifest_sha256=digest).write(path)
+        if self.recipe.kind != "open" and self.responses.normalization is not None:
+            path = self.writer.beside / (self.name + spec.NORMALIZATION_SUFFIX)
+            self.responses.normalization.write(path, self.name, digest)
 
     def _write_tables(self) -> None:
         table, level = self.trials, self.recipe.image_class.level
@@ -125,8 +135,8 @@ class PackageBuild:
         train = table.loc[table["tier"] == "train", "trial_idx"].tolist()
         self.writer.add_json(spec.FIT_ON, {"tier": "train", "trial_idx": train})
         self.writer.add_bytes(spec.TERMS, _TERMS.read_bytes())
-        if self.responses.normalization is not None:
-            for name, values in vars(self.responses.normalization).items():
+        if self.recipe.kind == "open" and self.responses.normalization is not None:
+            for name, values in self.responses.normalization.arrays().items():
                 self.writer.add_array(f"{spec.NORMALIZATION}/{name}.npy", values)
 
     def _write_responses_and_behaviour(self) -> None:
@@ -147,24 +157,35 @@ class PackageBuild:
         self.writer.add_json(spec.BEHAVIOR_NAMES, list(self.recipe.behavior.columns))
 
     def _write_images(self, stimuli: Path) -> None:
-        """Write each distinct image once; its repeats are links to the same file."""
+        """Write each distinct image once; its repeats are links to the same file.
+
+        Images are read in NSD's order and written in that of the files: where a disk puts them, and when they
+        were written, says nothing of nsd_id.
+        """
         wanted = self.recipe.images
-        rows_of = self.trials.groupby("nsd_id").indices
+        nsd_ids, image_of_file = np.unique(self.trials["nsd_id"].to_numpy(), return_inverse=True)
         train = (self.trials["tier"] == "train").to_numpy()
+        n_trained = np.bincount(image_of_file[train], minlength=len(nsd_ids))
+        channels = 3 if wanted.colour == "rgb" else 1
+        shape = (len(nsd_ids), channels, wanted.height, wanted.width)
+        resized = scratch_array(self.work / "images", shape, np.uint8)
         histogram = np.zeros(256, dtype=np.int64)
         pixels_read = hashlib.sha256()
-        images = iterate_images(stimuli, self.trials["nsd_id"].to_numpy(), pixels_read)
+        images = iterate_images(stimuli, nsd_ids, pixels_read)
         bar = tqdm(
-            images, f"{self.name}: images", len(rows_of), unit=" images", disable=not self.progress or None
+            images, f"{self.name}: images", len(nsd_ids), unit=" images", disable=not self.progress or None
         )
-        for nsd_id, pixels in bar:
-            image = resize(pixels, (wanted.height, wanted.width), wanted.colour)
-            rows = rows_of[nsd_id]
-            first, *repeats = (spec.data_file("images", row) for row in rows)
-            self.writer.add_array(first, image)
-            for name in repeats:
-                self.writer.add_link(name, first)
-            histogram += np.bincount(image.ravel(), minlength=256) * int(train[rows].sum())
+        for image, (_, pixels) in enumerate(bar):
+            resized[image] = resize(pixels, (wanted.height, wanted.width), wanted.colour)
+            histogram += np.bincount(resized[image].ravel(), minlength=256) * int(n_trained[image])
+        first: dict[int, str] = {}
+        for number, image in enumerate(image_of_file.tolist()):
+            name = spec.data_file("images", number)
+            if image in first:
+                self.writer.add_link(name, first[image])
+            else:
+                self.writer.add_array(name, resized[image])
+                first[image] = name
         self.source.digests.add_values([stimuli], pixels_read.hexdigest())
         self._write_statistics("images", pixel_statistics(histogram))
 

@@ -16,6 +16,7 @@ from exporters.sources import Source
 from nsd_bench import spec
 from nsd_bench.storage import sha256_file
 from tiers import TierFile
+from tiers.normalization import SEALING
 
 __all__ = ["package_manifest", "source_digest"]
 
@@ -63,6 +64,7 @@ def package_manifest(
         "units_dropped": {"why": "no data in at least one session", "unit_ids": dropped.tolist()},
         "withheld_tiers": withheld,
         "commitments": commitments,
+        **({} if recipe.kind == "open" else {"sealing": SEALING}),
         "fitted": {
             "statistics": "train tier of this package",
             "session z-score": (
@@ -71,8 +73,8 @@ def package_manifest(
             "betas and ncsnr": "by NSD's authors on all sessions, test images among them",
         },
         "withholding": (
-            "NSD is public. Withheld responses and keyed ids stop accidents and casual joins, not a "
-            "determined entrant."
+            "NSD is public. Withheld responses, keyed ids and a keyed order stop accidents and casual joins, "
+            "not a determined entrant who has NSD."
         ),
         "recipe": {"text": recipe.text, "values": recipe.model_dump(mode="json", exclude={"text"})},
         "tiers": tier_file.model_dump(include={"name", "title", "source", "text"}),

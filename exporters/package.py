@@ -15,7 +15,7 @@ from exporters.build import PackageBuild
 from exporters.manifest import source_digest
 from exporters.nsd.layout import Layout
 from exporters.pool import Pool
-from exporters.recipe import Recipe
+from exporters.recipe import Recipe, refuse_order
 from exporters.responses import read_responses, read_session, session_file
 from exporters.sources import Source, examine
 from exporters.work import check_room, resumable, work_folder
@@ -24,7 +24,8 @@ from nsd_bench.errors import NsdBenchError, RecipeError, choices
 from nsd_bench.outputs import finish_outputs, refuse_existing
 from nsd_bench.package import Package
 from nsd_bench.writer import new_package, output_names
-from tiers import TierFile, load_tier_file
+from tiers import TierFile, load_tier_file, withholding
+from tiers.keys import checked_key
 
 __all__ = ["Exported", "export_packages", "export_sessions", "needed_room", "unread_sessions"]
 
@@ -84,8 +85,8 @@ def export_packages(
     forms
         Which of "folder" and "zip" to write.
     key
-        For the ids of trials in packages that withhold. None derives it from the withheld responses, so
-        that everybody who runs the recipe gets the same bytes.
+        For the ids of trials and the order of files in packages that withhold, 16 bytes or more. None
+        derives it from the withheld responses, so that everybody who runs the recipe gets the same bytes.
     pool
         Processes that read sessions; by default as many as are worth it. The bytes do not depend on them.
     progress
@@ -105,9 +106,14 @@ def export_packages(
         If NSD's files are missing, damaged, or contradict each other.
     RecipeError, TierError
         If the recipe or its tiers ask for what a subject does not have.
+    OptionError
+        If the key is too short, or so few responses are withheld that a key made of them could be guessed.
     OutputError
         If a package is there already, or the disk is full.
     """
+    if key is not None:
+        checked_key(key)
+    refuse_order(recipe, f"recipe {recipe.name!r}")
     layout, tier_file = Layout(nsd_root), load_tier_file(recipe.tiers)
     sources = []
     for subject in recipe.subjects:
@@ -120,7 +126,11 @@ def export_packages(
                 continue
             for output in output_names(name, ("folder", "zip")):
                 refuse_existing(out / output)
-            sources.append(examine(recipe, layout, subject, tier_file))
+            source = examine(recipe, layout, subject, tier_file)
+            if recipe.kind != "open" and key is None:
+                n_withheld = int(source.trials["tier"].isin(spec.WITHHELD_TIERS).sum())
+                withholding.refuse_guessable(name, n_withheld * len(source.units))
+            sources.append(source)
     for source in sources:
         name = recipe.package_name(source.subject)
         work = work_folder(out, name)
@@ -131,7 +141,7 @@ def export_packages(
                 new_package(out, name, forms, work / _STAGING) as writer,
             ):
                 responses = read_responses(recipe, source, work, name, pool=pool or Pool(), progress=progress)
-                made = PackageBuild(recipe, source, responses, writer, key, progress)
+                made = PackageBuild(recipe, source, responses, writer, key, work, progress)
                 made.write_all(layout.stimuli, tier_file)
             yield _exported(out, name, forms)
 
@@ -249,5 +259,5 @@ def _need(recipe: Recipe, source: Source) -> tuple[int, int]:
     per_trial = (response + _FILE_BYTES) + _FILE_BYTES
     package = n_trials * per_trial + n_images * (pixels + _FILE_BYTES)
     zipped = n_trials * (response + pixels + 3 * _ENTRY_BYTES)
-    scratch = n_trials * 2 * response
+    scratch = n_trials * 2 * response + n_images * pixels
     return package + zipped + scratch, 2 * n_trials + n_images + 200

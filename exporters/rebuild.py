@@ -16,12 +16,14 @@ from exporters.nsd.stimuli import iterate_images, resize
 from exporters.recipe import Recipe, load_recipe_values
 from exporters.sources import Source, examine
 from nsd_bench import spec
+from nsd_bench.errors import PackageError
 from nsd_bench.issues import Issue
 from nsd_bench.package import Package
 from nsd_bench.truth import Truth
 from tiers import NOT_EXPORTED, TierFile, withholding
+from tiers.normalization import Normalization, read_normalization
 
-__all__ = ["Rebuilt", "rebuild_sample"]
+__all__ = ["Rebuilt", "private_files", "rebuild_sample"]
 
 _FIX = "Export it again; compare the versions of NSD's files and of nsd-bench"
 
@@ -35,7 +37,15 @@ class Rebuilt:
     issues: list[Issue]
 
 
-def rebuild_sample(package: Package, nsd_root: Path, fraction: float, truth: Truth | None = None) -> Rebuilt:
+def rebuild_sample(
+    package: Package,
+    nsd_root: Path,
+    fraction: float,
+    truth: Truth | None = None,
+    *,
+    key: bytes | None = None,
+    normalization: Normalization | None = None,
+) -> Rebuilt:
     """Read some units of all trials, and some images, from NSD again and compare them with a package.
 
     Parameters
@@ -45,10 +55,17 @@ def rebuild_sample(package: Package, nsd_root: Path, fraction: float, truth: Tru
     fraction
         Of units and of images, at least one of each; which ones follows from the package's name.
     truth
-        Withheld responses, if they are to be compared, too.
+        Withheld responses, if they are to be compared, too. A withholding package that was exported without a
+        key needs it: the order of its files follows from them.
+    key
+        What the package was exported with; None where that follows from the truth.
+    normalization
+        What responses are z-scored with; by default what lies in the package or beside it.
 
     Raises
     ------
+    PackageError
+        If the ids of a withholding package come from neither key nor truth.
     SourceError, RecipeError, TierError
         As an export does.
     """
@@ -59,12 +76,14 @@ def rebuild_sample(package: Package, nsd_root: Path, fraction: float, truth: Tru
     )
     layout = Layout(nsd_root)
     source = examine(recipe, layout, package.subject, tier_file)
-    order = _order(recipe, source)
+    order = _order(package, recipe, source, truth, key)
     digest = hashlib.sha256(package.name.encode()).digest()
     rng = np.random.Generator(np.random.Philox(int.from_bytes(digest[:8], "big")))
-    n_responses, issues = _compare_responses(
-        package, source, order, truth, _some(package.n_units, fraction, rng)
-    )
+    columns = _some(package.n_units, fraction, rng)
+    normalization = normalization or read_normalization(package)
+    units = package.units["unit_ids"].to_numpy()
+    expected = _expected(source, units, normalization, columns)[order]
+    n_responses, issues = _compare_responses(package, expected, truth, columns)
     nsd_id = source.trials["nsd_id"].to_numpy()[order]
     images = np.unique(nsd_id)
     images = images[_some(len(images), fraction, rng)]
@@ -72,39 +91,72 @@ def rebuild_sample(package: Package, nsd_root: Path, fraction: float, truth: Tru
     return Rebuilt(len(images), n_responses, issues)
 
 
+def private_files(package: Package, truth: Path | None = None) -> tuple[Truth | None, Normalization | None]:
+    """Read a withholding package's truth and normalization, from beside it or beside the truth given.
+
+    Raises
+    ------
+    PackageError
+        If one cannot be read, or its responses are z-scored and there is no normalization.
+    """
+    if truth is None and package.kind != "open":
+        beside = package.beside(spec.TRUTH_SUFFIX)
+        truth = beside if beside.is_file() else None
+    has_own = package.beside(spec.NORMALIZATION_SUFFIX).is_file()
+    folder = truth.parent if truth and not has_own else None
+    return (Truth.read(truth) if truth else None), read_normalization(package, folder)
+
+
 def _some(n: int, fraction: float, rng: np.random.Generator) -> npt.NDArray[np.int64]:
     return np.sort(rng.choice(n, max(1, round(n * fraction)), replace=False))
 
 
-def _order(recipe: Recipe, source: Source) -> npt.NDArray[np.int64]:
-    """Return the source's row of every file number, as the export did."""
-    exported = np.flatnonzero(source.trials["tier"] != NOT_EXPORTED)
-    trials = source.trials["trial"].to_numpy()[exported]
-    return exported[withholding.file_order(trials, source.subject, recipe.seed)]
+def _order(
+    package: Package, recipe: Recipe, source: Source, truth: Truth | None, key: bytes | None
+) -> npt.NDArray[np.int64]:
+    """Return the source's row of every file number: by the seed, or as keyed ids tell."""
+    trials = source.trials["trial"].to_numpy()
+    if package.kind == "open":
+        exported = np.flatnonzero(source.trials["tier"] != NOT_EXPORTED)
+        return exported[withholding.file_order(trials[exported], source.subject, recipe.seed)]
+    ids = package.array(spec.trials_file("trial_idx"))
+    keys = withholding.possible_keys(package, truth, key)
+    shown, n_unknown = withholding.true_trials(ids, trials, package.name, package.subject, keys)
+    if n_unknown:
+        raise PackageError(
+            f"the ids of {n_unknown} of {package.n_trials} trials come from neither a key nor a truth",
+            place=str(package.path),
+            expected="what the order of its files follows from",
+            fix="give --key KEYFILE if it was exported with a key, or else --truth TRUTH",
+        )
+    return np.searchsorted(trials, shown)
+
+
+def _expected(
+    source: Source,
+    units: npt.NDArray[np.int64],
+    normalization: Normalization | None,
+    columns: npt.NDArray[np.int64],
+) -> npt.NDArray[np.float32]:
+    """Return some units' responses to all of the source's trials, as an export scales them."""
+    expected = np.empty((len(source.trials), len(columns)), dtype=np.float32)
+    for session, paths in source.betas.items():
+        betas = read_betas(paths, units[columns], source.geometry)
+        percent = betas.values / np.float64(betas.per_percent)
+        if normalization is not None:
+            row = np.searchsorted(normalization.sessions, session)
+            mean, std = (values[row, columns] for values in (normalization.mean, normalization.std))
+            percent = (percent - mean) / std
+        expected[source.trials["session"] == session] = percent.astype(np.float32)
+    return expected
 
 
 def _compare_responses(
     package: Package,
-    source: Source,
-    order: npt.NDArray[np.int64],
+    expected: npt.NDArray[np.float32],
     truth: Truth | None,
     columns: npt.NDArray[np.int64],
 ) -> tuple[int, list[Issue]]:
-    units = package.units["unit_ids"].to_numpy()[columns]
-    percent = np.concatenate(
-        [
-            (betas := read_betas(paths, units, source.geometry)).values / np.float64(betas.per_percent)
-            for paths in source.betas.values()
-        ]
-    )
-    if f"{spec.NORMALIZATION}/mean.npy" in package.store:
-        numbers = package.array(f"{spec.NORMALIZATION}/sessions.npy")
-        mean, std = (
-            package.array(f"{spec.NORMALIZATION}/{name}.npy")[:, columns] for name in ("mean", "std")
-        )
-        row = np.searchsorted(numbers, source.trials["session"])
-        percent = (percent - mean[row]) / std[row]
-    expected = percent.astype(np.float32)[order]
     stored = np.stack([package.responses([row])[0, columns] for row in range(package.n_trials)])
     known = ~np.isin(package.tiers, [tier for tier in spec.WITHHELD_TIERS if package.is_withheld(tier)])
     if truth is not None:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from exporters.nsd.behaviour import BEHAVIOUR_COLUMNS
+from exporters.nsd.behaviour import BEHAVIOUR_COLUMNS, TELLS_ORDER
 from exporters.nsd.betas import FORMATS
 from exporters.nsd.layout import SESSIONS
 from nsd_bench.errors import RecipeError, choices
@@ -23,6 +23,7 @@ __all__ = [
     "known_recipes",
     "load_recipe",
     "load_recipe_values",
+    "refuse_order",
 ]
 
 _FOLDER = Path(__file__).parent / "recipes"
@@ -134,7 +135,7 @@ class BehaviourRecipe(_Section):
         Number that stands where nothing was pressed (NaN in NSD).
     """
 
-    columns: tuple[str, ...] = ("ISOLD", "ISCORRECT", "RT")
+    columns: tuple[str, ...] = ("ISCORRECT", "RT")
     missing: float = Field(default=-1.0, allow_inf_nan=False)
 
 
@@ -149,7 +150,7 @@ class Recipe(_Section):
         Package names are made of it: `<name>-subj01`.
     kind
         "open": nothing withheld. "track1": responses of test and final_test, all behaviour and the
-        order of trials withheld. "track2": as track1, with behaviour.
+        order of trials withheld. "track2": as track1, with behaviour that says nothing of the order.
     subjects
         1 to 8.
     sessions
@@ -157,7 +158,7 @@ class Recipe(_Section):
     tiers
         Name of a tier file that comes with the project, or the path of one's own.
     seed
-        Another seed numbers the files in another order.
+        Another seed numbers the files of open packages in another order; in others it comes from the key.
     """
 
     title: str
@@ -287,6 +288,7 @@ def _check_values(recipe: Recipe, path: Path) -> None:
                 expected=choices(column, BEHAVIOUR_COLUMNS),
                 fix="correct the name",
             )
+    refuse_order(recipe, str(path))
     _check_space(recipe.responses, path)
     if recipe.units.area and recipe.units.area not in recipe.units.labels:
         raise RecipeError(
@@ -295,6 +297,25 @@ def _check_values(recipe: Recipe, path: Path) -> None:
             expected=choices(recipe.units.area, recipe.units.labels),
             fix="name one of 'labels', or add it to them",
         )
+
+
+def refuse_order(recipe: Recipe, place: str) -> None:
+    """Refuse behaviour that says when a trial was shown, where that is withheld and behaviour is not.
+
+    Raises
+    ------
+    RecipeError
+        If the recipe is of kind "track2" and has such a column.
+    """
+    for column in recipe.behavior.columns if recipe.kind == "track2" else ():
+        if column in TELLS_ORDER:
+            free = [name for name in BEHAVIOUR_COLUMNS if name not in TELLS_ORDER]
+            raise RecipeError(
+                f"behavior.columns holds {column!r}, which {TELLS_ORDER[column]}",
+                place=place,
+                expected=f"in a package of kind 'track2', whose order is withheld: {', '.join(free)}",
+                fix=f"remove {column!r} from 'columns', or make a package of kind 'open' or 'track1'",
+            )
 
 
 def _check_space(wanted: ResponseRecipe, path: Path) -> None:

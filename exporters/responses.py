@@ -21,8 +21,9 @@ from exporters.sources import Source
 from exporters.units import Units
 from nsd_bench.errors import RecipeError, SourceError
 from nsd_bench.outputs import new_file, scratch_array
+from tiers.normalization import Normalization
 
-__all__ = ["Normalization", "Responses", "read_responses", "read_session", "session_file"]
+__all__ = ["Responses", "read_responses", "read_session", "session_file"]
 
 _FIX = "set scale = 'percent', leave the session out, or choose other tiers"
 
@@ -44,23 +45,6 @@ class Responses:
     values: npt.NDArray[np.float32]
     units: Units
     normalization: Normalization | None
-
-
-@dataclass(frozen=True)
-class Normalization:
-    """What was taken out of the betas of each session; fitted on training trials.
-
-    Parameters
-    ----------
-    sessions : int64 array of shape (n_sessions,)
-        Session numbers.
-    mean, std : float64 arrays of shape (n_sessions, n_units)
-        In percent signal change; std with ddof 1.
-    """
-
-    sessions: npt.NDArray[np.int64]
-    mean: npt.NDArray[np.float64]
-    std: npt.NDArray[np.float64]
 
 
 def read_responses(

@@ -25,11 +25,14 @@ __all__ = [
     "new_outputs",
     "refuse_existing",
     "scratch_array",
+    "set_fixed_time",
+    "set_fixed_times",
     "write_npz",
     "write_zip",
 ]
 
 _FIXED_DATE = (1980, 1, 1, 0, 0, 0)
+_FIXED_SECONDS = 315_532_800  # the same date, UTC
 _CHUNK_BYTES = 1 << 22
 _COMPLETE = ".complete"
 
@@ -176,6 +179,22 @@ def scratch_array(path: Path, shape: tuple[int, ...], dtype: npt.DTypeLike) -> n
     with path.open("wb") as file:
         os.posix_fallocate(file.fileno(), 0, n_bytes)
     return np.memmap(path, dtype, mode="r+", shape=shape)
+
+
+def set_fixed_time(path: Path | str) -> None:
+    """Give a file or folder the modification and access time that entries of our zips have."""
+    os.utime(path, (_FIXED_SECONDS, _FIXED_SECONDS))
+
+
+def set_fixed_times(folder: Path) -> None:
+    """Give a folder, and all below it, the time that entries of our zips have.
+
+    When files were written tells in which order, and the order tells what was shown when.
+    """
+    for root, folders, files in os.walk(folder, topdown=False):
+        for name in sorted(folders + files):
+            set_fixed_time(f"{root}/{name}")
+    set_fixed_time(folder)
 
 
 def write_npz(path: Path, arrays: Mapping[str, npt.ArrayLike], mode: int = 0o644) -> None:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from nsd_bench import spec
 from nsd_bench.errors import OptionError, PackageError, choices
 from nsd_bench.gathering import Gatherer, TrialArrays
-from nsd_bench.packed import PackedStore, is_packed
+from nsd_bench.packed import PACKED_SUFFIX, PackedStore, is_packed
 from nsd_bench.statistics import response_precision
 from nsd_bench.storage import Store, array_from_bytes, open_store
 
@@ -100,6 +100,11 @@ class Package:
     def data_key(self) -> str:
         """Sensorium's name of a recording: subject-session-scan."""
         return "-".join(str(self._neurons(name)[0]) for name in ("animal_ids", "sessions", "scan_idx"))
+
+    def beside(self, suffix: str) -> Path:
+        """Return where a file that goes with the package lies, be it a folder, a zip or packed."""
+        stem = self.path.name.removesuffix(".zip").removesuffix(PACKED_SUFFIX)
+        return self.path.with_name(stem + suffix)
 
     def is_withheld(self, tier: str) -> bool:
         """Whether the responses of a tier are withheld (zeros in the files)."""

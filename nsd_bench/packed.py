@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from nsd_bench import spec
 from nsd_bench.errors import PackageError
-from nsd_bench.outputs import array_to_bytes, new_folder
+from nsd_bench.outputs import array_to_bytes, new_folder, set_fixed_times
 from nsd_bench.storage import FolderStore
 
 __all__ = ["PACKED_SUFFIX", "FlatArray", "PackedStore", "is_packed", "write_packed"]
@@ -147,6 +147,7 @@ def write_packed(
         (folder / _ZARR).write_text(_json({"zarr_format": 3, "node_type": "group"}))
         for key, blocks in arrays.items():
             _write_array(folder / "data" / key, blocks)
+        set_fixed_times(folder)
 
 
 def _write_array(folder: Path, blocks: Iterator[npt.NDArray[Any]]) -> None:

@@ -31,6 +31,7 @@ __all__ = [
     "FIT_ON",
     "ROI_NAMES",
     "NORMALIZATION",
+    "NORMALIZATION_SUFFIX",
     "atlas_of",
     "data_file",
     "neurons_file",
@@ -77,9 +78,11 @@ BEHAVIOR_NAMES: Final = "meta/behavior_names.json"
 ROI_NAMES: Final = "meta/roi_names.json"
 FIT_ON: Final = "meta/statistics/fit_on.json"
 NORMALIZATION: Final = "meta/normalization"
-"""Per-session mean and standard deviation that were removed from the responses, both float64."""
+"""Open packages: per-session mean and standard deviation that were removed from the responses, float64."""
 
 TRUTH_SUFFIX: Final = ".truth.npz"
+NORMALIZATION_SUFFIX: Final = ".normalization.npz"
+"""The same of a withholding package, private: inside it would tell the session of every trial."""
 LOCK_SUFFIX: Final = ".lock.json"
 DESIGN_SUFFIX: Final = ".design.csv"
 """One row per trial of the sessions, with what tier rules may ask; private, as it names every image."""

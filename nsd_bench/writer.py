@@ -14,7 +14,7 @@ from typing import Any
 import numpy.typing as npt
 
 from nsd_bench import spec
-from nsd_bench.outputs import array_to_bytes, new_outputs, write_zip
+from nsd_bench.outputs import array_to_bytes, new_outputs, set_fixed_times, write_zip
 from nsd_bench.storage import sha256_file
 
 __all__ = ["PackageWriter", "new_package", "output_names"]
@@ -28,7 +28,7 @@ class PackageWriter:
     folder
         Where the package grows.
     beside
-        Folder for what appears together with the package, beside it: truth and design.
+        Folder for what appears together with the package, beside it: truth, normalization and design.
     """
 
     def __init__(self, folder: Path, beside: Path) -> None:
@@ -71,7 +71,8 @@ class PackageWriter:
 def output_names(name: str, forms: tuple[str, ...]) -> list[str]:
     """Return what a package brings with it, in the order in which it appears: the package comes last."""
     zipped, folder = [f"{name}.zip"] * ("zip" in forms), [name] * ("folder" in forms)
-    beside = [name + suffix for suffix in (spec.TRUTH_SUFFIX, spec.DESIGN_SUFFIX, spec.LOCK_SUFFIX)]
+    private = (spec.TRUTH_SUFFIX, spec.NORMALIZATION_SUFFIX, spec.DESIGN_SUFFIX)
+    beside = [name + suffix for suffix in (*private, spec.LOCK_SUFFIX)]
     return [*beside, *zipped, *folder]
 
 
@@ -103,6 +104,7 @@ def new_package(
         yield PackageWriter(folder, staged)
         if "zip" in forms:
             write_zip(folder, staged / f"{name}.zip")
+        set_fixed_times(folder)
         _write_lock(folder, staged / (name + spec.LOCK_SUFFIX))
 
 

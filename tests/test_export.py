@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.io
-from exports import BETAS, DATA, export, nifti, recipe
+from exports import BETAS, DATA, KEY, export, nifti, recipe, true_trials
 from PIL import Image
 
 from exporters.nsd.design import (
@@ -95,7 +95,7 @@ def test_coordinates_are_those_of_the_affine(nsd_root, opened):
 def test_behaviour_is_that_of_the_trial(nsd_root, opened):
     table = pd.read_csv(nsd_root / DATA / "behav/responses.tsv", sep="\t")
     rows = table.iloc[opened.trials["trial_idx"]]
-    expected = rows[["ISOLD", "ISCORRECT", "RT"]].fillna(-1).to_numpy(np.float32)
+    expected = rows[["ISCORRECT", "RT"]].fillna(-1).to_numpy(np.float32)
     np.testing.assert_array_equal(opened.behavior(slice(None)), expected)
     assert rows["RT"].isna().any()
 
@@ -186,7 +186,13 @@ def test_withheld_responses_are_in_the_truth_only(opened, track1):
     truth = Truth.read(f"{track1.path}.truth.npz")
     withheld = np.isin(track1.tiers, ["test", "final_test"])
     assert not track1.responses(np.flatnonzero(withheld)).any()
-    np.testing.assert_array_equal(truth.responses, opened.responses(np.flatnonzero(withheld)))
+    same = pd.Index(opened.trials["trial_idx"]).get_indexer(true_trials(track1))
+    np.testing.assert_array_equal(track1.tiers, opened.tiers[same])
+    np.testing.assert_array_equal(truth.responses, opened.responses(same[withheld]))
+    np.testing.assert_array_equal(
+        track1.responses(np.flatnonzero(~withheld)), opened.responses(same[~withheld])
+    )
+    np.testing.assert_array_equal(track1.images(slice(None)), opened.images(same))
     np.testing.assert_array_equal(truth.trial_idx, track1.trials["trial_idx"][withheld])
     assert track1.manifest["commitments"] == truth.commitments()
     assert list(truth.commitments()) == ["test", "final_test"]
@@ -199,22 +205,28 @@ def test_ids_say_nothing_and_follow_from_the_key(nsd_root, tmp_path, opened, tra
     ids = track1.trials["trial_idx"]
     assert ids.str.fullmatch("[0-9a-f]{32}").all()
     assert ids.is_unique
+    same = pd.Index(opened.trials["trial_idx"]).get_indexer(true_trials(track1))
     images = pd.DataFrame(
-        {"open": opened.trials["frame_image_id"], "keyed": track1.trials["frame_image_id"]}
+        {
+            "open": opened.trials["frame_image_id"].to_numpy()[same],
+            "keyed": track1.trials["frame_image_id"],
+        }
     ).drop_duplicates()
     assert images["open"].is_unique
     assert images["keyed"].is_unique
     assert abs(images.corr(method="spearman").iloc[0, 1]) < 0.2
     (keyed,) = export_packages(
-        recipe(kind="track1"), nsd_root, tmp_path, key=b"secret", forms=("zip",), progress=False
+        recipe(kind="track1"), nsd_root, tmp_path, key=KEY, forms=("zip",), progress=False
     )
-    assert (Package(keyed.path).trials["trial_idx"] != ids).all()
+    assert not set(Package(keyed.path).trials["trial_idx"]) & set(ids)
+    assert sorted(true_trials(Package(keyed.path), KEY)) == sorted(opened.trials["trial_idx"])
     assert not (tmp_path / "demo-subj01").exists()
 
 
 def test_track2_keeps_behaviour(nsd_root, tmp_path, opened):
     package = export(nsd_root, tmp_path, kind="track2")
-    np.testing.assert_array_equal(package.behavior(slice(None)), opened.behavior(slice(None)))
+    same = pd.Index(opened.trials["trial_idx"]).get_indexer(true_trials(package))
+    np.testing.assert_array_equal(package.behavior(slice(None)), opened.behavior(same))
 
 
 def test_manifest_says_what_it_was_made_of(nsd_root, opened):

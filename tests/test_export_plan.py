@@ -191,12 +191,12 @@ def test_verify_by_making_a_sample_again(nsd_root, tmp_path, scale):
     made = rebuild_sample(package, nsd_root, 0.05, truth)
     assert made.issues == []
     assert made.n_responses == package.n_trials * round(0.05 * package.n_units)
-    every = rebuild_sample(package, nsd_root, 1.0)
+    every = rebuild_sample(package, nsd_root, 1.0, truth)
     assert (every.issues, every.n_images) == ([], package.trials["frame_image_id"].nunique())
     row = int(package.rows("train")[3])
     np.save(package.path / f"data/responses/{row}.npy", package.responses([row])[0] + 1e-3)
     np.save(package.path / f"data/images/{row}.npy", package.images([row])[0] ^ 1)
-    places = {issue.place for issue in rebuild_sample(Package(package.path), nsd_root, 1.0).issues}
+    places = {issue.place for issue in rebuild_sample(Package(package.path), nsd_root, 1.0, truth).issues}
     assert f"data/responses/{row}.npy" in places
     assert f"data/images/{row}.npy" in places
 

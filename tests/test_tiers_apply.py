@@ -26,9 +26,10 @@ from nsd_bench.validate import validate
 from tiers import load_tier_file, parse_tier_file
 from tiers.apply import apply_tiers
 from tiers.design import read_design_table
+from tiers.normalization import read_normalization
 from tiers.swap import finish_replacement, replacement
 
-KEY = b"secret"  # of packages of kind track2; others derive theirs
+KEY = b"a secret of the tests"  # of packages of kind track2; others derive theirs
 MINE = """
 title = "Mine"
 source = "a test"
@@ -92,7 +93,7 @@ def except_provenance(found: dict[str, str]) -> dict[str, str]:
     return {
         name: digest
         for name, digest in found.items()
-        if not name.endswith(("manifest.json", ".lock.json", ".truth.npz", ".zip"))
+        if not name.endswith(("manifest.json", ".lock.json", ".truth.npz", ".normalization.npz", ".zip"))
     }
 
 
@@ -123,6 +124,11 @@ def test_apply_gives_what_an_export_gives_and_back(nsd_root, tmp_path, mine, kin
         assert ours.manifest_sha256 == Package(path).manifest_sha256
         of_trials = ("trial_idx", "frame_image_id", "nsd_id", "tier", "responses", "salt")
         for name in (*of_trials, "response_mean", "response_std"):
+            np.testing.assert_array_equal(getattr(ours, name), getattr(theirs, name))
+
+    if (kind, scale) == ("track2", "session_zscore"):
+        ours, theirs = (read_normalization(Package(p)) for p in (path, other))
+        for name in ("sessions", "mean", "std"):
             np.testing.assert_array_equal(getattr(ours, name), getattr(theirs, name))
 
     apply_tiers(path, load_tier_file("shared1000"), key=key)
@@ -194,7 +200,7 @@ def test_the_same_training_trials_leave_responses_alone(closed, tmp_path):
 def test_another_key_does_not_fit(closed, tmp_path, mine):
     path = copy(closed, tmp_path / "p")
     n = Package(path).n_trials
-    assert message(path, str(mine), key=b"guessed") == (
+    assert message(path, str(mine), key=b"guessed and wrong") == (
         f"{path}: the ids of {n} of {n} trials do not come from this key and design.\n"
         "  Expected: the key that the package was exported with, and its own truth and design table.\n"
         "  What to do: give the key file with --key, or none if the export was given none."

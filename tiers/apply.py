@@ -20,10 +20,12 @@ from tiers import withholding
 from tiers.assign import assign_trials
 from tiers.design import image_table, package_design, read_design_table
 from tiers.held import LEFT_OUT, Held
+from tiers.keys import checked_key
+from tiers.normalization import read_normalization
 from tiers.rebuild import Change, rebuild
-from tiers.renormalise import Normalization, read_normalization, renormalise
+from tiers.renormalise import renormalise
 from tiers.rules import NOT_EXPORTED, TierFile
-from tiers.swap import finish_replacement, replacement
+from tiers.swap import alone, finish_replacement, replacement
 
 __all__ = ["Applied", "apply_tiers", "design_of"]
 
@@ -67,7 +69,9 @@ def design_of(path: Path, design: Path | None = None) -> pd.DataFrame:
     TierError
         If there is none.
     """
-    finish_replacement(path.parent, _staging(path))
+    if _staging(path).exists():
+        with alone(_staging(path)):
+            finish_replacement(path.parent, _staging(path))
     beside = path.parent / f"{path.name}{spec.DESIGN_SUFFIX}"
     if design is None and beside.is_file():
         design = beside
@@ -80,19 +84,20 @@ def apply_tiers(
     """Regenerate everything in a package that depends on its tiers.
 
     That is the trial table, the statistics and what they were fitted on, the session z-scores, the
-    manifest and checksums, and, for a package that withholds, which responses are zero, the ids, and the
-    truth file. A lock file and a zip beside the package are made anew too. Applying the former tiers again
-    restores the former bytes.
+    manifest and checksums, and, for a package that withholds, which responses are zero, the ids, the order of
+    files, the truth and the file with what z-scores were made with. A lock file and a zip beside the package
+    are made anew too. Applying the former tiers again restores the former bytes; a package of before
+    nsd-bench 0.2 that withholds is sealed as those of today are.
 
     Parameters
     ----------
     path
-        Folder of the package. Its truth file and, for a package that withholds, its design table lie
-        beside it.
+        Folder of the package. Of a package that withholds, its truth file, its design table and, if it is
+        z-scored, its normalization lie beside it.
     tier_file
         See `tiers.load_tier_file`.
     key
-        What the ids were made with; None where they follow from the withheld responses.
+        What the ids were made with, 16 bytes or more; None where they follow from the withheld responses.
     design
         What rules may ask for; None takes `design_of(path)`.
 
@@ -104,12 +109,23 @@ def apply_tiers(
     Raises
     ------
     PackageError
-        If the package, its truth or its key do not fit together.
+        If the package, its truth, its normalization or its key do not fit together.
     TierError
         If the tiers do not fit the package, or only an export can make what they ask for.
+    OptionError
+        If the key is too short, or the tiers withhold so little that a key made of it could be guessed.
     OutputError
-        If the disk is full; the package is then as it was.
+        If another process is giving the package tiers, or the disk is full; the package is then as it was.
     """
+    if key is not None:
+        checked_key(key)
+    if not path.parent.is_dir():
+        _whole(path)  # says what is missing
+    with alone(_staging(path)):
+        return _apply(path, tier_file, key, design)
+
+
+def _apply(path: Path, tier_file: TierFile, key: bytes | None, design: pd.DataFrame | None) -> Applied:
     staging = _staging(path)
     finish_replacement(path.parent, staging)
     package = _whole(path)
@@ -117,18 +133,26 @@ def apply_tiers(
     held = Held(package, _truth(package), key, table)
     place = f"{package.name}, tiers {tier_file.name!r}"
     tiers = assign_trials(tier_file, held.trials, image_table(table), package.name)
-    refit = _refit(held, tiers)
-    if refit:
+    others_train = not np.array_equal(held.trials["tiers"].to_numpy() == "train", tiers == "train")
+    if others_train:
         _refuse_chosen_units(package, place)
+    normalization = read_normalization(package)
     design_name = path.name + spec.DESIGN_SUFFIX  # says nothing of tiers, and stays
     outputs = [name for name in output_names(path.name, ("folder", "zip")) if name != design_name]
     names = [f"{LEFT_OUT}/{path.name}", *outputs]
     with replacement(path.parent, staging, names) as (folder, moved):
-        responses = normalization = None
-        if refit:
+        responses = None
+        if others_train:
             responses = scratch_array(staging / "responses", (len(held), package.n_units), np.float32)
-            normalization = _responses_anew(held, tiers, responses, place)
-        rows = _file_rows(held, tiers)
+            held.fill_responses(responses)
+            if normalization:
+                sessions, trial = (held.trials[name].to_numpy(np.int64) for name in ("session", "trial"))
+                normalization = renormalise(
+                    responses, sessions, trial, tiers == "train", normalization, place
+                )
+        rows = np.flatnonzero(tiers != NOT_EXPORTED)
+        key = _new_key(held, rows[np.isin(tiers[rows], spec.WITHHELD_TIERS)], responses, key)
+        rows = rows[_file_order(held, rows, key)]
         change = Change(tier_file, tiers, rows, key, responses, normalization)
         n_trials = rebuild(held, change, folder, moved)
     return Applied(
@@ -138,28 +162,32 @@ def apply_tiers(
         n_left_out=int((tiers == NOT_EXPORTED).sum()),
         left_out=path.parent / LEFT_OUT / path.name,
         n_never_held=len(table) - len(held),
-        renormalised=normalization is not None,
+        renormalised=responses is not None and normalization is not None,
     )
 
 
-def _responses_anew(
-    held: Held, tiers: npt.NDArray[np.str_], out: npt.NDArray[np.float32], place: str
-) -> Normalization | None:
-    """Read all responses, z-scored on the new training trials if they are z-scored at all."""
-    held.fill_responses(out)
-    normalization = read_normalization(held.package)
-    if normalization is None:
+def _new_key(
+    held: Held,
+    withheld: npt.NDArray[np.int64],
+    responses: npt.NDArray[np.float32] | None,
+    key: bytes | None,
+) -> bytes | None:
+    """Return the key given, or one made of what the new package withholds; None if it is open."""
+    if held.package.kind == "open":
         return None
-    sessions, trial = (held.trials[name].to_numpy(np.int64) for name in ("session", "trial"))
-    return renormalise(out, sessions, trial, tiers == "train", normalization, place)
+    if key is None:
+        values = held.gather("responses", withheld) if responses is None else responses[withheld]
+        key = withholding.derive_key(held.package.name, values)
+    return withholding.key_of_kind(key, held.package.kind)
 
 
-def _file_rows(held: Held, tiers: npt.NDArray[np.str_]) -> npt.NDArray[np.int64]:
-    """Return the trials that are in a tier, in the order in which exports number them as files."""
-    rows = np.flatnonzero(tiers != NOT_EXPORTED)
-    trial = held.trials["trial"].to_numpy(np.int64)[rows]
-    seed = held.package.manifest["recipe"]["values"]["seed"]
-    return np.asarray(rows[withholding.file_order(trial, held.package.subject, seed)], dtype=np.int64)
+def _file_order(held: Held, rows: npt.NDArray[np.int64], key: bytes | None) -> npt.NDArray[np.int64]:
+    """Return the order in which exports number these trials as files."""
+    trial, subject = held.trials["trial"].to_numpy(np.int64)[rows], held.package.subject
+    if key is None:
+        seed = held.package.manifest["recipe"]["values"]["seed"]
+        return withholding.file_order(trial, subject, seed)
+    return withholding.keyed_order(trial, held.package.name, subject, key)
 
 
 def _staging(path: Path) -> Path:
@@ -206,11 +234,6 @@ def _truth(package: Package) -> Truth | None:
             fix="put the truth file that belongs to the package beside it, or export it again",
         )
     return truth
-
-
-def _refit(held: Held, tiers: npt.NDArray[np.str_]) -> bool:
-    """Whether other trials are trained on than before."""
-    return not np.array_equal(held.trials["tiers"].to_numpy() == "train", tiers == "train")
 
 
 def _refuse_chosen_units(package: Package, place: str) -> None:

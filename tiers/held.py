@@ -127,17 +127,18 @@ def _true_trials(
     trial_idx = package.array(spec.trials_file("trial_idx"))
     if package.kind == "open":
         return trial_idx.astype(np.int64)
-    if key is None:
-        responses = np.empty((0, package.n_units), dtype=np.float32) if truth is None else truth.responses
-        key = withholding.derive_key(package.name, np.ascontiguousarray(responses))
-    trial = np.sort(design["trial"].to_numpy(np.int64))
-    ids = withholding.keyed_trial_ids(trial, package.name, package.subject, key)
-    rows = pd.Index(ids).get_indexer(pd.Index(trial_idx))
-    if (rows < 0).any():
+    found, n_unknown = withholding.true_trials(
+        trial_idx,
+        np.sort(design["trial"].to_numpy(np.int64)),
+        package.name,
+        package.subject,
+        withholding.possible_keys(package, truth, key),
+    )
+    if n_unknown:
         raise PackageError(
-            f"the ids of {(rows < 0).sum()} of {len(rows)} trials do not come from this key and design",
+            f"the ids of {n_unknown} of {len(trial_idx)} trials do not come from this key and design",
             place=str(package.path),
             expected="the key that the package was exported with, and its own truth and design table",
             fix="give the key file with --key, or none if the export was given none",
         )
-    return np.asarray(trial[rows], dtype=np.int64)
+    return found

@@ -13,18 +13,21 @@ import numpy.typing as npt
 import pandas as pd
 
 from nsd_bench import spec
+from nsd_bench.outputs import set_fixed_times
+from nsd_bench.package import Package
 from nsd_bench.statistics import column_statistics, pixel_statistics
 from nsd_bench.truth import Truth
 from nsd_bench.writer import PackageWriter, new_package
 from tiers import withholding
 from tiers.held import LEFT_OUT, Held
-from tiers.renormalise import Normalization
+from tiers.normalization import SEALING, Normalization
 from tiers.rules import TierFile
 
 __all__ = ["Change", "rebuild"]
 
 _MADE_ANEW = ("data/", "meta/trials/", spec.CONFIG, spec.CHECKSUMS, spec.MANIFEST, spec.FIT_ON)
-_FITTED = ("meta/statistics/", f"{spec.NORMALIZATION}/")
+_NORMALIZATION = f"{spec.NORMALIZATION}/"
+_FITTED = ("meta/statistics/", _NORMALIZATION)
 _BLOCK_IMAGES = 256
 
 
@@ -40,12 +43,12 @@ class Change:
     rows : int64 array of shape (n_trials,)
         Trials of the new package in the order of its files.
     key
-        Secret for ids, or None to derive it.
+        Secret for ids; None for an open package.
     responses : float32 array of shape (n_held, n_units)
         All responses, as the new package has them; None if it trains on the same trials as the old one, so
         that responses and statistics stay.
     normalization
-        Where responses were z-scored anew, what by.
+        What the new package's responses are z-scored with; None where they are percent signal change.
     """
 
     tier_file: TierFile
@@ -55,17 +58,41 @@ class Change:
     responses: npt.NDArray[np.float32] | None
     normalization: Normalization | None
 
+    @property
+    def renormalised(self) -> bool:
+        """Whether responses were z-scored anew."""
+        return self.responses is not None and self.normalization is not None
+
 
 class _Writer(PackageWriter):
-    """Takes over files whose digest is known, by a hard link where the disk has them."""
+    """Takes over files whose digest is known, by hard links where the disk has them.
+
+    Parameters
+    ----------
+    folder, beside
+        See `PackageWriter`.
+    anew
+        Whether to link to a copy, not to the file itself: a file of a package that was not sealed lies on
+        disk, among its neighbours, where its true trial number put it.
+    """
+
+    def __init__(self, folder: Path, beside: Path, *, anew: bool) -> None:
+        super().__init__(folder, beside)
+        self._anew, self._copies = anew, dict[int, Path]()
 
     def add_known(self, name: str, source: Path, digest: str) -> None:
         target = self.folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            os.link(source, target)
-        except OSError:
-            shutil.copyfile(source, target)
+        if self._anew:
+            inode = source.stat().st_ino
+            if inode not in self._copies:
+                shutil.copyfile(source, target)
+            source = self._copies.setdefault(inode, target)
+        if source != target:
+            try:
+                os.link(source, target)
+            except OSError:
+                shutil.copyfile(source, target)
         self._digests[name] = digest
 
     def expect(self, name: str, digest: str) -> None:
@@ -82,7 +109,7 @@ def rebuild(held: Held, change: Change, folder: Path, moved: list[str]) -> dict[
     package = held.package
     zipped = package.path.with_name(package.path.name + ".zip").exists()
     with new_package(folder, package.path.name, ("folder", "zip") if zipped else ("folder",)) as new:
-        writer = _Writer(new.folder, new.beside)
+        writer = _Writer(new.folder, new.beside, anew=_unsealed(package))
         made = _Rebuilt(held, change, writer, change.rows)
         if not zipped:
             moved += made.unchanged_folders()
@@ -91,21 +118,25 @@ def rebuild(held: Held, change: Change, folder: Path, moved: list[str]) -> dict[
     return n_trials
 
 
+def _unsealed(package: Package) -> bool:
+    """Whether it withholds responses and was made before nsd-bench 0.2."""
+    return package.kind != "open" and "sealing" not in package.manifest
+
+
 class _Rebuilt:
     def __init__(self, held: Held, change: Change, writer: _Writer, rows: npt.NDArray[np.int64]) -> None:
         self.held, self.change, self.writer, self.rows = held, change, writer, rows
         self.package = held.package
         self.tiers = change.tiers[rows]
-        self.withheld = np.isin(self.tiers, spec.WITHHELD_TIERS) & (self.package.kind != "open")
+        self.sealed = self.package.kind != "open"
+        self.withheld = np.isin(self.tiers, spec.WITHHELD_TIERS) & self.sealed
         self.trials = self._identified()
 
     def _identified(self) -> pd.DataFrame:
         trials = self.held.trials.iloc[self.rows].reset_index(drop=True).assign(tiers=self.tiers)
-        if self.package.kind == "open":
-            return trials.assign(trial_idx=trials["trial"], frame_image_id=trials["nsd_id"], salt="")
         name, subject, key = self.package.name, self.package.subject, self.change.key
         if key is None:
-            key = withholding.derive_key(name, self._responses(self.withheld))
+            return trials.assign(trial_idx=trials["trial"], frame_image_id=trials["nsd_id"], salt="")
         trial, nsd_id = trials["trial"].to_numpy(), trials["nsd_id"].to_numpy()
         return trials.assign(
             trial_idx=withholding.keyed_trial_ids(trial, name, subject, key),
@@ -125,7 +156,7 @@ class _Rebuilt:
         )
         if not same:
             return []
-        responses_stay = self.change.normalization is None and np.array_equal(
+        responses_stay = not self.change.renormalised and np.array_equal(
             self.held.truth_row[self.rows] >= 0, self.withheld
         )
         return [f"data/{key}" for key in self.held.data_keys if key != "responses" or responses_stay]
@@ -144,6 +175,9 @@ class _Rebuilt:
         if truth:
             path = self.writer.beside / (self.package.path.name + spec.TRUTH_SUFFIX)
             replace(truth, manifest_sha256=digest).write(path)
+        if self.sealed and self.change.normalization is not None:
+            path = self.writer.beside / (self.package.path.name + spec.NORMALIZATION_SUFFIX)
+            self.change.normalization.write(path, self.package.name, digest)
         return n_trials
 
     def write_data(self, key: str, moved: bool) -> None:
@@ -160,7 +194,7 @@ class _Rebuilt:
 
     def _write_responses(self) -> npt.NDArray[np.bool_]:
         """Write the responses that are withheld, new or no longer withheld; say which they were."""
-        new = (self.held.truth_row[self.rows] >= 0) | (self.change.normalization is not None)
+        new = (self.held.truth_row[self.rows] >= 0) | self.change.renormalised
         new &= ~self.withheld
         for number, response in zip(np.flatnonzero(new).tolist(), self._responses(new), strict=True):
             self.writer.add_array(spec.data_file("responses", number), response)
@@ -178,7 +212,8 @@ class _Rebuilt:
 
     def _take_over(self) -> None:
         """Link what does not depend on tiers, and what was fitted if the training trials are the same."""
-        anew = (*_MADE_ANEW, *(() if self.change.responses is None else _FITTED))
+        fitted = () if self.change.responses is None else _FITTED
+        anew = (*_MADE_ANEW, *fitted, *([_NORMALIZATION] if self.sealed else []))
         for name in self.held.names():
             if not name.startswith(anew):
                 self.writer.add_known(name, self.package.path / name, self.held.digest(name))
@@ -195,8 +230,9 @@ class _Rebuilt:
             for group in spec.STATISTICS_GROUPS:
                 for statistic, array in values.items():
                     self.writer.add_array(spec.statistics_file(key, group, statistic), array)
-        for name, fitted in (self.change.normalization or {}).items():
-            self.writer.add_array(f"{spec.NORMALIZATION}/{name}.npy", fitted)
+        if self.change.normalization is not None and not self.sealed:
+            for name, fitted in self.change.normalization.arrays().items():
+                self.writer.add_array(f"{_NORMALIZATION}{name}.npy", fitted)
 
     def _histogram(self, train: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         nsd_id = self.held.trials["nsd_id"].to_numpy()[train]
@@ -217,6 +253,7 @@ class _Rebuilt:
             "withheld_tiers": [tier for tier in n_trials if self.package.is_withheld(tier)],
             "commitments": commitments,
             "tiers": self.change.tier_file.model_dump(include={"name", "title", "source", "text"}),
+            **({"sealing": SEALING} if self.sealed else {}),
         }
 
     def _truth(self) -> Truth:
@@ -254,7 +291,7 @@ def _write_left_out(held: Held, change: Change, folder: Path) -> None:
     if not rows.size:
         return
     folder.mkdir(parents=True, mode=0o700)
-    writer = _Writer(folder, folder)
+    writer = _Writer(folder, folder, anew=_unsealed(held.package))
     made = _Rebuilt(held, change, writer, rows)
     for key in held.data_keys:
         made.write_data(key, moved=False)
@@ -265,3 +302,4 @@ def _write_left_out(held: Held, change: Change, folder: Path) -> None:
     for name in columns:
         writer.add_array(spec.trials_file(name), np.array(table[name].tolist()))
     writer.finish({"format": "nsd_bench.left_out/1", "package": held.package.name})
+    set_fixed_times(folder)

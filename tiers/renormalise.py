@@ -5,25 +5,13 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from nsd_bench import spec
 from nsd_bench.errors import TierError
-from nsd_bench.package import Package
+from tiers.normalization import Normalization
 
-__all__ = ["Normalization", "read_normalization", "renormalise"]
-
-Normalization = dict[str, npt.NDArray[np.float64]]
-"""`sessions` (n_sessions,), `mean` and `std` (n_sessions, n_units) in percent signal change."""
+__all__ = ["renormalise"]
 
 _PER_PERCENT = 300
 """NSD stores the betas of volumes and native surfaces as whole numbers, 300 to a percent."""
-
-
-def read_normalization(package: Package) -> Normalization | None:
-    """Return what was taken out of a package's betas; None where responses are percent signal change."""
-    names = {name: f"{spec.NORMALIZATION}/{name}.npy" for name in ("sessions", "mean", "std")}
-    if names["mean"] not in package.store:
-        return None
-    return {name: package.array(file) for name, file in names.items()}
 
 
 def renormalise(
@@ -65,15 +53,15 @@ def renormalise(
         If a session has fewer than 2 training trials, a unit that does not vary over them, or betas that
         cannot be recovered.
     """
-    new = {"sessions": old["sessions"], "mean": np.empty_like(old["mean"]), "std": np.empty_like(old["std"])}
-    for row, session in enumerate(old["sessions"].tolist()):
+    new = Normalization(old.sessions, np.empty_like(old.mean), np.empty_like(old.std))
+    for row, session in enumerate(old.sessions.tolist()):
         rows = np.flatnonzero(sessions == session)
         rows = rows[np.argsort(order[rows])]
-        percent = _percent(responses[rows], old["mean"][row], old["std"][row], f"{place}, session {session}")
+        percent = _percent(responses[rows], old.mean[row], old.std[row], f"{place}, session {session}")
         fitted = percent[train[rows]]
         _check_fit(fitted, f"{place}, session {session}")
-        new["mean"][row], new["std"][row] = fitted.mean(axis=0), fitted.std(axis=0, ddof=1)
-        responses[rows] = ((percent - new["mean"][row]) / new["std"][row]).astype(np.float32)
+        new.mean[row], new.std[row] = fitted.mean(axis=0), fitted.std(axis=0, ddof=1)
+        responses[rows] = ((percent - new.mean[row]) / new.std[row]).astype(np.float32)
     return new
 
 

@@ -1,24 +1,44 @@
 """Numbers and names that keep withheld trials from being joined to NSD by accident.
 
-NSD is public: whoever wants to can find every image and every beta. Keyed ids stop accidents and
-casual joins, not a determined entrant, and packages say so.
+NSD is public: whoever has it can find every image and every beta. Keyed ids and a keyed order keep everybody
+else from telling which trial is which; docs/exporting.md says what they do and do not.
 """
 
 from __future__ import annotations
 
 import hashlib
 import hmac
+from collections.abc import Iterable, Iterator
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
-__all__ = ["derive_key", "file_order", "keyed_image_ids", "keyed_salts", "keyed_trial_ids"]
+from nsd_bench.errors import OptionError
+from nsd_bench.package import Package
+from nsd_bench.truth import Truth
+
+__all__ = [
+    "derive_key",
+    "file_order",
+    "key_of_kind",
+    "keyed_image_ids",
+    "keyed_order",
+    "keyed_salts",
+    "keyed_trial_ids",
+    "possible_keys",
+    "refuse_guessable",
+    "true_trials",
+]
 
 _ID_LENGTH = 32
+_FEWEST_VALUES: Final = 64
+"""Of withheld responses that a key may be derived from; each has some 8 bits that nobody knows."""
 
 
 def file_order(trials: npt.NDArray[np.int64], subject: int, seed: int) -> npt.NDArray[np.int64]:
-    """Return the order in which trials are numbered as files: by their hash, the same everywhere.
+    """Return the order in which an open package numbers trials as files: by their hash, the same everywhere.
 
     >>> file_order(np.array([0, 1, 2, 3]), subject=1, seed=0).tolist()
     [3, 0, 1, 2]
@@ -27,13 +47,114 @@ def file_order(trials: npt.NDArray[np.int64], subject: int, seed: int) -> npt.ND
     return np.array(sorted(range(len(keys)), key=keys.__getitem__), dtype=np.int64)
 
 
+def keyed_order(
+    trials: npt.NDArray[np.int64], package: str, subject: int, key: bytes
+) -> npt.NDArray[np.int64]:
+    """Return the order in which a withholding package numbers trials as files: that of keyed digests."""
+    return np.argsort([_digest(key, package, subject, "order", trial) for trial in trials.tolist()])
+
+
+def key_of_kind(key: bytes, kind: str) -> bytes:
+    """Return what a key stands for in packages of one kind, so that one key may serve two.
+
+    Ids and order of a package of kind "track1" are then not those of "track2", which shows behaviour.
+    """
+    return hmac.new(key, kind.encode(), "sha256").digest()
+
+
 def derive_key(package: str, withheld: npt.NDArray[np.float32]) -> bytes:
     """Make a key out of the withheld responses themselves.
 
     Everybody who exports the package gets the same key, and hence the same bytes; who has only the
     package cannot compute it.
+
+    Parameters
+    ----------
+    package
+        Name of the package.
+    withheld : float32 array of shape (n_withheld, n_units)
+        In any order: it makes no difference, as the order of files follows from the key.
+
+    Raises
+    ------
+    OptionError
+        If there are so few that they could be guessed.
     """
+    refuse_guessable(package, withheld.size)
+    digests = sorted(hashlib.sha256(row.tobytes()).digest() for row in withheld)
+    return hashlib.sha256(b"\0".join((package.encode(), *digests))).digest()
+
+
+def refuse_guessable(package: str, n_values: int) -> None:
+    """Refuse to derive a key from next to nothing.
+
+    Raises
+    ------
+    OptionError
+        If fewer than 64 responses are withheld.
+    """
+    if n_values < _FEWEST_VALUES:
+        raise OptionError(
+            f"{n_values} responses are withheld, and a key made of them could be guessed",
+            place=package,
+            expected=f"a key of your own, or tiers that withhold {_FEWEST_VALUES} responses or more",
+            fix="give a key with --key, choose other tiers, or make a package of kind 'open'",
+        )
+
+
+def possible_keys(package: Package, truth: Truth | None, key: bytes | None) -> Iterator[bytes]:
+    """Return the keys that a package's ids may come from: the one given, or one made of its truth.
+
+    Those made by nsd-bench 0.1 come from the bytes of a key file with the line break at its end, or from the
+    withheld responses in the order of the files, whatever the kind.
+    """
+    before = "sealing" not in package.manifest
+    if key is not None:
+        yield key_of_kind(key, package.kind)
+    elif truth is not None and truth.responses.size >= _FEWEST_VALUES:
+        yield key_of_kind(derive_key(package.name, truth.responses), package.kind)
+    if before and key is not None:
+        yield from (key, key + b"\n", key + b"\r\n")
+    if before:
+        shape = (0, package.n_units)
+        withheld = np.empty(shape, np.float32) if truth is None else np.ascontiguousarray(truth.responses)
+        yield _derived_by_order(package.name, withheld)
+
+
+def _derived_by_order(package: str, withheld: npt.NDArray[np.float32]) -> bytes:
     return hashlib.sha256(package.encode() + b"\0" + hashlib.sha256(withheld.data).digest()).digest()
+
+
+def true_trials(
+    ids: npt.NDArray[np.str_],
+    trials: npt.NDArray[np.int64],
+    package: str,
+    subject: int,
+    keys: Iterable[bytes],
+) -> tuple[npt.NDArray[np.int64], int]:
+    """Return the true trial number of every keyed id, for which the ids of all trials are made again.
+
+    Parameters
+    ----------
+    ids : str array of shape (n_trials,)
+    trials : int64 array
+        All true trial numbers that there may be.
+    keys
+        Which to try, one after another, until one fits.
+
+    Returns
+    -------
+    found : int64 array of shape (n_trials,)
+    n_unknown
+        How many ids come from none of the keys and trials; `found` is then of no use.
+    """
+    found, n_unknown = np.empty(0, dtype=np.int64), len(ids)
+    for key in keys:
+        rows = pd.Index(keyed_trial_ids(trials, package, subject, key)).get_indexer(pd.Index(ids))
+        found, n_unknown = trials[rows], int((rows < 0).sum())
+        if not n_unknown:
+            break
+    return found, n_unknown
 
 
 def keyed_trial_ids(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from nsd_bench.cli.shared.inputs import check_exporters, numbers
+from nsd_bench.cli.shared.inputs import check_exporters, key_option, numbers
 from nsd_bench.errors import OutputError
 from nsd_bench.spec import KINDS
 
@@ -44,10 +44,8 @@ def _name(subject: int, session: int) -> str:
 @click.option("--sessions", callback=numbers, help="Instead of the recipe's, as in 1-32.")
 @click.option("--kind", type=click.Choice(KINDS), help="Instead of the recipe's.")
 @click.option("--form", type=click.Choice(["folder", "zip", "both"]), default="both", show_default=True)
-@click.option(
-    "--key",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="File with a secret for withheld ids; without it they follow from the withheld responses.",
+@key_option(
+    "File with a secret for ids and order of trials; without it they follow from the withheld responses."
 )
 @click.option("--workers", type=click.IntRange(min=1), help="Processes; the bytes do not depend on it.")
 @click.option("--scheduler", help="Address of a Dask scheduler to read sessions on.")
@@ -68,7 +66,7 @@ def command(
     sessions: tuple[int, ...] | None,
     kind: str | None,
     form: str,
-    key: Path | None,
+    key: bytes | None,
     workers: int | None,
     scheduler: str | None,
     only: tuple[tuple[int, int], ...],
@@ -103,7 +101,7 @@ def command(
         root,
         out,
         forms=("folder", "zip") if form == "both" else (form,),
-        key=key.read_bytes() if key else None,
+        key=key,
         pool=Pool(workers, scheduler),
         progress=not quiet,
         on_error=None if len(wanted.subjects) == 1 else failed.__setitem__,

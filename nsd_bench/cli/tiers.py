@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from nsd_bench.cli.shared.inputs import numbers
+from nsd_bench.cli.shared.inputs import key_option, numbers
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -93,15 +93,11 @@ def check(
 @click.argument("package", type=_PATH)
 @click.argument("name")
 @click.option("--seed", type=int, help="Another draw wherever the rules sample.")
-@click.option(
-    "--key",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="File with the secret that the export was given, if it was given one.",
-)
+@key_option("File with the secret that the export was given, if it was given one.")
 @_design
 @_features
 def apply(
-    package: Path, name: str, seed: int | None, key: Path | None, design: Path | None, features: Path | None
+    package: Path, name: str, seed: int | None, key: bytes | None, design: Path | None, features: Path | None
 ) -> None:
     """Give the folder PACKAGE the tiers NAME, without NSD; applying the former tiers undoes it."""
     from tiers import load_tier_file
@@ -111,7 +107,7 @@ def apply(
     applied = apply_tiers(
         package,
         tier_file if seed is None else tier_file.reseeded(seed),
-        key=key.read_bytes() if key else None,
+        key=key,
         design=_design_table(package, design, features),
     )
     click.echo(f"{applied.path}: {', '.join(f'{n} {tier}' for tier, n in applied.n_trials.items())}")

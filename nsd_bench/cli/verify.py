@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from nsd_bench.cli.shared.inputs import check_exporters
+from nsd_bench.cli.shared.inputs import check_exporters, key_option
 
 __all__ = ["command"]
 
@@ -31,9 +31,17 @@ def _fraction(ctx: click.Context, param: click.Parameter, value: str) -> float:
 @click.option("--lock", type=_PATH, help="Lock file to compare every file's digest with.")
 @click.option("--nsd-root", type=_PATH, help="Make a sample again from NSD's files and compare it.")
 @click.option("--sample", callback=_fraction, default="1%", show_default=True, help="Of units and images.")
-@click.option("--truth", type=_PATH, help="Truth file, to compare withheld responses, too.")
+@click.option(
+    "--truth", type=_PATH, help="Truth file of a withholding package, where it does not lie beside it."
+)
+@key_option("File with the secret that a withholding package was exported with, if it was given one.")
 def command(
-    package: Path, lock: Path | None, nsd_root: Path | None, sample: float, truth: Path | None
+    package: Path,
+    lock: Path | None,
+    nsd_root: Path | None,
+    sample: float,
+    truth: Path | None,
+    key: bytes | None,
 ) -> None:
     """Compare PACKAGE with a lock file, with NSD's own files, or with both; exit 1 if anything differs."""
     from nsd_bench.lock import read_lock, verify_lock
@@ -48,10 +56,10 @@ def command(
         click.echo(f"{package}: {len(content['files'])} files compared with {lock}")
     if nsd_root is not None:
         check_exporters()
-        from exporters.rebuild import rebuild_sample
-        from nsd_bench.truth import Truth
+        from exporters.rebuild import private_files, rebuild_sample
 
-        made = rebuild_sample(opened, nsd_root, sample, Truth.read(truth) if truth else None)
+        known, normalization = private_files(opened, truth)
+        made = rebuild_sample(opened, nsd_root, sample, truth=known, key=key, normalization=normalization)
         issues += made.issues
         click.echo(f"{package}: {made.n_responses} responses and {made.n_images} images made again from NSD")
     for issue in issues[:_MOST_SHOWN]:

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from nsd_bench.errors import NsdBenchError, PackageError, SubmissionError, choices
 from nsd_bench.spec import TRUTH_SUFFIX
 
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
 if TYPE_CHECKING:
     from nsd_bench.submission import Submission
     from nsd_bench.truth import Truth
 
-__all__ = ["Truths", "check_exporters", "numbers", "packages_below", "submissions_below"]
+__all__ = ["Truths", "check_exporters", "key_option", "numbers", "packages_below", "submissions_below"]
 
 
 def numbers(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[int, ...] | None:
@@ -48,6 +50,22 @@ def check_exporters() -> None:
             expected="nsd-bench's own",
             fix="install nsd-bench into an environment of its own",
         )
+
+
+def key_option(help_: str) -> Callable[[_Command], _Command]:
+    """Return the option --key of every command that takes one; its value is what the file holds."""
+    return click.option("--key", type=click.Path(path_type=Path), callback=_key, help=help_)
+
+
+def _key(ctx: click.Context, param: click.Parameter, path: Path | None) -> bytes | None:
+    if path is None or ctx.resilient_parsing:
+        return None
+    from tiers.keys import is_private, read_key
+
+    key = read_key(path)
+    if not is_private(path):
+        click.echo(f"Warning: {path} can be read by others than its owner; run: chmod 600 {path}", err=True)
+    return key
 
 
 def packages_below(paths: Iterable[Path]) -> list[Path]:
