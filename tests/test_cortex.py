@@ -282,7 +282,14 @@ def test_what_is_wrong_with_surfaces_is_listed(subject):
     found = problems(subject)
     assert "vertices differ: flat 10242, inflated 10242, pia 10242, wm 10241" in found
     assert "no volume can be drawn: no transform" in found
-    assert found.count("there is no such file") == 2
+    assert found.count("there is no such file") == 1
+    assert "there is no anatomical volume" in found
+
+
+def test_a_subject_of_surfaces_alone_is_warned_of_not_refused(subject):
+    subject.anatomy.unlink()
+    (issue,) = validate_subject(subject)
+    assert (issue.level, issue.place) == ("warning", str(subject.anatomy))
 
 
 def test_a_turned_bent_or_stray_flat_map_is_found(subject):
@@ -290,12 +297,13 @@ def test_a_turned_bent_or_stray_flat_map_is_found(subject):
     points, triangles = read_mesh(path)
     unused = np.setdiff1d(np.arange(N), triangles)[:3]
     turned = points[:, [1, 0, 2]] * [1, -1, 1]
-    turned[unused] = 9.0
+    turned[unused] = 999.0, 9.0, 0.0
+    turned[unused[:1]] = turned[triangles[0, 0]]  # within the map, which shifts nothing
     turned[triangles[0, 0], 2] = 0.25
     write_mesh(path, turned, triangles)
     issues = {issue.problem: issue for issue in validate_subject(subject)}
     assert {issue.place for issue in issues.values()} == {str(path)}
-    assert issues["3 vertices that no triangle uses are not at 0"].level == "warning"
+    assert issues["2 vertices that no triangle uses lie beside the map"].level == "warning"
     assert issues["is not flat: z reaches 0.25 mm"].level == "warning"
     (rotated,) = (issue for problem, issue in issues.items() if problem.startswith("is turned or mirrored"))
     assert rotated.fix == "Build it again with the other --axes ('pycortex' or 'raw'); 'auto' finds out"

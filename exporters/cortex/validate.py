@@ -115,10 +115,12 @@ def _flat(flat: Mesh, white: Mesh, path: Path, side: str) -> Iterator[Issue]:
         fix = "Only x and y are drawn; set the third coordinate to 0"
         largest = np.abs(points[used, 2]).max()
         yield Issue("warning", str(path), f"is not flat: z reaches {largest:.3g} mm", fix)
-    stray = int(points[~used].any(axis=1).sum())
-    if stray:
+    low, high = points[used, :2].min(axis=0), points[used, :2].max(axis=0)
+    outside = (points[~used, :2] < low) | (points[~used, :2] > high)
+    stray = int((outside.any(axis=1) & points[~used].any(axis=1)).sum())
+    if stray:  # pycortex fits the picture to all vertices, used or not
         fix = "Set them to 0: they shift the map to one side"
-        yield Issue("warning", str(path), f"{stray} vertices that no triangle uses are not at 0", fix)
+        yield Issue("warning", str(path), f"{stray} vertices that no triangle uses lie beside the map", fix)
     across, along = uprightness(points[used], white[0][used], side)
     if min(across, along) < _LEAST_UPRIGHT:
         problem = (
@@ -130,10 +132,14 @@ def _flat(flat: Mesh, white: Mesh, path: Path, side: str) -> Iterator[Issue]:
 
 
 def _others(subject: Subject) -> Iterator[Issue]:
-    try:
-        load_nifti(subject.require_anatomy())
-    except NsdBenchError as error:
-        yield _from_error(error)
+    if not subject.anatomy.is_file():
+        fix = "Copy the volume there to draw volumes; vertex data do not need it"
+        yield Issue("warning", str(subject.anatomy), "there is no anatomical volume", fix)
+    else:
+        try:
+            load_nifti(subject.anatomy)
+        except NsdBenchError as error:
+            yield _from_error(error)
     curvature = subject.info("curvature")
     if not curvature.is_file():
         fix = "pycortex computes it when it is first drawn, which takes a while"

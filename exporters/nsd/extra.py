@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -62,11 +62,19 @@ def read_variable(path: Path, name: str, fix: str) -> npt.NDArray[Any]:
     raise SourceError(problem, place=str(path), expected=f"a MATLAB file with {name!r}", fix=fix)
 
 
-def read_texts(path: Path, columns: Sequence[str], fix: str, *, sep: str = ",") -> pd.DataFrame:
+def read_texts(
+    path: Path,
+    columns: Sequence[str],
+    fix: str,
+    *,
+    sep: str = ",",
+    spellings: Mapping[str, str] | None = None,
+) -> pd.DataFrame:
     """Read some columns of a table as text, "" where a cell is empty.
 
     The order of columns, the case of their names, and blanks around names and cells do not matter: how the
-    release spells them is known from other people's code only.
+    release spells them is known from other people's code only. `spellings` names others that are taken for
+    one of `columns`.
 
     Returns
     -------
@@ -84,7 +92,8 @@ def read_texts(path: Path, columns: Sequence[str], fix: str, *, sep: str = ",") 
     except (OSError, ValueError) as error:
         raise SourceError(f"cannot be read ({error})", place=str(path), expected=expected, fix=fix) from error
     found = [str(name).strip() for name in table.columns]
-    folded = [name.casefold() for name in found]
+    known = {other.casefold(): name.casefold() for other, name in (spellings or {}).items()}
+    folded = [known.get(name.casefold(), name.casefold()) for name in found]
     for problem, wrong in {
         "lacks": [name for name in columns if folded.count(name.casefold()) == 0],
         "has more than once": [name for name in columns if folded.count(name.casefold()) > 1],

@@ -32,7 +32,7 @@ N_TRIALS: Final = 744
 N_COMMON: Final = 220
 """Images 0 to 219 are the same for all subjects, the other 64 were made for each."""
 _RUNS, _PER_RUN = 8, 93
-_CLASS: Final = "Image class"
+_CLASS, _CLASS_EARLIER = "Image class (number)", "Image class"
 _FIX: Final = "fetch nsddata/experiments/nsdsynthetic and nsddata_stimuli/stimuli/nsdsynthetic again"
 
 
@@ -107,14 +107,15 @@ def synthetic_trials(path: Path) -> pd.DataFrame:
 
 
 def read_classes(path: Path) -> list[str]:
-    """Read the class of each of the 284 images.
+    """Read the class of each of the 284 images, such as "Natural scenes"; a number behind it is left out.
 
     Raises
     ------
     SourceError
         If it is not that table.
     """
-    classes = read_texts(path, [_CLASS], _FIX)[_CLASS].tolist()
+    cells = read_texts(path, [_CLASS], _FIX, spellings={_CLASS_EARLIER: _CLASS})[_CLASS]
+    classes = cells.str.replace(r"\s*\(\d+\)$", "", regex=True).tolist()
     if len(classes) != N_IMAGES or "" in classes:
         raise _wrong(path, f"names the class of {sum(map(bool, classes))} images in {len(classes)} rows")
     return classes
@@ -123,13 +124,13 @@ def read_classes(path: Path) -> list[str]:
 def from_linear_luminance(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     """Convert pixels that are proportional to luminance to what a screen with a gamma of 2 would be given.
 
-    sqrt(v / 255) * 255, as the authors of NSD-synthetic do before images go into models for photographs
-    (Gifford et al. 2026).
+    sqrt(v / 255) * 255, its fraction cut off, as the authors of NSD-synthetic do before images go into models
+    for photographs (Gifford et al. 2026).
 
     >>> from_linear_luminance(np.array([0, 64, 255], dtype=np.uint8)).tolist()
-    [0, 128, 255]
+    [0, 127, 255]
     """
-    return np.asarray(np.rint(np.sqrt(pixels / 255) * 255), dtype=np.uint8)
+    return np.asarray(np.sqrt(pixels / 255) * 255).astype(np.uint8)
 
 
 def iterate_synthetic(layout: SyntheticLayout, subject: int) -> Iterator[tuple[int, npt.NDArray[np.uint8]]]:

@@ -23,14 +23,14 @@ __all__ = ["CLASSES", "REPEATS", "write_synthetic"]
 REPEATS: Final = {2: 236, 4: 32, 8: 8, 10: 8}
 """How many of the 284 images have how many trials."""
 CLASSES: Final = {
-    "white noise": 16,
-    "pink noise": 16,
-    "scenes": 24,
-    "contrast": 16,
-    "phase": 16,
-    "words": 16,
-    "spiral gratings": 112,
-    "chromatic noise": 68,
+    "Noise": 16,
+    "Manipulated scenes": 16,
+    "Natural scenes": 24,
+    "Contrast modulation": 16,
+    "Phase-coherence modulation": 16,
+    "Single words": 16,
+    "Spiral gratings": 112,
+    "Chromatic noise": 68,
 }
 """Class to number of images, in their order; the last 64 images differ between subjects."""
 _N_COMMON: Final = 220
@@ -51,14 +51,13 @@ def write_synthetic(
         {"masterordering": of_trial[None] + 1.0, "stimpattern": _pattern(rng)[None]},
     )
     number = np.unique(classes, return_inverse=True)[1] + 1
+    labelled = [f"{name} ({k})" for name, k in zip(classes.tolist(), number.tolist(), strict=True)]
     table = pd.DataFrame(
         {
             "Image number": np.arange(len(classes)) + 1,
             "Image": [f"image{number:03}" for number in range(1, len(classes) + 1)],
-            "Image subclass": classes,
-            "Image subclass number": number,
-            "Image class": classes,
-            "Image class number": number,
+            "Image subclass (number)": labelled,
+            "Image class (number)": labelled,
         }
     )
     write_text(experiment / "nsdsyntheticimageinformation.csv", table.to_csv(index=False))
@@ -120,6 +119,11 @@ def _scene(number: int, size: tuple[int, int], rng: np.random.Generator) -> Made
     return np.asarray(image) / 255, picture_of(90_000 + number, 0).group
 
 
+def _manipulated(number: int, size: tuple[int, int], rng: np.random.Generator) -> Made:
+    pixels, group = _scene(number, size, rng)
+    return 1 - pixels, group
+
+
 def _contrast(number: int, size: tuple[int, int], rng: np.random.Generator) -> Made:
     pixels, group = _scene(number, size, rng)
     return 0.5 + (pixels - 0.5) * rng.uniform(0.05, 0.6), group
@@ -148,14 +152,14 @@ def _spiral(number: int, size: tuple[int, int], rng: np.random.Generator) -> Mad
 
 
 _MAKE: Final = {
-    "white noise": _noise,
-    "pink noise": _pink,
-    "scenes": _scene,
-    "contrast": _contrast,
-    "phase": _phase,
-    "words": _words,
-    "spiral gratings": _spiral,
-    "chromatic noise": _chromatic,
+    "Noise": _noise,
+    "Manipulated scenes": _manipulated,
+    "Natural scenes": _scene,
+    "Contrast modulation": _contrast,
+    "Phase-coherence modulation": _phase,
+    "Single words": _words,
+    "Spiral gratings": _spiral,
+    "Chromatic noise": _chromatic,
 }
 
 
