@@ -16,11 +16,11 @@ from exporters.nsd.surfaces import Surface
 from exporters.nsd.volumes import Grid
 from exporters.pool import Pool, executor
 from exporters.recipe import Recipe
-from exporters.reliability import ncsnr_on
 from exporters.sources import Source
 from exporters.units import Units
 from nsd_bench.errors import RecipeError, SourceError
 from nsd_bench.outputs import new_file, scratch_array
+from nsd_bench.statistics import ncsnr_on
 from tiers.normalization import Normalization
 
 __all__ = ["Responses", "read_responses", "read_session", "session_file"]

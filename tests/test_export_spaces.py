@@ -13,9 +13,9 @@ import numpy as np
 from exports import BETAS, DATA, export, fails, nifti, recipe
 
 from exporters.package import export_packages
-from exporters.reliability import ncsnr_on
 from nsd_bench.errors import RecipeError
 from nsd_bench.package import Package
+from nsd_bench.statistics import ncsnr_on
 from nsd_bench.validate import validate
 
 

@@ -13,7 +13,6 @@ from scipy import stats
 from scipy.ndimage import gaussian_filter
 
 from exporters.imagery.build import Roots, build_index
-from exporters.reliability import ncsnr_on
 from exporters.simulate.files import write_hdf5_betas, write_nifti
 from exporters.simulate.imagery_cache import simulate_imagery_cache
 from nsd_bench.errors import OptionError, PackageError
@@ -35,6 +34,7 @@ from nsd_bench.imagery.reliability import (
 from nsd_bench.imagery.responses import by_stimulus, load_responses, zscored
 from nsd_bench.imagery.splits import split_by_run, split_by_stimulus
 from nsd_bench.imagery.volumes import n_volumes, read_volume_at
+from nsd_bench.statistics import ncsnr_on
 from nsd_bench.transfer import evaluate_encoder
 
 MASK = np.zeros((5, 6, 4), dtype=bool)

@@ -16,11 +16,11 @@ from exporters.nsd.betas import read_betas
 from exporters.nsd.layout import Layout, require_files
 from exporters.nsd.stimuli import resize
 from exporters.recipe import Recipe, load_recipe_values
-from exporters.reliability import ncsnr_on
 from exporters.units import read_geometry
 from nsd_bench import spec
 from nsd_bench.errors import PackageError, SourceError
 from nsd_bench.package import Package
+from nsd_bench.statistics import ncsnr_on
 from nsd_bench.writer import PackageWriter, new_package
 
 __all__ = ["ExtraSession", "companion_recipe", "write_companion"]
