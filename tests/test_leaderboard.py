@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from itertools import combinations, pairwise
 from pathlib import Path
@@ -22,7 +23,9 @@ from nsd_bench.leaderboard.drawing import mark, scatter
 from nsd_bench.leaderboard.entries import Entry, Score
 from nsd_bench.leaderboard.groups import Comparisons, letters, ranking
 from nsd_bench.leaderboard.ledger import Ledger
+from nsd_bench.leaderboard.lines import Asked
 from nsd_bench.leaderboard.reading import read_entries
+from nsd_bench.leaderboard.season import Season
 from nsd_bench.leaderboard.shape import COMPARISON, SCORES, fault
 from nsd_bench.leaderboard.site import pages, write_site
 from nsd_bench.scoring import Options, score, scores_json
@@ -64,6 +67,7 @@ def write(
     subjects: tuple[int, ...] = (1, 2),
     tiers: tuple[str, ...] = ("test",),
     width: float = 0.05,
+    predicted: str = "",
     **changes,
 ) -> Path:
     """Write the scores.json of a submission; `changes` replace what stands at its top."""
@@ -83,7 +87,14 @@ def write(
                 "submission_sha256": f"{name}{subject}".encode().hex(),
                 "card": {"package": f"nsd-subj{subject:02}", "model": name, "team": "us"} | (card or {}),
                 "warnings": [],
-                "tiers": {},
+                "tiers": {
+                    tier: {
+                        "n_trials": 6,
+                        "n_units_predicted": 4,
+                        "predictions_sha256": f"{predicted or name}{tier}{subject}",
+                    }
+                    for tier in tiers
+                },
             }
             for subject in subjects
         ],
@@ -91,6 +102,20 @@ def write(
     }
     path = folder / f"{name}.json"
     path.write_text(json.dumps(content | changes))
+    return path
+
+
+def season(*subjects: int, **changes) -> Season:
+    """A season of these subjects that is over."""
+    trials = {"test": 6, "final_test": 6}
+    asked = [Asked(s, f"nsd-subj{s:02}", f"{s}" * 64, 4, trials) for s in subjects or (1, 2)]
+    return replace(Season(tuple(asked), hidden=frozenset()), **changes)
+
+
+def opened(folder: Path, **options) -> Path:
+    """Open a season of subjects 1 and 2 in a ledger."""
+    path = folder / "ledger.jsonl"
+    Ledger(path).open(season().asked, live="test", time="2027-01-01T00:00:00+00:00", **options)
     return path
 
 
@@ -371,7 +396,7 @@ def test_comparisons_are_matched_by_what_was_submitted(tmp_path):
         write(tmp_path, name, value) for name, value in (("a", 0.50), ("b", 0.51), ("c", 0.49))
     )
     path = comparison(tmp_path / "compared.json", entries[0], entries[1], 0.01)
-    (board,) = make_boards(entries, Comparisons([path]))
+    (board,) = make_boards(entries, Comparisons([path]), season())
     assert [(row.entry.title, row.rank.letters) for row in board.rows] == [
         ("b", "a"),
         ("a", "b"),
@@ -389,7 +414,8 @@ def test_comparisons_are_matched_by_what_was_submitted(tmp_path):
 def test_partial_ones_are_scored_and_not_ranked(tmp_path):
     half = write(tmp_path, "half", 0.9, subjects=(1,))
     few = change(write(tmp_path, "few", None), partial=True)
-    (board,) = make_boards(read_entries([half, few, write(tmp_path, "whole", 0.4)]), Comparisons())
+    entries = read_entries([half, few, write(tmp_path, "whole", 0.4)])
+    (board,) = make_boards(entries, Comparisons(), season())
     assert [(row.entry.title, row.partial, row.rank and row.rank.letters) for row in board.rows] == [
         ("whole", "", "a"),
         ("half", "1 of 2 subjects", None),
@@ -403,7 +429,7 @@ def test_what_is_missing_is_last_and_never_zero(tmp_path):
         write(tmp_path, "worse", -0.2),
         write(tmp_path, "other", tiers=()),
     ]
-    (board,) = make_boards(read_entries(paths), Comparisons())
+    (board,) = make_boards(read_entries(paths), Comparisons(), season())
     shown = [(row.entry.title, row.score.value, row.score.reason) for row in board.rows]
     assert shown == [("worse", -0.2, None), ("none", None, "no unit"), ("other", None, "not scored on test")]
     assert board.span == (-0.25, 1.0)
@@ -421,13 +447,13 @@ def test_final_tier_leads_and_regimes_follow(tmp_path):
         write(tmp_path, "b", 0.4, tiers=("test",)),
     ]
     entries = read_entries(paths)
-    boards = make_boards(entries, Comparisons())
+    boards = make_boards(entries, Comparisons(), season())
     assert [board.key for board in boards] == [
         ("in distribution", "final_test"),
         ("in distribution", "test"),
         ("imagery", "vision"),
     ]
-    assert boards[2].row(entries[1]).score.reason == "not scored on vision"
+    assert boards[2].row("b").score.reason == "not scored on vision"
     assert boards[0].regions() == {"visual": ["V1"], "streams": ["early"]}  # hV4 has no score anywhere
 
 
@@ -483,7 +509,7 @@ def three(tmp_path) -> list[Path]:
 
 
 def test_index_has_the_numbers(three):
-    page = Page(pages(read_entries(three))["index.html"])
+    page = Page(pages(read_entries(three), season=season())["index.html"])
     assert page.row("Submission") == [
         "Submission", "Rank", "final_test", "test", "Context", "GPU-hours", "Parameters",
     ]  # fmt: skip
@@ -499,7 +525,7 @@ def test_index_has_the_numbers(three):
 
 
 def test_pages_ask_for_nothing_and_lead_to_each_other(three):
-    found = pages(read_entries(three))
+    found = pages(read_entries(three), season=season())
     assert set(found) == {"index.html", *(f"submissions/{name}.html" for name in ("good", "fair", "none"))}
     for name, text in found.items():
         page = Page(text)
@@ -542,7 +568,7 @@ def test_cards_are_no_markup(tmp_path):
 
 
 def test_submission_page_tells_all_regions_and_its_rivals(three):
-    text = pages(read_entries(three))["submissions/good.html"]
+    text = pages(read_entries(three), season=season())["submissions/good.html"]
     page = Page(text)
     assert "<b>Missing</b>: not scored on final_test." in text
     assert page.row("V1") == ["V1 visual", "0.800 [0.750, 0.850]", "0.800", "2"]
@@ -600,20 +626,17 @@ def test_an_existing_site_is_kept_and_half_a_site_is_not_left(three, tmp_path, m
 
 
 def test_live_scores_are_what_was_published(tmp_path):
-    first, second = (
-        write(tmp_path, "first", 0.5037),
-        write(tmp_path, "second", 0.5099, tiers=("test", "final_test")),
-    )
-    book = tmp_path / "ledger.jsonl"
-    output = run(first, second, "--out", tmp_path / "one", "--ledger", book, "--ladder-step", 0.02)
+    first, second = write(tmp_path, "first", 0.5037), write(tmp_path, "second", 0.5099)
+    book = opened(tmp_path, step=0.02)
+    output = run(first, second, "--out", tmp_path / "one", "--ledger", book)
     assert output.splitlines()[:2] == [
-        f"{book}: line 1, us: published as 0.5",
-        f"{book}: line 2, us: not published",
+        f"{book}: line 2, us: published as 0.5",
+        f"{book}: line 3, us: not published",
     ]
     text = "".join(path.read_text() for path in sorted((tmp_path / "one").rglob("*.html")))
     page = Page((tmp_path / "one" / "index.html").read_text())
-    assert page.row("first")[2:4] == ["missing", "0.500"]
-    assert page.row("second")[2:4] == ["0.510 [0.460, 0.560]", "not published"]
+    assert page.row("first")[1:3] == ["live", "0.500"]
+    assert page.row("second")[1:3] == ["live", "not published"]
     assert "0.504" not in text and "0.5037" not in text
     assert "Tier test is live" in text
     assert Ledger(book).head() in text
@@ -623,23 +646,33 @@ def test_live_scores_are_what_was_published(tmp_path):
         assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes()
 
 
-def test_who_has_no_budget_left_is_not_shown(tmp_path):
-    paths = [write(tmp_path, name, value) for name, value in (("a", 0.1), ("b", 0.2))]
-    with pytest.raises(SubmissionError, match="team 'us' has used 1 of 1 submissions to tier 'test'"):
-        run(*paths, "--out", tmp_path / "site", "--ledger", tmp_path / "l.jsonl", "--budget", 1)
+def test_who_has_no_budget_left_is_named_and_nothing_is_recorded(tmp_path):
+    paths = [write(tmp_path, name, value) for name, value in (("a", 0.1), ("b", 0.2), ("c", 0.3))]
+    book = opened(tmp_path, budget=1)
+    before = book.read_bytes()
+    with pytest.raises(SubmissionError) as caught:
+        run(*paths, "--out", tmp_path / "site", "--ledger", book)
+    assert str(caught.value) == (
+        f"{paths[1]}, {paths[2]}: team 'us' has used 1 of 1 submissions to tier 'test'; "
+        "nothing was recorded.\n"
+        "  Expected: submissions within the team's budget; failed and incomplete ones count.\n"
+        "  What to do: leave them out, or raise the budget of all teams with 'nsd-bench ledger open'."
+    )
     assert not (tmp_path / "site").exists()
+    assert book.read_bytes() == before
 
 
 def test_without_a_team_there_is_no_budget(tmp_path):
-    path = write(tmp_path, "a", card={"team": ""})
+    path, book = write(tmp_path, "a", card={"team": " \u200b "}), opened(tmp_path)
+    before = book.read_bytes()
     with pytest.raises(NsdBenchError) as caught:
-        run(path, "--out", tmp_path / "site", "--ledger", tmp_path / "l.jsonl")
+        run(path, "--out", tmp_path / "site", "--ledger", book)
     assert str(caught.value) == (
-        f"{path}: the card names no team, whose budget this submission would be on.\n"
-        "  Expected: 'team' or 'authors' in the submission's card.\n"
+        f"{path}: the card names no team, whose budget this submission would be on; nothing was recorded.\n"
+        "  Expected: one team, as 'team' or else 'authors' in the submission's cards.\n"
         '  What to do: write {"team": "..."} to a.card.json beside it.'
     )
-    assert not (tmp_path / "l.jsonl").exists()
+    assert book.read_bytes() == before
 
 
 def test_flat_maps_beside_a_score_are_on_its_page(three):
@@ -647,7 +680,7 @@ def test_flat_maps_beside_a_score_are_on_its_page(three):
     folder.mkdir()
     png = b"\x89PNG\r\n\x1a\nrest"
     (folder / "nsd-subj01.share-test.png").write_bytes(png)
-    found = pages(read_entries(three))
+    found = pages(read_entries(three), season=season())
     embedded = base64.b64encode(png).decode()
     assert (
         f'<img src="data:image/png;base64,{embedded}" alt="nsd-subj01.share-test"'
@@ -656,7 +689,7 @@ def test_flat_maps_beside_a_score_are_on_its_page(three):
     assert "On the cortex" not in found["submissions/fair.html"]
     (folder / "nsd-subj01.share-test.png").write_bytes(b"GIF")
     with pytest.raises(SubmissionError) as caught:
-        pages(read_entries(three))
+        pages(read_entries(three), season=season())
     assert str(caught.value) == (
         f"{folder / 'nsd-subj01.share-test.png'}: is no PNG.\n"
         "  Expected: pictures that 'nsd-bench flatmap --scores' drew.\n"
@@ -669,6 +702,6 @@ def test_a_live_tier_shows_no_flat_maps(tmp_path):
     folder = path.with_suffix(".flatmaps")
     folder.mkdir()
     (folder / "nsd-subj01.share-test.png").write_bytes(b"\x89PNG\r\n\x1a\nrest")
-    arguments = [str(path), "--out", str(tmp_path / "site"), "--ledger", str(tmp_path / "ledger.jsonl")]
+    arguments = [str(path), "--out", str(tmp_path / "site"), "--ledger", str(opened(tmp_path))]
     assert CliRunner().invoke(command, arguments, catch_exceptions=False).exit_code == 0
     assert "data:image/png" not in (tmp_path / "site/submissions/a.html").read_text()

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from nsd_bench.spec import WITHHELD_TIERS
+from nsd_bench.cli.shared.inputs import packages_below
+
+if TYPE_CHECKING:
+    from nsd_bench.leaderboard.lines import Record
 
 __all__ = ["command"]
 
@@ -28,24 +32,29 @@ _PATH = click.Path(path_type=Path)
 @click.option(
     "--ledger",
     type=_PATH,
-    help="Ledger (.jsonl) of submissions to the live tier; new ones are added.",
+    help="Ledger (.jsonl) of a season that 'nsd-bench ledger open' opened; new submissions are added.",
 )
 @click.option(
-    "--live", type=click.Choice(WITHHELD_TIERS), default="test", show_default=True, help="Live tier."
+    "--package",
+    "packages",
+    multiple=True,
+    type=_PATH,
+    help="Without a ledger: packages, or a folder of them, that a complete submission predicts. "
+    "Without either nothing is ranked.",
 )
 @click.option(
-    "--budget", default=10, show_default=True, type=click.IntRange(min=1), help="Submissions a team."
+    "--publish-final",
+    is_flag=True,
+    help="Show final_test although no ledger says that the season is over.",
 )
-@click.option("--ladder-step", default=0.01, show_default=True, help="By how much a team must beat its best.")
 def command(
     scores: tuple[Path, ...],
     out: Path,
     title: str,
     comparisons: tuple[Path, ...],
     ledger: Path | None,
-    live: str,
-    budget: int,
-    ladder_step: float,
+    packages: tuple[Path, ...],
+    publish_final: bool,
 ) -> None:
     """Write a site from SCORES, files that 'nsd-bench score' wrote.
 
@@ -54,21 +63,50 @@ def command(
     from nsd_bench.leaderboard.groups import Comparisons
     from nsd_bench.leaderboard.ledger import Ledger
     from nsd_bench.leaderboard.reading import read_entries
-    from nsd_bench.leaderboard.season import record_new
-    from nsd_bench.leaderboard.site import write_site
+    from nsd_bench.leaderboard.season import Season, asked_of
+    from nsd_bench.leaderboard.site import publish, write_site
     from nsd_bench.outputs import refuse_existing
+    from nsd_bench.package import Package
 
+    if ledger is not None and packages:
+        raise click.UsageError("give --ledger or --package: a ledger knows its packages")
     refuse_existing(out)
     entries, compared = read_entries(scores), Comparisons(comparisons)
     for path in compared.unused(entries):
         click.echo(
             f"Warning: {path} is not used: it compares a submission that has no score file here", err=True
         )
-    book = None if ledger is None else Ledger(ledger)
-    if book is not None:
+    if ledger is None:
+        asked = tuple(asked_of(Package(path)) for path in packages_below(packages))
+        season = Season(asked, hidden=frozenset() if publish_final else Season().hidden)
+        season.refuse_other_truths(entries)
+        write_site(out, entries, compared, season, title=title)
+        if not asked:
+            click.echo(
+                "Nothing is ranked: say what a complete submission predicts, with --package or --ledger",
+                err=True,
+            )
+    else:
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        for record in record_new(book, entries, tier=live, time=now, budget=budget, step=ladder_step):
-            shown = "not published" if record.published is None else f"published as {record.published:g}"
-            click.echo(f"{ledger}: line {record.number}, {record.team}: {shown}")
-    write_site(out, entries, compared, [] if book is None else book.records(), title=title)
+        new = publish(
+            out, Ledger(ledger), entries, compared, time=now, publish_final=publish_final, title=title
+        )
+        records = {record.number: record for record in Ledger(ledger).records()}
+        for record in new:
+            click.echo(f"{ledger}: line {record.number}, {record.team}: {_fate(record, records)}")
     click.echo(f"{out / 'index.html'}")
+
+
+def _fate(record: Record, records: dict[int, Record]) -> str:
+    from nsd_bench.leaderboard.names import printable
+
+    if record.lacking:
+        fate = f"partial ({record.lacking}), not published"
+    elif record.failed:
+        fate = "no score, not published"
+    else:
+        fate = "not published" if record.published is None else f"published as {record.published:g}"
+    if record.like:
+        other = printable(records[record.like].team)
+        fate += f"; predicts the same as line {record.like}, of {other}"
+    return fate

@@ -39,7 +39,9 @@ _FLATMAP_OUTLINES = "streams"  # few and large enough for a small picture
 )
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Page to write, .html.")
 @click.option(
-    "--tier", type=click.Choice(TIERS), help="Tier of the figures; the first one scored by default."
+    "--tier",
+    type=click.Choice(TIERS),
+    help="Tier of the figures; the first one scored by default. final_test is shown at all only if named.",
 )
 @click.option(
     "--surface",
@@ -65,7 +67,8 @@ def command(
     from nsd_bench.plots.report import report_page
 
     refuse_existing(out, force=force)
-    content, units = _read_scores(scores), _read_units(scores.with_name(f"{scores.stem}.units.npz"))
+    units = _read_units(scores.with_name(f"{scores.stem}.units.npz"))
+    content = _without_final(_read_scores(scores), tier)
     packages = {one.name: one for one in map(Package, packages_below([package]))}
     submissions = {
         str(given.card.get("package")): (path, given) for path, given in submissions_below(submission)
@@ -136,6 +139,24 @@ def _evidence(
                 fix="give the files that were scored, or score again",
             )
     return Evidence(package, submission, truth)
+
+
+def _without_final(scores: dict[str, Any], tier: str | None) -> dict[str, Any]:
+    """Leave the final tier out if it was not asked for: a report is shown to others while a season runs."""
+    from nsd_bench.leaderboard.season import FINAL_TIER, visible
+
+    scored = {name for subject in scores["subjects"] for name in subject["tiers"]}
+    if tier == FINAL_TIER or FINAL_TIER not in scored:
+        return scores
+    if scored == {FINAL_TIER}:
+        raise SubmissionError(
+            f"all that was scored is {FINAL_TIER}",
+            place="report",
+            expected="a tier that may be shown while a season runs, or this one by name",
+            fix=f"give --tier {FINAL_TIER}",
+        )
+    click.echo(f"{FINAL_TIER} was scored and is not shown; --tier {FINAL_TIER} shows it", err=True)
+    return visible(scores, {FINAL_TIER})
 
 
 def _read_scores(path: Path) -> dict[str, Any]:

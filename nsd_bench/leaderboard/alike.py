@@ -1,34 +1,60 @@
-"""Whether entries may be ranked together."""
+"""Whether entries may be ranked together, and which of them are the same."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Final
 
 from nsd_bench.errors import SubmissionError
-from nsd_bench.leaderboard.entries import Entry
+from nsd_bench.leaderboard.entries import BoardKey, Entry
 
-__all__ = ["refuse_mixed", "refuse_twice"]
+__all__ = ["of_other_teams", "refuse_mixed", "refuse_twice"]
+
+_SAME: Final = 1e-6
+"""Scores of two models never agree so well in every region; those of one do if it is scaled or shifted."""
 
 
 def refuse_twice(entries: Sequence[Entry]) -> None:
-    """Refuse the same submission in two score files.
+    """Refuse the same submission of one team in two score files.
 
     Raises
     ------
     SubmissionError
         Naming both files.
     """
-    first: dict[str, Path] = {}
+    first: dict[tuple[str, str], Path] = {}
     for entry in entries:
-        if entry.digest in first:
+        key = entry.digest, entry.team_key
+        if key in first:
             raise SubmissionError(
-                f"scores the same submission as {first[entry.digest]}",
+                f"scores the same submission as {first[key]}",
                 place=str(entry.path),
                 expected="every submission once",
                 fix="leave one of them out",
             )
-        first[entry.digest] = entry.path
+        first[key] = entry.path
+
+
+def of_other_teams(entry: Entry, entries: Iterable[Entry], board: BoardKey) -> list[Entry]:
+    """Return the entries of other teams that predict the same for a tier.
+
+    By the digest of what was predicted, or else by the headline in every region to within 1e-6: correlations
+    are the same for a copy that was scaled or shifted, and nearly so for one with some noise.
+    """
+    others = [one for one in entries if one is not entry and one.team_key != entry.team_key]
+    return [one for one in others if _same(entry, one, board)]
+
+
+def _same(entry: Entry, other: Entry, board: BoardKey) -> bool:
+    digests = entry.predictions(board), other.predictions(board)
+    if None not in digests and digests[0] == digests[1]:
+        return True
+    mine, theirs = (
+        {roi: value for roi in one.rois(board) if (value := one.score(board, roi).value) is not None}
+        for one in (entry, other)
+    )
+    return bool(mine) and mine.keys() == theirs.keys() and all(abs(mine[k] - theirs[k]) < _SAME for k in mine)
 
 
 def refuse_mixed(entries: Sequence[Entry]) -> None:

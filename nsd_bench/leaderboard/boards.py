@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Final
 
+from nsd_bench.leaderboard.alike import of_other_teams
 from nsd_bench.leaderboard.entries import IN_DISTRIBUTION, BoardKey, Entry, Score, atlas_order, tier_order
 from nsd_bench.leaderboard.groups import Comparisons, Pair, Rank, ranking
-from nsd_bench.leaderboard.ledger import Record
+from nsd_bench.leaderboard.lines import Record
+from nsd_bench.leaderboard.season import Season
 
 __all__ = ["Board", "Row", "make_boards"]
 
@@ -29,13 +31,16 @@ class Row:
     partial
         What it left out, such as "2 of 8 subjects"; empty if nothing, or if there is no score.
     rank
-        None if it has no score, is partial, or the tier is live.
+        None if it has no score, is partial, the tier is live, or nobody said what a complete submission is.
+    like
+        Entries of other teams that predict the same.
     """
 
     entry: Entry
     score: Score
     partial: str
     rank: Rank | None
+    like: Sequence[Entry] = ()
 
 
 @dataclass(frozen=True)
@@ -66,9 +71,9 @@ class Board:
         """Regime and tier."""
         return self.regime, self.tier
 
-    def row(self, entry: Entry) -> Row:
-        """Return the row of an entry."""
-        return next(row for row in self.rows if row.entry is entry)
+    def row(self, name: str) -> Row:
+        """Return the row of an entry, by its name."""
+        return next(row for row in self.rows if row.entry.name == name)
 
     def regions(self) -> dict[str, list[str]]:
         """Return atlas to the regions in which any entry has a score; none of a live tier."""
@@ -94,7 +99,7 @@ class Board:
 
 
 def make_boards(
-    entries: Sequence[Entry], comparisons: Comparisons, records: Sequence[Record] = ()
+    entries: Sequence[Entry], comparisons: Comparisons, season: Season | None = None
 ) -> list[Board]:
     """Make a board of every regime and tier that any entry was scored on, the most telling first.
 
@@ -104,36 +109,34 @@ def make_boards(
         See `read_entries`.
     comparisons
         Decide between entries where they can; elsewhere intervals do.
-    records
-        Of a ledger. Tiers that it has are live: what is shown is what was published.
+    season
+        What is asked for, and what may be shown; without one nothing is ranked.
     """
-    live = {record.tier for record in records}
+    season = season or Season()
+    visible = [season.shown(entry) for entry in entries]
     scored_on = dict.fromkeys(
-        key for entry in entries for key in entry.boards()
+        key for entry in visible for key in entry.boards()
     )  # not a set: its order varies
-    keys = sorted(scored_on, key=tier_order)
-    boards = [_board(key, entries, comparisons, records, key[1] in live) for key in keys]
-    return sorted(boards, key=lambda board: board.live)
+    return [_board(key, visible, comparisons, season) for key in sorted(scored_on, key=tier_order)]
 
 
-def _board(
-    key: BoardKey,
-    entries: Sequence[Entry],
-    comparisons: Comparisons,
-    records: Sequence[Record],
-    live: bool,
-) -> Board:
-    live = live and key[0] == IN_DISTRIBUTION
-    subjects = {subject for entry in entries for subject in entry.packages}
+def _board(key: BoardKey, entries: Sequence[Entry], comparisons: Comparisons, season: Season) -> Board:
+    live = key == (IN_DISTRIBUTION, season.live)
     rows = [
-        Row(entry, _published(entry, key, records) if live else entry.score(key), partial, None)
+        Row(
+            entry,
+            score=_published(entry, key, season.records) if live else entry.score(key),
+            partial=season.lacking(entry, key),
+            rank=None,
+            like=_recorded_like(entry, entries, season) if live else of_other_teams(entry, entries, key),
+        )
         for entry in entries
-        for partial in [_partial(entry, key, subjects)]
     ]
     rows.sort(key=_order)
-    complete = [] if live else [row for row in rows if row.score.value is not None and not row.partial]
+    is_ranked = not live and bool(season.asked)
+    complete = [row for row in rows if is_ranked and row.score.value is not None and not row.partial]
     ranks, pairs = ranking([row.score for row in complete], _p_values(complete, comparisons, key))
-    ranked = [Row(row.entry, row.score, "", rank) for row, rank in zip(complete, ranks, strict=True)]
+    ranked = [replace(row, rank=rank) for row, rank in zip(complete, ranks, strict=True)]
     names = [row.entry.name for row in complete]
     return Board(
         *key,
@@ -148,23 +151,29 @@ def _order(row: Row) -> tuple[bool, bool, float, str, str]:
     return value is None, bool(row.partial), -(value or 0.0), row.entry.title, row.entry.digest
 
 
-def _partial(entry: Entry, key: BoardKey, subjects: set[int]) -> str:
-    """Say what an entry left out: units, by its cards' word, or subjects that others have."""
-    n_subjects = entry.n_subjects(key)
-    if not n_subjects:
-        return ""
-    if entry.leaves_out_units:
-        return "some units"
-    return "" if n_subjects == len(subjects) else f"{n_subjects} of {len(subjects)} subjects"
-
-
 def _published(entry: Entry, key: BoardKey, records: Sequence[Record]) -> Score:
     """Return what the ledger says that a submission's score is."""
-    for record in records:
-        if (record.tier, record.submission, record.team) == (key[1], entry.digest, entry.team):
-            reason = f"not better than the team's best by {record.step:g}"
-            return Score(record.published, None, None if record.published is not None else reason)
-    return Score(None, None, "not in the ledger")
+    record = _record_of(entry, key[1], records)
+    if record is None:
+        return Score(None, None, "not in the ledger")
+    reason = f"not better than the team's best by {record.step:g}"
+    if record.lacking:
+        reason = f"partial: {record.lacking}"
+    return Score(record.published, None, None if record.published is not None else reason)
+
+
+def _record_of(entry: Entry, tier: str, records: Sequence[Record]) -> Record | None:
+    wanted = (entry.team_key, tier), entry.digest
+    return next((one for one in records if (one.key, one.submission) == wanted), None)
+
+
+def _recorded_like(entry: Entry, entries: Sequence[Entry], season: Season) -> list[Entry]:
+    """Return the entry that the ledger says this one predicts the same as, if it is among them."""
+    tier = str(season.live)
+    record = _record_of(entry, tier, season.records)
+    lines = {one.number: one for one in season.records}
+    first = lines.get(record.like) if record and record.like else None
+    return [one for one in entries if first and _record_of(one, tier, [first])]
 
 
 def _p_values(rows: Sequence[Row], comparisons: Comparisons, key: BoardKey) -> dict[tuple[int, int], float]:

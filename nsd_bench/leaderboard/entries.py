@@ -12,6 +12,7 @@ from typing import Any, Final
 from nsd_bench import spec
 from nsd_bench.errors import SubmissionError
 from nsd_bench.leaderboard.cards import Cards, gpu_hours
+from nsd_bench.leaderboard.names import team_key
 
 __all__ = ["IN_DISTRIBUTION", "BoardKey", "Entry", "Score", "atlas_order", "tier_order"]
 
@@ -89,6 +90,12 @@ class Entry:
         return self.cards.text("team", "authors")
 
     @cached_property
+    def team_key(self) -> str:
+        """What all spellings of its team have in common; empty if the cards name none, or several."""
+        teams = self.cards.teams()
+        return team_key(teams[0]) if len(teams) == 1 else ""
+
+    @cached_property
     def context(self) -> str:
         """What the model was shown beside the image: `context` of the cards; empty if they do not say."""
         return self.cards.text("context")
@@ -144,6 +151,19 @@ class Entry:
         """Digest of all of `submissions`; what a ledger records."""
         return hashlib.sha256("\n".join(self.submissions).encode()).hexdigest()
 
+    def predictions(self, board: BoardKey) -> str | None:
+        """Return the digest of what was predicted for a tier of NSD; None if the score file does not say."""
+        regime, tier = board
+        scored = [one["tiers"][tier] for one in self.scores["subjects"] if tier in one["tiers"]]
+        found = [one.get("predictions_sha256") for one in scored]
+        if regime != IN_DISTRIBUTION or not found or None in found:
+            return None
+        return hashlib.sha256("\n".join(map(str, found)).encode()).hexdigest()
+
+    def with_scores(self, scores: Mapping[str, Any]) -> Entry:
+        """Return it with other scores."""
+        return Entry(self.path, self.name, scores, self.cards)
+
     @cached_property
     def regimes(self) -> dict[str, Mapping[str, Any]]:
         """Regime to tier to regions, pooled over subjects."""
@@ -177,6 +197,14 @@ class Entry:
         """Return how many subjects were scored."""
         regime, tier = board
         return int(self.regimes[regime][tier]["n_subjects"]) if board in self._rois else 0
+
+    def n_scored(self, board: BoardKey) -> int:
+        """Return over how many subjects the headline over all units was averaged."""
+        row = self.rois(board).get(("all", "all"))
+        if row is None:
+            return 0
+        headline = row["scores"].get(self.headline, {})
+        return int(headline.get("n_subjects", row.get("n_subjects", 0)))
 
     def score(self, board: BoardKey, roi: tuple[str, str] = ("all", "all"), metric: str = "") -> Score:
         """Return a score pooled over subjects, of all units and the headline if nothing else is asked for."""

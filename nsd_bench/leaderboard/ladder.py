@@ -2,9 +2,28 @@
 
 from __future__ import annotations
 
+import math
+
 from nsd_bench.errors import OptionError
 
-__all__ = ["climb"]
+__all__ = ["check_step", "climb"]
+
+
+def check_step(step: float) -> None:
+    """Refuse a step that no score could be rounded to.
+
+    Raises
+    ------
+    OptionError
+        If `step` is not a finite number above 0.
+    """
+    if not 0 < step < math.inf:
+        raise OptionError(
+            f"the Ladder's step is {step}",
+            place="ladder step",
+            expected="a positive number, about the standard error of the live score",
+            fix="give a step such as 0.01",
+        )
 
 
 def climb(best: float | None, score: float | None, step: float) -> float | None:
@@ -21,27 +40,21 @@ def climb(best: float | None, score: float | None, step: float) -> float | None:
     best
         The best that was published before; None if nothing was.
     score
-        Of the submission; None if it has none, which publishes nothing.
+        Of the submission; None if it has none that may be published, which publishes nothing.
     step
         About the standard error of the score.
 
     Raises
     ------
     OptionError
-        If `step` is not positive.
+        See `check_step`.
 
     Examples
     --------
     >>> climb(None, 0.4234, 0.01), climb(0.42, 0.4299, 0.01), climb(0.42, 0.4334, 0.01)
     (0.42, None, 0.43)
     """
-    if not step > 0:
-        raise OptionError(
-            f"the Ladder's step is {step}",
-            place="ladder step",
-            expected="a positive number, about the standard error of the live score",
-            fix="give a step such as 0.01",
-        )
+    check_step(step)
     if score is None or (best is not None and score <= best + step):
         return None
     return round(round(score / step) * step, 10)

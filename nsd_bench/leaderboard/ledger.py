@@ -4,74 +4,58 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import hashlib
-import json
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-from nsd_bench.errors import NsdBenchError, OutputError, SubmissionError
-from nsd_bench.leaderboard.ladder import climb
+from nsd_bench.errors import OptionError, OutputError, SubmissionError
+from nsd_bench.leaderboard.ladder import check_step, climb
+from nsd_bench.leaderboard.lines import GENESIS, Asked, Closing, Line, Opening, Record, decode, digest, encode
+from nsd_bench.leaderboard.names import printable, team_fault, team_key, tidy
 
-__all__ = ["DEFAULT_BUDGET", "DEFAULT_STEP", "GENESIS", "Ledger", "Record"]
+__all__ = ["DEFAULT_BUDGET", "DEFAULT_STEP", "Claim", "Ledger", "head_of", "is_closed", "records_of"]
 
 DEFAULT_BUDGET: Final = 10
-"""Submissions of a team to a tier, failed ones among them."""
+"""Submissions of a team to a tier, failed and incomplete ones among them."""
 DEFAULT_STEP: Final = 0.01
-GENESIS: Final = "0" * 64
-"""What the first line gives as the digest of the line before it."""
 
 
 @dataclass(frozen=True)
-class Record:
-    """One line of a ledger.
+class Claim:
+    """A submission that is to be recorded.
 
     Parameters
     ----------
-    number
-        From 1.
-    previous
-        SHA-256 digest of the line before, without its newline.
-    time
-        When it was recorded, ISO 8601 in UTC.
-    team, tier
-        Who submitted, and what for.
+    place
+        Its file, for messages.
+    team
+        As its card has it.
     submission
-        Digest of what was submitted.
-    failed
-        Whether it could not be scored; it counts all the same.
-    published
-        The score by the Ladder rule; None where the submission is not better by a step.
-    step
-        The Ladder's step.
+        Digest of the files that were submitted.
+    score
+        Exact score; None if it could not be scored, which counts as well: else failing on purpose would be
+        free. It is not kept.
+    lacking
+        What it leaves out; empty if it is complete.
+    predictions
+        Digest of what was predicted.
     """
 
-    number: int
-    previous: str
-    time: str
+    place: str
     team: str
-    tier: str
     submission: str
-    failed: bool
-    published: float | None
-    step: float
-
-    def line(self) -> bytes:
-        """Return it as it stands in the file, without the newline."""
-        return json.dumps(asdict(self), sort_keys=True, allow_nan=False).encode()
-
-    def digest(self) -> str:
-        """Return the SHA-256 digest of its line."""
-        return hashlib.sha256(self.line()).hexdigest()
+    score: float | None
+    lacking: str = ""
+    predictions: str | None = None
 
 
 class Ledger:
-    """Submissions in the order in which they came, and what was published about each.
+    """A season: its rules, submissions in the order in which they came, and what was published about each.
 
     Exact scores are not in it, so that it can be published. Every line holds the digest of the one before:
     whoever noted the last digest can tell whether anything up to there was changed or removed.
@@ -79,13 +63,15 @@ class Ledger:
     Parameters
     ----------
     path
-        A .jsonl file; made when the first line is added.
+        A .jsonl file; made when a season opens.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def records(self) -> list[Record]:
+    # -- reading --------------------------------------------------------------------------------------
+
+    def lines(self) -> list[Line]:
         """Read all lines; none if there is no file yet.
 
         Raises
@@ -93,10 +79,23 @@ class Ledger:
         SubmissionError
             If a line was changed, removed, put elsewhere or is not whole, or the file cannot be read.
         """
+        lines, problem = self.readable()
+        if problem:
+            raise problem
+        return lines
+
+    def readable(self) -> tuple[list[Line], SubmissionError | None]:
+        """Read the lines up to the first that is broken; return them, and what is wrong with that one.
+
+        Raises
+        ------
+        SubmissionError
+            If the file cannot be read.
+        """
         try:
             return self._parse(self.path.read_bytes())
         except FileNotFoundError:
-            return []
+            return [], None
         except OSError as error:
             raise SubmissionError(
                 f"cannot be read: {error.strerror or error}",
@@ -105,18 +104,17 @@ class Ledger:
                 fix="check the path",
             ) from error
 
+    def records(self) -> list[Record]:
+        """Read the lines of submissions; raises as `lines` does."""
+        return records_of(self.lines())
+
     def head(self) -> str:
         """Return the digest of the last line, to be published."""
-        records = self.records()
-        return records[-1].digest() if records else GENESIS
-
-    def best(self, team: str, tier: str) -> float | None:
-        """Return the last score that was published of a team on a tier, its best so far."""
-        return _best(self.records(), team, tier)
+        return head_of(self.lines())
 
     def used(self) -> dict[tuple[str, str], int]:
-        """Return (team, tier) to the number of its submissions."""
-        return dict(Counter((record.team, record.tier) for record in self.records()))
+        """Return (team's key, tier) to the number of its submissions."""
+        return dict(Counter(record.key for record in self.records()))
 
     def check_head(self, head: str) -> None:
         """Check that a digest that was published earlier is that of one of the lines.
@@ -126,72 +124,183 @@ class Ledger:
         SubmissionError
             If it is not: lines were removed, or all were written anew.
         """
-        if head not in {GENESIS, *(record.digest() for record in self.records())}:
+        if head not in {GENESIS, *map(digest, self.lines())}:
             raise SubmissionError(
-                f"no line has digest {head[:12]}",
+                f"no line has digest {printable(head[:12])}",
                 place=str(self.path),
                 expected="the line that was the last one when that digest was published",
                 fix="get the ledger that was published with it",
             )
 
-    def add(
-        self,
-        *,
-        team: str,
-        tier: str,
-        submission: str,
-        score: float | None,
-        time: str,
-        budget: int = DEFAULT_BUDGET,
-        step: float = DEFAULT_STEP,
-    ) -> Record:
-        """Add a line, and return it with what is published about the submission.
-
-        The line is added whole or not at all; other processes wait for it.
-
-        Parameters
-        ----------
-        score
-            Exact score; None if the submission could not be scored, which counts as well: else failing on
-            purpose would be free. It is not kept.
-        time
-            ISO 8601 in UTC.
-        budget
-            Most lines of this team and tier.
+    def season(self) -> Opening:
+        """Return the rules that hold.
 
         Raises
         ------
         SubmissionError
-            If the team has used its budget, or the ledger is broken.
+            If no season was opened.
+        """
+        return self._rules(self.lines())
+
+    # -- adding ---------------------------------------------------------------------------------------
+
+    def open(
+        self,
+        packages: Sequence[Asked],
+        *,
+        live: str,
+        time: str,
+        budget: int = DEFAULT_BUDGET,
+        step: float = DEFAULT_STEP,
+    ) -> Opening:
+        """Open a season, or change the budget and the step of the one that runs.
+
+        Parameters
+        ----------
+        packages
+            What a complete submission predicts.
+        live
+            Tier that is scored while the season runs.
+        time
+            ISO 8601 in UTC.
+        budget, step
+            See `Opening`.
+
+        Raises
+        ------
+        OptionError
+            If a number cannot be what it is given for.
+        SubmissionError
+            If the season has another live tier or other packages, or is over; or a package lacks the tier.
         OutputError
             If the file cannot be written.
         """
-        with self._locked() as file:
-            records = self._parse(file.read())
-            _refuse_over_budget(records, team, tier, budget)
-            record = Record(
-                number=len(records) + 1,
-                previous=records[-1].digest() if records else GENESIS,
-                time=time,
-                team=team,
-                tier=tier,
-                submission=submission,
-                failed=score is None,
-                published=climb(_best(records, team, tier), score, step),
-                step=step,
+        check_step(step)
+        if budget < 1:
+            raise OptionError(
+                f"budget is {budget}", place="season", expected="1 or more", fix="give a budget such as 10"
             )
-            _append(file, record.line() + b"\n")
-        return record
+        asked = tuple(sorted(packages, key=lambda one: one.subject))
+        _refuse_bad_packages(asked, live)
+        with self._locked() as file:
+            lines = self._whole(file)
+            before = _opening_of(lines)
+            self._refuse_closed(lines)
+            if before and (before.live, tuple(before.packages)) != (live, asked):
+                raise SubmissionError(
+                    f"its season is on tier {before.live!r} of "
+                    f"{', '.join(one.package for one in before.packages)}",
+                    place=str(self.path),
+                    expected="the same packages and tier: only budget and step of a season may change",
+                    fix="open another season in another ledger",
+                )
+            line = Opening(*_place(lines), time, live, budget, step, asked)
+            self._append(file, [line])
+        return line
+
+    def close(self, time: str) -> Closing:
+        """Close the season: from now on its final scores are shown, and nothing is recorded any more.
+
+        Raises
+        ------
+        SubmissionError
+            If no season was opened, or it was closed before.
+        """
+        with self._locked(new=False) as file:
+            lines = self._whole(file)
+            self._rules(lines)
+            self._refuse_closed(lines)
+            line = Closing(*_place(lines), time)
+            self._append(file, [line])
+        return line
+
+    def record(
+        self,
+        claims: Sequence[Claim],
+        time: str,
+        before: Callable[[list[Line]], None] | None = None,
+    ) -> list[Record]:
+        """Add the submissions that are not there yet, in the given order: all of them or none.
+
+        Other processes wait. Everything is checked and encoded before anything is written.
+
+        Parameters
+        ----------
+        time
+            ISO 8601 in UTC.
+        before
+            Called with all lines, the new ones among them, before these are written; if it raises an error,
+            nothing is recorded.
+
+        Returns
+        -------
+        records
+            The new ones.
+
+        Raises
+        ------
+        SubmissionError
+            If a team has no name, or one that cannot be written, or has used its budget; if there is no
+            season or the ledger is broken.
+        OutputError
+            If the file cannot be written.
+        """
+        with self._locked(new=False) as file:
+            lines = self._whole(file)
+            new = self._plan(lines, claims, time)
+            if before:
+                before([*lines, *new])
+            self._append(file, new)
+        return new
+
+    def _plan(self, lines: list[Line], claims: Sequence[Claim], time: str) -> list[Record]:
+        rules, records, new = self._rules(lines), records_of(lines), list[Record]()
+        for claim in claims:
+            key = team_key(claim.team), rules.live
+            if any((one.key, one.submission) == (key, claim.submission) for one in (*records, *new)):
+                continue
+            _refuse_name(claim)
+            earlier = [one for one in (*records, *new) if one.key == key]
+            best = next((one.published for one in reversed(earlier) if one.published is not None), None)
+            number, previous = _place([*lines, *new])
+            new.append(
+                Record(
+                    number=number,
+                    previous=previous,
+                    time=time,
+                    team=tidy(claim.team),
+                    tier=rules.live,
+                    submission=claim.submission,
+                    failed=claim.score is None and not claim.lacking,
+                    published=climb(best, None if claim.lacking else claim.score, rules.step),
+                    step=rules.step,
+                    lacking=claim.lacking or None,
+                    predictions=claim.predictions,
+                    like=_other_teams([*records, *new], claim),
+                )
+            )
+        if new:
+            self._refuse_closed(lines)
+        _refuse_over_budget([*records, *new], new, rules, {one.submission: one.place for one in claims})
+        return new
 
     @contextmanager
-    def _locked(self) -> Iterator[FileIO]:
-        try:
-            with self.path.open("a+b", buffering=0) as file:
+    def _locked(self, *, new: bool = True) -> Iterator[FileIO]:
+        """Open the file and keep others from it; `new`: make it if there is none."""
+        if not new and not self.path.is_file():
+            self._rules(self.lines())
+        with self._errors():
+            file = self.path.open("a+b", buffering=0)
+        with file:
+            with self._errors():
                 fcntl.flock(file, fcntl.LOCK_EX)
                 file.seek(0)
-                yield file
-        except NsdBenchError:
-            raise
+            yield file
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
         except OSError as error:
             raise OutputError(
                 f"cannot be added to: {error.strerror or error}; nothing was recorded",
@@ -200,54 +309,150 @@ class Ledger:
                 fix="free disk space or choose another ledger, then run the command again",
             ) from error
 
-    def _parse(self, content: bytes) -> list[Record]:
-        lines = content.split(b"\n")
-        if lines.pop():
-            raise self._broken(len(lines) + 1, "is not whole")
-        records: list[Record] = []
-        for number, line in enumerate(lines, start=1):
+    def _append(self, file: FileIO, lines: Sequence[Line]) -> None:
+        """Add lines by one write; if that fails, leave the file as it was."""
+        content = b"".join(encode(line) + b"\n" for line in lines)
+        with self._errors():
+            size = file.seek(0, os.SEEK_END)
             try:
-                record = Record(**json.loads(line))
-            except (ValueError, TypeError) as error:
-                raise self._broken(number, f"is not a record ({type(error).__name__})") from error
-            previous = records[-1].digest() if records else GENESIS
-            if (record.number, record.previous, record.line()) != (number, previous, line):
-                raise self._broken(number, "does not follow from the one before")
-            records.append(record)
-        return records
+                if file.write(content) != len(content):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                os.fsync(file.fileno())
+            except BaseException:
+                os.ftruncate(file.fileno(), size)
+                raise
+
+    def _whole(self, file: FileIO) -> list[Line]:
+        with self._errors():
+            content = file.read()
+        lines, problem = self._parse(content)
+        if problem:
+            raise problem
+        return lines
+
+    def _parse(self, content: bytes) -> tuple[list[Line], SubmissionError | None]:
+        found, lines = content.split(b"\n"), list[Line]()
+        unfinished = found.pop()
+        for number, text in enumerate(found, start=1):
+            try:
+                line = decode(text)
+            except ValueError as error:
+                return lines, self._broken(number, f"is not a line of a ledger ({error})")
+            if (line.number, line.previous, encode(line)) != (*_place(lines), text):
+                return lines, self._broken(number, "does not follow from the one before")
+            lines.append(line)
+        return lines, self._broken(len(lines) + 1, "is not whole") if unfinished else None
 
     def _broken(self, number: int, problem: str) -> SubmissionError:
+        whole = f", or keep the lines before it: head -n {number - 1} {self.path}" if number > 1 else ""
         return SubmissionError(
             f"line {number} {problem}: the ledger was changed by hand, or a write was cut short",
             place=str(self.path),
             expected="lines that each hold the digest of the one before, as they were added",
-            fix="restore the ledger from a copy whose last digest is the one that was published",
+            fix=f"restore the ledger from a copy whose last digest is the one that was published{whole}",
         )
 
+    def _rules(self, lines: Sequence[Line]) -> Opening:
+        rules = _opening_of(lines)
+        if rules is None:
+            raise SubmissionError(
+                "no season was opened in it: nobody can tell what a complete submission is",
+                place=str(self.path),
+                expected="a ledger whose season was opened",
+                fix=f"run 'nsd-bench ledger open {self.path} PACKAGES', once",
+            )
+        return rules
 
-def _best(records: list[Record], team: str, tier: str) -> float | None:
-    own = [one.published for one in records if (one.team, one.tier) == (team, tier)]
-    return next((published for published in reversed(own) if published is not None), None)
+    def _refuse_closed(self, lines: Sequence[Line]) -> None:
+        closing = next((line for line in lines if isinstance(line, Closing)), None)
+        if closing:
+            raise SubmissionError(
+                f"its season was closed at {closing.time}, in line {closing.number}; nothing was recorded",
+                place=str(self.path),
+                expected="a season that runs",
+                fix="open another season in another ledger; leave out what came after the end",
+            )
 
 
-def _refuse_over_budget(records: list[Record], team: str, tier: str, budget: int) -> None:
-    used = sum((record.team, record.tier) == (team, tier) for record in records)
-    if used >= budget:
+def records_of(lines: Sequence[Line]) -> list[Record]:
+    """Return the lines of submissions."""
+    return [line for line in lines if isinstance(line, Record)]
+
+
+def is_closed(lines: Sequence[Line]) -> bool:
+    """Return whether a season is over."""
+    return any(isinstance(line, Closing) for line in lines)
+
+
+def head_of(lines: Sequence[Line]) -> str:
+    """Return the digest of the last line."""
+    return _place(lines)[1]
+
+
+def _place(lines: Sequence[Line]) -> tuple[int, str]:
+    """Return number and previous of the line that comes next."""
+    return len(lines) + 1, digest(lines[-1]) if lines else GENESIS
+
+
+def _opening_of(lines: Sequence[Line]) -> Opening | None:
+    return next((line for line in reversed(lines) if isinstance(line, Opening)), None)
+
+
+def _other_teams(records: Sequence[Record], claim: Claim) -> int | None:
+    """Find the first submission of another team that predicts the same."""
+    own = team_key(claim.team)
+    for one in records:
+        same = (
+            one.predictions == claim.predictions if claim.predictions else one.submission == claim.submission
+        )
+        if same and team_key(one.team) != own:
+            return one.number
+    return None
+
+
+def _refuse_bad_packages(asked: Sequence[Asked], live: str) -> None:
+    subjects = [one.subject for one in asked]
+    twice = [subject for subject, n in Counter(subjects).items() if n > 1]
+    without = [one.package for one in asked if not one.n_trials.get(live)]
+    problem = "" if asked else "there is no package"
+    problem = f"subj{twice[0]:02} has two packages" if twice else problem
+    problem = f"{', '.join(without)} has no trial of tier {live!r}" if without else problem
+    if problem:
         raise SubmissionError(
-            f"team {team!r} has used {used} of {budget} submissions to tier {tier!r}",
-            place="ledger",
-            expected="a submission within the team's budget; failed ones count",
-            fix="leave it out, or raise --budget for all teams",
+            problem,
+            place="season",
+            expected="one package a subject, each with trials of the live tier",
+            fix="give the packages that entrants predict, and the live tier with --live",
         )
 
 
-def _append(file: FileIO, line: bytes) -> None:
-    """Add a line; if that fails, leave the file as it was."""
-    size = file.seek(0, os.SEEK_END)
-    try:
-        if file.write(line) != len(line):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        os.fsync(file.fileno())
-    except BaseException:
-        os.ftruncate(file.fileno(), size)
-        raise
+def _refuse_name(claim: Claim) -> None:
+    problem = team_fault(claim.team)
+    if problem:
+        raise SubmissionError(
+            f"the team's name cannot be recorded: {problem}; nothing was recorded",
+            place=claim.place,
+            expected="a name of a few letters, whose budget this submission is on",
+            fix='correct it; of a score file NAME.json write {"team": "..."} to NAME.card.json beside it',
+        )
+
+
+def _refuse_over_budget(
+    records: Sequence[Record], new: Sequence[Record], rules: Opening, places: dict[str, str]
+) -> None:
+    used: Counter[Any] = Counter()
+    numbers = {one.number for one in new}
+    over = []
+    for one in records:
+        used[one.key] += 1
+        if one.number in numbers and used[one.key] > rules.budget:
+            over.append(one)
+    if over:
+        n = sum(record.key == over[0].key for record in records) - sum(one.key == over[0].key for one in over)
+        raise SubmissionError(
+            f"team {over[0].team!r} has used {n} of {rules.budget} submissions to tier {rules.live!r}; "
+            f"nothing was recorded",
+            place=", ".join(places[one.submission] for one in over),
+            expected="submissions within the team's budget; failed and incomplete ones count",
+            fix="leave them out, or raise the budget of all teams with 'nsd-bench ledger open'",
+        )

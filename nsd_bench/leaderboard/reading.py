@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections import Counter
@@ -125,10 +126,15 @@ def _card_beside(path: Path) -> dict[str, Any]:
 
 
 def _names(entries: Sequence[Entry]) -> list[str]:
-    """Name pages after titles, and after digests, too, where titles are the same."""
+    """Name pages after titles; where these are the same after digests, too, and after teams."""
     slugs = [re.sub(r"[^a-z0-9]+", "-", entry.title.lower()).strip("-")[:_MOST_SLUG] for entry in entries]
     counts = Counter(slugs)
     return [
-        slug if slug and counts[slug] == 1 else f"{slug or 'submission'}-{entry.digest[:8]}"
+        slug if slug and counts[slug] == 1 else f"{slug or 'submission'}-{_short_digest(entry)}"
         for slug, entry in zip(slugs, entries, strict=True)
     ]
+
+
+def _short_digest(entry: Entry) -> str:
+    team = entry.team_key.encode("utf-8", "surrogatepass")
+    return hashlib.sha256(entry.digest.encode() + team).hexdigest()[:8]

@@ -1,68 +1,201 @@
-"""A season: what goes from score files into the ledger."""
+"""A season: what a complete submission predicts, and what of its scores may be shown."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass
+from typing import Any, Final
 
+from nsd_bench import spec
 from nsd_bench.errors import SubmissionError
-from nsd_bench.leaderboard.entries import IN_DISTRIBUTION, Entry
-from nsd_bench.leaderboard.ledger import DEFAULT_BUDGET, DEFAULT_STEP, Ledger, Record
+from nsd_bench.leaderboard.entries import IN_DISTRIBUTION, BoardKey, Entry
+from nsd_bench.leaderboard.ledger import Claim, head_of, is_closed, records_of
+from nsd_bench.leaderboard.lines import Asked, Line, Opening, Record
+from nsd_bench.leaderboard.names import MOST_LETTERS, printable
+from nsd_bench.package import Package
 
-__all__ = ["record_new"]
+__all__ = ["FINAL_TIER", "Season", "asked_of", "claims_of", "season_of", "visible"]
+
+FINAL_TIER: Final = spec.WITHHELD_TIERS[-1]
+"""Scored once, when a season ends."""
 
 
-def record_new(
-    ledger: Ledger,
-    entries: Sequence[Entry],
-    *,
-    tier: str,
-    time: str,
-    budget: int = DEFAULT_BUDGET,
-    step: float = DEFAULT_STEP,
-) -> list[Record]:
-    """Record the entries of a tier that the ledger does not have yet, in the given order.
+@dataclass(frozen=True)
+class Season:
+    """What decides which entries are ranked, and which scores are shown.
 
     Parameters
     ----------
-    ledger
-        Where to.
-    entries
-        See `nsd_bench.leaderboard.reading.read_entries`; those without scores of `tier` are left out.
-    tier
-        The live one.
-    time, budget, step
-        See `Ledger.add`.
-
-    Returns
-    -------
+    asked
+        What a complete submission predicts; without it nothing is ranked.
     records
-        The new ones.
+        Of a ledger.
+    live
+        Tier of which nothing is shown but what the ledger published; None without a ledger.
+    hidden
+        Tiers that are not shown at all.
+    head
+        Digest of the ledger's last line.
+    """
+
+    asked: tuple[Asked, ...] = ()
+    records: Sequence[Record] = ()
+    live: str | None = None
+    hidden: frozenset[str] = frozenset((FINAL_TIER,))
+    head: str = ""
+
+    def lacking(self, entry: Entry, board: BoardKey) -> str:
+        """Say what an entry leaves out of a tier, or has beside it; empty if nothing, or if it has no score.
+
+        Of another regime than NSD's own tiers, score files hold the number of subjects alone.
+        """
+        regime, tier = board
+        if not self.asked or not entry.n_subjects(board):
+            return ""
+        if regime != IN_DISTRIBUTION:
+            return _of_all(entry.n_scored(board), len(self.asked))
+        scored = {one["subject"]: one for one in entry.scores["subjects"] if tier in one["tiers"]}
+        asked = {one.subject: one for one in self.asked if one.n_trials.get(tier)}
+        others = sorted(scored.keys() - asked.keys())
+        if others:
+            return "beside it " + ", ".join(f"subj{subject:02}" for subject in others)
+        return (
+            _of_all(len(scored), len(asked))
+            or ("some units" if entry.leaves_out_units else "")
+            or next(filter(None, (_difference(one, asked[s], tier) for s, one in scored.items())), "")
+            or _of_all(entry.n_scored(board), len(asked))
+        )
+
+    def refuse_other_truths(self, entries: Iterable[Entry]) -> None:
+        """Refuse entries that were scored against another truth than the season's.
+
+        Raises
+        ------
+        SubmissionError
+            Naming the first.
+        """
+        asked = {one.subject: one for one in self.asked}
+        for entry in entries:
+            for subject, (package, manifest) in entry.packages.items():
+                one = asked.get(subject)
+                if one and (package, manifest) != (one.package, one.manifest_sha256):
+                    raise SubmissionError(
+                        f"subj{subject:02} was scored against {package}, manifest {manifest or 'unknown'}",
+                        place=str(entry.path),
+                        expected=f"{one.package}, manifest {one.manifest_sha256 or 'unknown'}, the season's",
+                        fix="score it again with the season's truth, or leave it out",
+                    )
+
+    def shown(self, entry: Entry) -> Entry:
+        """Leave out of an entry what may not be shown, so that nothing downstream can show it."""
+        return entry.with_scores(visible(entry.scores, self.hidden, live=self.live))
+
+
+def visible(scores: Mapping[str, Any], hidden: Set[str], *, live: str | None = None) -> dict[str, Any]:
+    """Leave tiers out of scores.json.
+
+    Other regimes may hold columns of the same tiers, of held-out subjects, and a drop from the live tier,
+    which beside the score itself tells that of the live one.
+
+    Parameters
+    ----------
+    scores
+        See `nsd_bench.scoring.score.scores_json`; not modified.
+    hidden
+        Tiers.
+    live
+        Tier that is shown by the Ladder rule alone; kept among NSD's own tiers, of which boards show no more.
+    """
+
+    def kept(tiers: Mapping[str, Any]) -> dict[str, Any]:
+        return {tier: found for tier, found in tiers.items() if tier not in hidden}
+
+    content = {
+        **scores,
+        "pooled": kept(scores["pooled"]),
+        "subjects": [{**one, "tiers": kept(one["tiers"])} for one in scores["subjects"]],
+    }
+    if "legacy" in scores:
+        content["legacy"] = kept(scores["legacy"])
+    if "regimes" in scores:
+        elsewhere = hidden | ({live, "drop"} if live else set())
+        regimes = {
+            regime: {name: found for name, found in columns.items() if name.split(" (")[0] not in elsewhere}
+            for regime, columns in scores["regimes"].items()
+        }
+        content["regimes"] = {regime: columns for regime, columns in regimes.items() if columns}
+    return content
+
+
+def _of_all(n: int, of: int) -> str:
+    return "" if n == of else f"{n} of {of} subjects"
+
+
+def _difference(scored: Mapping[str, Any], asked: Asked, tier: str) -> str:
+    found = scored["tiers"][tier]
+    if found["n_trials"] != asked.n_trials[tier]:
+        return f"{found['n_trials']} of {asked.n_trials[tier]} trials of subj{asked.subject:02}"
+    n_units = found["n_units_predicted"]
+    return "" if n_units == asked.n_units else f"{n_units} of {asked.n_units} units of subj{asked.subject:02}"
+
+
+def season_of(lines: Sequence[Line], *, publish_final: bool = False) -> Season:
+    """Take a season out of the lines of a ledger.
+
+    While it runs, its live tier shows what was published, and other withheld tiers nothing, unless
+    `publish_final`. When it is closed they are shown; the live one never is in full, as it may be used again.
+    """
+    rules = next(line for line in reversed(lines) if isinstance(line, Opening))
+    shown = {rules.live} | (set(spec.WITHHELD_TIERS) if publish_final or is_closed(lines) else set())
+    hidden = frozenset(spec.WITHHELD_TIERS) - shown
+    return Season(tuple(rules.packages), records_of(lines), rules.live, hidden, head_of(lines))
+
+
+def claims_of(entries: Iterable[Entry], season: Season) -> list[Claim]:
+    """Return what is to be recorded of the entries that were scored on the live tier.
 
     Raises
     ------
     SubmissionError
-        If a card names no team, or a team has used its budget; what came before it is recorded.
+        If a card names no team, or the cards of an entry name several.
     """
-    known = {(one.team, one.tier, one.submission) for one in ledger.records()}
-    live = [entry for entry in entries if (IN_DISTRIBUTION, tier) in entry.boards()]
-    for entry in live:
-        if not entry.team:
-            raise SubmissionError(
-                "the card names no team, whose budget this submission would be on",
-                place=str(entry.path),
-                expected="'team' or 'authors' in the submission's card",
-                fix=f'write {{"team": "..."}} to {entry.path.stem}.card.json beside it',
-            )
+    board = IN_DISTRIBUTION, str(season.live)
+    live = [entry for entry in entries if board in entry.boards()]
     return [
-        ledger.add(
-            team=entry.team,
-            tier=tier,
+        Claim(
+            place=str(entry.path),
+            team=_team(entry),
             submission=entry.digest,
-            score=entry.score((IN_DISTRIBUTION, tier)).value,
-            time=time,
-            budget=budget,
-            step=step,
+            score=entry.score(board).value,
+            lacking=season.lacking(entry, board),
+            predictions=entry.predictions(board),
         )
         for entry in live
-        if (entry.team, tier, entry.digest) not in known
     ]
+
+
+def _team(entry: Entry) -> str:
+    teams = entry.cards.teams()
+    if len(teams) == 1:
+        return teams[0]
+    named = " and ".join(repr(printable(team, MOST_LETTERS)) for team in teams)
+    raise SubmissionError(
+        f"its cards name {len(teams)} teams: {named}; nothing was recorded"
+        if teams
+        else "the card names no team, whose budget this submission would be on; nothing was recorded",
+        place=str(entry.path),
+        expected="one team, as 'team' or else 'authors' in the submission's cards",
+        fix=f'write {{"team": "..."}} to {entry.path.stem}.card.json beside it',
+    )
+
+
+def asked_of(package: Package) -> Asked:
+    """Return what a complete submission predicts of a package."""
+    n_trials = {tier: len(package.rows(tier)) for tier in spec.TIERS[1:]}
+    return Asked(
+        package.subject,
+        package.name,
+        package.manifest_sha256,
+        package.n_units,
+        {tier: n for tier, n in n_trials.items() if n},
+    )

@@ -22,6 +22,7 @@ _SUBJECT: Final = {
     "manifest_sha256": str | None,
     "submission_sha256": str,
     "card": dict,
+    "tiers": {str: {"n_trials": int, "n_units_predicted": int}},
 }
 SCORES: Final = {
     "scorer": {"version": _VERSION, "confidence": _NUMBER},

@@ -10,16 +10,21 @@ from typing import Any, Final
 
 import jinja2
 
+from nsd_bench.errors import SubmissionError
 from nsd_bench.leaderboard.boards import Board, make_boards
 from nsd_bench.leaderboard.drawing import mark, scatter
 from nsd_bench.leaderboard.entries import Entry, Score
 from nsd_bench.leaderboard.groups import Comparisons
-from nsd_bench.leaderboard.ledger import GENESIS, Record
+from nsd_bench.leaderboard.ledger import Ledger
+from nsd_bench.leaderboard.lines import Line, Record
+from nsd_bench.leaderboard.names import printable
+from nsd_bench.leaderboard.season import Season, claims_of, season_of
 from nsd_bench.outputs import new_folder
 
-__all__ = ["pages", "write_site"]
+__all__ = ["pages", "publish", "write_pages", "write_site"]
 
 _MOST_REGIONS: Final = 30
+_MOST_TITLE: Final = 200
 _METRIC_TITLES: Final = {
     "signed_ratio": "Signed ratio",
     "signed_r2": "Signed r²",
@@ -33,7 +38,7 @@ def write_site(
     out: Path,
     entries: Sequence[Entry],
     comparisons: Comparisons | None = None,
-    records: Sequence[Record] = (),
+    season: Season | None = None,
     *,
     title: str = "nsd_bench leaderboard",
 ) -> None:
@@ -47,8 +52,8 @@ def write_site(
         See `nsd_bench.leaderboard.reading.read_entries`.
     comparisons
         Paired comparisons, which decide where they can.
-    records
-        Of a ledger; of the tiers that it has, only published scores are shown.
+    season
+        What is asked for, and what may be shown; without one nothing is ranked and no final tier shown.
     title
         Heading of the first page.
 
@@ -56,32 +61,105 @@ def write_site(
     ------
     OutputError
         If `out` exists or cannot be written.
+    SubmissionError
+        See `pages`.
     """
-    written = pages(entries, comparisons, records, title=title)
+    written = pages(entries, comparisons, season, title=title)
     with new_folder(out) as folder:
-        for name, page in written.items():
-            path = folder / name
-            path.parent.mkdir(exist_ok=True)
-            path.write_bytes(page.encode())
+        write_pages(folder, written)
+
+
+def publish(
+    out: Path,
+    ledger: Ledger,
+    entries: Sequence[Entry],
+    comparisons: Comparisons | None = None,
+    *,
+    time: str,
+    publish_final: bool = False,
+    title: str = "nsd_bench leaderboard",
+) -> list[Record]:
+    """Record the entries that a season's ledger does not have yet, and write its site: both or neither.
+
+    Parameters
+    ----------
+    out, entries, comparisons, title
+        See `write_site`.
+    ledger
+        Its season was opened.
+    time
+        ISO 8601 in UTC.
+    publish_final
+        Show the final tier of a season that runs.
+
+    Returns
+    -------
+    records
+        The new ones.
+
+    Raises
+    ------
+    OutputError
+        If `out` exists, or it or the ledger cannot be written.
+    SubmissionError
+        See `Ledger.record`, `claims_of` and `pages`.
+    """
+    ledger.season()
+    before = season_of(ledger.lines(), publish_final=publish_final)
+    before.refuse_other_truths(entries)
+    claims = claims_of(entries, before)
+
+    with new_folder(out) as folder:
+
+        def write(lines: Sequence[Line]) -> None:
+            season = season_of(lines, publish_final=publish_final)
+            write_pages(folder, pages(entries, comparisons, season, title=title))
+
+        return ledger.record(claims, time, before=write)
+
+
+def write_pages(folder: Path, written: Mapping[str, str]) -> None:
+    """Write pages, name to HTML, to a folder that exists."""
+    for name, page in written.items():
+        path = folder / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(page.encode())
 
 
 def pages(
     entries: Sequence[Entry],
     comparisons: Comparisons | None = None,
-    records: Sequence[Record] = (),
+    season: Season | None = None,
     *,
     title: str = "nsd_bench leaderboard",
 ) -> dict[str, str]:
-    """Make every page, name to HTML; see `write_site`."""
-    boards = make_boards(entries, comparisons or Comparisons(), records)
+    """Make every page, name to HTML; see `write_site`.
+
+    Raises
+    ------
+    SubmissionError
+        If none of the scores may be shown.
+    """
+    season = season or Season()
+    hidden = _hidden(entries, season)
+    entries = [season.shown(entry) for entry in entries]
+    boards = make_boards(entries, comparisons or Comparisons(), season)
+    if not boards:
+        raise SubmissionError(
+            f"all that was scored is {' and '.join(hidden)}, which is not shown before the season is over",
+            place="leaderboard",
+            expected="scores of another tier, or a season that is over",
+            fix="close the season with 'nsd-bench ledger close', or give --publish-final",
+        )
     environment = _environment()
     shared: dict[str, Any] = {
-        "title": title,
+        "title": printable(title, _MOST_TITLE),
         "boards": boards,
         "scores": entries[0].scores,
         "metric_titles": _METRIC_TITLES,
         "percent": f"{100 * entries[0].scores['scorer']['confidence']:g}",
         "version": version("nsd-bench"),
+        "is_ranked": bool(season.asked),
     }
     index = environment.get_template("index.html").render(
         **shared,
@@ -89,10 +167,11 @@ def pages(
         regimes=_by_regime(boards),
         most_regions=_MOST_REGIONS,
         plot=_compute_plot(boards[0]),
-        packages=dict(sorted((s, p) for entry in entries for s, p in entry.packages.items())),
-        records=records,
-        ledger=_ledger_table(records),
-        head=records[-1].digest() if records else GENESIS,
+        packages=_packages(entries, season),
+        hidden=hidden,
+        records=season.records,
+        ledger=_ledger_table(season.records),
+        head=season.head,
     )
     template = environment.get_template("submission.html")
     own = {
@@ -100,12 +179,29 @@ def pages(
             **shared,
             entry=entry,
             titles=_titles(entries),
-            # A live tier publishes nothing but what the Ladder rule lets through.
-            pictures={} if records else {name: _embedded(data) for name, data in entry.pictures.items()},
+            pictures={name: _embedded(data) for name, data in _pictures(entry, boards, season).items()},
         )
         for entry in entries
     }
     return {"index.html": index, **own}
+
+
+def _hidden(entries: Sequence[Entry], season: Season) -> list[str]:
+    """Return the tiers that were scored and are not shown."""
+    return sorted(season.hidden & {tier for entry in entries for tier in entry.scores["pooled"]})
+
+
+def _packages(entries: Sequence[Entry], season: Season) -> dict[int, tuple[str, str]]:
+    asked = {one.subject: (one.package, one.manifest_sha256) for one in season.asked}
+    return asked or dict(sorted((s, p) for entry in entries for s, p in entry.packages.items()))
+
+
+def _pictures(entry: Entry, boards: Sequence[Board], season: Season) -> dict[str, bytes]:
+    """Return the flat maps of tiers that are shown in full; their names end in "-" and the tier."""
+    shown = [f"-{board.tier}" for board in boards if not board.live]
+    if season.live is None and not season.hidden:
+        return entry.pictures
+    return {name: data for name, data in entry.pictures.items() if name.endswith(tuple(shown))}
 
 
 def _embedded(png: bytes) -> str:
@@ -125,6 +221,7 @@ def _environment() -> jinja2.Environment:
         "interval": _interval,
         "short": _short,
         "card_value": _card_value,
+        "printable": printable,
     }
     environment.globals |= {"mark": mark}
     return environment
@@ -151,19 +248,20 @@ def _compute_plot(board: Board) -> Any:
 
 
 def _ledger_table(records: Sequence[Record]) -> list[Mapping[str, Any]]:
-    """Return a row a team and tier: submissions, failed ones among them, and the last published score."""
+    """Return a row a team and tier: submissions, those that do not count, and the last published score."""
     by_team: dict[tuple[str, str], list[Record]] = {}
     for record in records:
-        by_team.setdefault((record.team, record.tier), []).append(record)
+        by_team.setdefault(record.key, []).append(record)
     return [
         {
-            "team": team,
-            "tier": tier,
+            "team": printable(own[0].team),
+            "tier": own[0].tier,
             "n": len(own),
             "n_failed": sum(record.failed for record in own),
+            "n_partial": sum(bool(record.lacking) for record in own),
             "best": next((one.published for one in reversed(own) if one.published is not None), None),
         }
-        for (team, tier), own in sorted(by_team.items())
+        for _, own in sorted(by_team.items())
     ]
 
 
@@ -193,7 +291,7 @@ def _short(value: float | None) -> str:
 def _card_value(value: Any) -> str:
     """Write what a submission says of itself; a number with six digits at most."""
     if isinstance(value, Mapping):
-        return "; ".join(f"{name}: {_card_value(inner)}" for name, inner in value.items())
+        return printable("; ".join(f"{name}: {_card_value(inner)}" for name, inner in value.items()))
     if isinstance(value, list):
-        return ", ".join(map(_card_value, value))
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+        return printable(", ".join(map(_card_value, value)))
+    return f"{value:.6g}" if isinstance(value, float) else printable(str(value))

@@ -52,8 +52,10 @@ def _difficulty(ladder: dict[str, Any]) -> str:
 
 
 def _pooled(tier: str, found: dict[str, Any]) -> str:
-    row = next(row for row in found["rois"] if row["atlas"] == "all")
-    ratio = row["scores"]["signed_ratio"]
+    row: dict[str, Any] = next((one for one in found["rois"] if one["atlas"] == "all"), {"scores": {}})
+    ratio = row["scores"].get("signed_ratio")
+    if ratio is None:
+        return f"mean of subjects, {tier}, all units: no subject has a score"
     return (
         f"mean of {row['n_subjects']} subjects, {tier}, all units: signed ratio "
         f"{_number(ratio['value'], 0)} {_interval(ratio['interval'])}"

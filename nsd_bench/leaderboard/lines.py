@@ -1,0 +1,218 @@
+"""The lines of a ledger: a season opens, submissions come, the season closes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+from nsd_bench.leaderboard.names import team_key
+from nsd_bench.leaderboard.shape import fault
+
+__all__ = ["GENESIS", "Asked", "Closing", "Line", "Opening", "Record", "decode", "digest", "encode"]
+
+GENESIS: Final = "0" * 64
+"""What the first line gives as the digest of the line before it."""
+_ONLY_IF_SAID: Final = ("lacking", "predictions", "like")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a complete submission predicts of one subject.
+
+    Parameters
+    ----------
+    subject, package, manifest_sha256
+        Which package.
+    n_units
+        Of the package.
+    n_trials
+        Tier to its number of trials.
+    """
+
+    subject: int
+    package: str
+    manifest_sha256: str
+    n_units: int
+    n_trials: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Opening:
+    """The season opens, or its budget and step change.
+
+    Parameters
+    ----------
+    number
+        From 1.
+    previous
+        SHA-256 digest of the line before, without its newline.
+    time
+        When it was added, ISO 8601 in UTC.
+    live
+        Tier that is scored while the season runs.
+    budget
+        Submissions of a team, failed and incomplete ones among them.
+    step
+        The Ladder's step.
+    packages
+        What a complete submission predicts.
+    """
+
+    number: int
+    previous: str
+    time: str
+    live: str
+    budget: int
+    step: float
+    packages: Sequence[Asked]
+
+
+@dataclass(frozen=True)
+class Record:
+    """A submission.
+
+    Parameters
+    ----------
+    number, previous, time
+        See `Opening`.
+    team, tier
+        Who submitted, and what for.
+    submission
+        Digest of the files that were submitted.
+    failed
+        Whether it is complete and could not be scored; it counts all the same.
+    published
+        The score by the Ladder rule; None where the submission is not better by a step, or not complete.
+    step
+        The Ladder's step.
+    lacking
+        What it left out, such as "1 of 2 subjects"; None if nothing.
+    predictions
+        Digest of what was predicted for the tier, which the file, its order and its card do not change.
+    like
+        Number of the line of another team's submission with the same predictions.
+    """
+
+    number: int
+    previous: str
+    time: str
+    team: str
+    tier: str
+    submission: str
+    failed: bool
+    published: float | None
+    step: float
+    lacking: str | None = None
+    predictions: str | None = None
+    like: int | None = None
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Team, however it is spelt, and tier: what a budget is counted by."""
+        return team_key(self.team), self.tier
+
+
+@dataclass(frozen=True)
+class Closing:
+    """The season is over.
+
+    Parameters
+    ----------
+    number, previous, time
+        See `Opening`.
+    """
+
+    number: int
+    previous: str
+    time: str
+
+
+Line = Opening | Record | Closing
+
+_KINDS: Final[Mapping[str, type[Opening | Record | Closing]]] = {
+    "opening": Opening,
+    "submission": Record,
+    "closing": Closing,
+}
+_COMMON: Final = {"number": int, "previous": str, "time": str}
+_SHAPES: Final = {
+    "opening": {
+        **_COMMON,
+        "live": str,
+        "budget": int,
+        "step": int | float,
+        "packages": [
+            {"subject": int, "package": str, "manifest_sha256": str, "n_units": int, "n_trials": {str: int}}
+        ],
+    },
+    "submission": {
+        **_COMMON,
+        "team": str,
+        "tier": str,
+        "submission": str,
+        "failed": bool,
+        "published": int | float | None,
+        "step": int | float,
+    },
+    "closing": _COMMON,
+}
+
+
+def encode(line: Line) -> bytes:
+    """Return a line as it stands in the file, without the newline.
+
+    Submissions do not say their kind, nor what is None: so they stood in the first ledgers.
+
+    >>> encode(Closing(1, "0", "now"))
+    b'{"kind": "closing", "number": 1, "previous": "0", "time": "now"}'
+    """
+    content: dict[str, Any] = asdict(line)
+    if isinstance(line, Record):
+        content = {key: one for key, one in content.items() if key not in _ONLY_IF_SAID or one is not None}
+    else:
+        content["kind"] = "opening" if isinstance(line, Opening) else "closing"
+    return json.dumps(content, sort_keys=True, allow_nan=False).encode()
+
+
+def digest(line: Line) -> str:
+    """Return the SHA-256 digest of a line."""
+    return hashlib.sha256(encode(line)).hexdigest()
+
+
+def decode(text: bytes) -> Line:
+    """Read a line.
+
+    Raises
+    ------
+    ValueError
+        If it is none; says why.
+    """
+    try:
+        content = json.loads(text, parse_constant=_refuse_constant)
+    except RecursionError:
+        content = None
+    if not isinstance(content, dict):
+        problem = "it is no JSON object"
+        raise ValueError(problem)
+    kind = content.pop("kind", "submission")
+    if kind not in _KINDS:
+        problem = f"its kind is {kind!r}"
+        raise ValueError(problem)
+    problem = fault(content, _SHAPES[kind])
+    if problem:
+        raise ValueError(problem)
+    if kind == "opening":
+        content["packages"] = tuple(Asked(**one) for one in content["packages"])
+    try:
+        return _KINDS[kind](**content)
+    except TypeError:
+        problem = "it says more than such a line does"
+        raise ValueError(problem) from None
+
+
+def _refuse_constant(name: str) -> None:
+    problem = f"it holds {name}, which is not JSON"
+    raise ValueError(problem)
