@@ -78,8 +78,8 @@ def fail(ledger: Path, submission: Path, team: str) -> None:
 @click.option("--head", help="Digest that was published earlier: check that its line is still there.")
 def show(ledger: Path, head: str | None) -> None:
     """Check every line of LEDGER, and list them up to the first that is broken."""
-    from nsd_bench.leaderboard.ledger import Ledger, head_of, records_of
-    from nsd_bench.leaderboard.lines import Closing, Opening
+    from nsd_bench.leaderboard.ledger import Ledger
+    from nsd_bench.leaderboard.lines import Closing, Opening, head_of, records_of
     from nsd_bench.leaderboard.names import printable, team_fault
 
     book = Ledger(ledger)

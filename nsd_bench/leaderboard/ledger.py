@@ -8,50 +8,35 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from nsd_bench.errors import OptionError, OutputError, SubmissionError
-from nsd_bench.leaderboard.ladder import check_step, climb
-from nsd_bench.leaderboard.lines import GENESIS, Asked, Closing, Line, Opening, Record, decode, digest, encode
-from nsd_bench.leaderboard.names import printable, team_fault, team_key, tidy
+from nsd_bench.leaderboard.claims import Claim, plan
+from nsd_bench.leaderboard.ladder import check_step
+from nsd_bench.leaderboard.lines import (
+    GENESIS,
+    Asked,
+    Closing,
+    Line,
+    Opening,
+    Record,
+    decode,
+    digest,
+    encode,
+    head_of,
+    opening_of,
+    place_after,
+    records_of,
+)
+from nsd_bench.leaderboard.names import printable
 
-__all__ = ["DEFAULT_BUDGET", "DEFAULT_STEP", "Claim", "Ledger", "head_of", "is_closed", "records_of"]
+__all__ = ["DEFAULT_BUDGET", "DEFAULT_STEP", "Claim", "Ledger"]
 
 DEFAULT_BUDGET: Final = 10
 """Submissions of a team to a tier, failed and incomplete ones among them."""
 DEFAULT_STEP: Final = 0.01
-
-
-@dataclass(frozen=True)
-class Claim:
-    """A submission that is to be recorded.
-
-    Parameters
-    ----------
-    place
-        Its file, for messages.
-    team
-        As its card has it.
-    submission
-        Digest of the files that were submitted.
-    score
-        Exact score; None if it could not be scored, which counts as well: else failing on purpose would be
-        free. It is not kept.
-    lacking
-        What it leaves out; empty if it is complete.
-    predictions
-        Digest of what was predicted.
-    """
-
-    place: str
-    team: str
-    submission: str
-    score: float | None
-    lacking: str = ""
-    predictions: str | None = None
 
 
 class Ledger:
@@ -184,7 +169,7 @@ class Ledger:
         _refuse_bad_packages(asked, live)
         with self._locked() as file:
             lines = self._whole(file)
-            before = _opening_of(lines)
+            before = opening_of(lines)
             self._refuse_closed(lines)
             if before and (before.live, tuple(before.packages)) != (live, asked):
                 raise SubmissionError(
@@ -194,7 +179,7 @@ class Ledger:
                     expected="the same packages and tier: only budget and step of a season may change",
                     fix="open another season in another ledger",
                 )
-            line = Opening(*_place(lines), time, live, budget, step, asked)
+            line = Opening(*place_after(lines), time, live, budget, step, asked)
             self._append(file, [line])
         return line
 
@@ -210,7 +195,7 @@ class Ledger:
             lines = self._whole(file)
             self._rules(lines)
             self._refuse_closed(lines)
-            line = Closing(*_place(lines), time)
+            line = Closing(*place_after(lines), time)
             self._append(file, [line])
         return line
 
@@ -247,41 +232,12 @@ class Ledger:
         """
         with self._locked(new=False) as file:
             lines = self._whole(file)
-            new = self._plan(lines, claims, time)
+            new = plan(lines, self._rules(lines), claims, time)
+            if new:
+                self._refuse_closed(lines)
             if before:
                 before([*lines, *new])
             self._append(file, new)
-        return new
-
-    def _plan(self, lines: list[Line], claims: Sequence[Claim], time: str) -> list[Record]:
-        rules, records, new = self._rules(lines), records_of(lines), list[Record]()
-        for claim in claims:
-            key = team_key(claim.team), rules.live
-            if any((one.key, one.submission) == (key, claim.submission) for one in (*records, *new)):
-                continue
-            _refuse_name(claim)
-            earlier = [one for one in (*records, *new) if one.key == key]
-            best = next((one.published for one in reversed(earlier) if one.published is not None), None)
-            number, previous = _place([*lines, *new])
-            new.append(
-                Record(
-                    number=number,
-                    previous=previous,
-                    time=time,
-                    team=tidy(claim.team),
-                    tier=rules.live,
-                    submission=claim.submission,
-                    failed=claim.score is None and not claim.lacking,
-                    published=climb(best, None if claim.lacking else claim.score, rules.step),
-                    step=rules.step,
-                    lacking=claim.lacking or None,
-                    predictions=claim.predictions,
-                    like=_other_teams([*records, *new], claim),
-                )
-            )
-        if new:
-            self._refuse_closed(lines)
-        _refuse_over_budget([*records, *new], new, rules, {one.submission: one.place for one in claims})
         return new
 
     @contextmanager
@@ -338,7 +294,7 @@ class Ledger:
                 line = decode(text)
             except ValueError as error:
                 return lines, self._broken(number, f"is not a line of a ledger ({error})")
-            if (line.number, line.previous, encode(line)) != (*_place(lines), text):
+            if (line.number, line.previous, encode(line)) != (*place_after(lines), text):
                 return lines, self._broken(number, "does not follow from the one before")
             lines.append(line)
         return lines, self._broken(len(lines) + 1, "is not whole") if unfinished else None
@@ -353,7 +309,7 @@ class Ledger:
         )
 
     def _rules(self, lines: Sequence[Line]) -> Opening:
-        rules = _opening_of(lines)
+        rules = opening_of(lines)
         if rules is None:
             raise SubmissionError(
                 "no season was opened in it: nobody can tell what a complete submission is",
@@ -374,42 +330,6 @@ class Ledger:
             )
 
 
-def records_of(lines: Sequence[Line]) -> list[Record]:
-    """Return the lines of submissions."""
-    return [line for line in lines if isinstance(line, Record)]
-
-
-def is_closed(lines: Sequence[Line]) -> bool:
-    """Return whether a season is over."""
-    return any(isinstance(line, Closing) for line in lines)
-
-
-def head_of(lines: Sequence[Line]) -> str:
-    """Return the digest of the last line."""
-    return _place(lines)[1]
-
-
-def _place(lines: Sequence[Line]) -> tuple[int, str]:
-    """Return number and previous of the line that comes next."""
-    return len(lines) + 1, digest(lines[-1]) if lines else GENESIS
-
-
-def _opening_of(lines: Sequence[Line]) -> Opening | None:
-    return next((line for line in reversed(lines) if isinstance(line, Opening)), None)
-
-
-def _other_teams(records: Sequence[Record], claim: Claim) -> int | None:
-    """Find the first submission of another team that predicts the same."""
-    own = team_key(claim.team)
-    for one in records:
-        same = (
-            one.predictions == claim.predictions if claim.predictions else one.submission == claim.submission
-        )
-        if same and team_key(one.team) != own:
-            return one.number
-    return None
-
-
 def _refuse_bad_packages(asked: Sequence[Asked], live: str) -> None:
     subjects = [one.subject for one in asked]
     twice = [subject for subject, n in Counter(subjects).items() if n > 1]
@@ -423,36 +343,4 @@ def _refuse_bad_packages(asked: Sequence[Asked], live: str) -> None:
             place="season",
             expected="one package a subject, each with trials of the live tier",
             fix="give the packages that entrants predict, and the live tier with --live",
-        )
-
-
-def _refuse_name(claim: Claim) -> None:
-    problem = team_fault(claim.team)
-    if problem:
-        raise SubmissionError(
-            f"the team's name cannot be recorded: {problem}; nothing was recorded",
-            place=claim.place,
-            expected="a name of a few letters, whose budget this submission is on",
-            fix='correct it; of a score file NAME.json write {"team": "..."} to NAME.card.json beside it',
-        )
-
-
-def _refuse_over_budget(
-    records: Sequence[Record], new: Sequence[Record], rules: Opening, places: dict[str, str]
-) -> None:
-    used: Counter[Any] = Counter()
-    numbers = {one.number for one in new}
-    over = []
-    for one in records:
-        used[one.key] += 1
-        if one.number in numbers and used[one.key] > rules.budget:
-            over.append(one)
-    if over:
-        n = sum(record.key == over[0].key for record in records) - sum(one.key == over[0].key for one in over)
-        raise SubmissionError(
-            f"team {over[0].team!r} has used {n} of {rules.budget} submissions to tier {rules.live!r}; "
-            f"nothing was recorded",
-            place=", ".join(places[one.submission] for one in over),
-            expected="submissions within the team's budget; failed and incomplete ones count",
-            fix="leave them out, or raise the budget of all teams with 'nsd-bench ledger open'",
         )

@@ -11,7 +11,22 @@ from typing import Any, Final
 from nsd_bench.leaderboard.names import team_key
 from nsd_bench.leaderboard.shape import fault
 
-__all__ = ["GENESIS", "Asked", "Closing", "Line", "Opening", "Record", "decode", "digest", "encode"]
+__all__ = [
+    "GENESIS",
+    "Asked",
+    "Closing",
+    "Line",
+    "Opening",
+    "Record",
+    "decode",
+    "digest",
+    "encode",
+    "head_of",
+    "is_closed",
+    "opening_of",
+    "place_after",
+    "records_of",
+]
 
 GENESIS: Final = "0" * 64
 """What the first line gives as the digest of the line before it."""
@@ -216,3 +231,28 @@ def decode(text: bytes) -> Line:
 def _refuse_constant(name: str) -> None:
     problem = f"it holds {name}, which is not JSON"
     raise ValueError(problem)
+
+
+def records_of(lines: Sequence[Line]) -> list[Record]:
+    """Return the lines of submissions."""
+    return [line for line in lines if isinstance(line, Record)]
+
+
+def is_closed(lines: Sequence[Line]) -> bool:
+    """Return whether a season is over."""
+    return any(isinstance(line, Closing) for line in lines)
+
+
+def head_of(lines: Sequence[Line]) -> str:
+    """Return the digest of the last line."""
+    return place_after(lines)[1]
+
+
+def place_after(lines: Sequence[Line]) -> tuple[int, str]:
+    """Return number and previous of the line that comes next."""
+    return len(lines) + 1, digest(lines[-1]) if lines else GENESIS
+
+
+def opening_of(lines: Sequence[Line]) -> Opening | None:
+    """Return the rules that hold; None if no season was opened."""
+    return next((line for line in reversed(lines) if isinstance(line, Opening)), None)

@@ -8,9 +8,9 @@ from typing import Any, Final
 
 from nsd_bench import spec
 from nsd_bench.errors import SubmissionError
+from nsd_bench.leaderboard.claims import Claim
 from nsd_bench.leaderboard.entries import IN_DISTRIBUTION, BoardKey, Entry
-from nsd_bench.leaderboard.ledger import Claim, head_of, is_closed, records_of
-from nsd_bench.leaderboard.lines import Asked, Line, Opening, Record
+from nsd_bench.leaderboard.lines import Asked, Line, Opening, Record, head_of, is_closed, records_of
 from nsd_bench.leaderboard.names import MOST_LETTERS, printable
 from nsd_bench.package import Package
 

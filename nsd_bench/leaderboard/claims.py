@@ -1,0 +1,117 @@
+"""What is recorded of submissions: what counts on whose budget, and what is published."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from nsd_bench.errors import SubmissionError
+from nsd_bench.leaderboard.ladder import climb
+from nsd_bench.leaderboard.lines import Line, Opening, Record, place_after, records_of
+from nsd_bench.leaderboard.names import team_fault, team_key, tidy
+
+__all__ = ["Claim", "plan"]
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A submission that is to be recorded.
+
+    Parameters
+    ----------
+    place
+        Its file, for messages.
+    team
+        As its card has it.
+    submission
+        Digest of the files that were submitted.
+    score
+        Exact score; None if it could not be scored, which counts as well: else failing on purpose would be
+        free. It is not kept.
+    lacking
+        What it leaves out; empty if it is complete.
+    predictions
+        Digest of what was predicted.
+    """
+
+    place: str
+    team: str
+    submission: str
+    score: float | None
+    lacking: str = ""
+    predictions: str | None = None
+
+
+def plan(lines: Sequence[Line], rules: Opening, claims: Sequence[Claim], time: str) -> list[Record]:
+    """Return the lines to be added for the submissions that are not there yet, in the given order.
+
+    Raises
+    ------
+    SubmissionError
+        If a team has no name, or one that cannot be written, or has used its budget.
+    """
+    records, new = records_of(lines), list[Record]()
+    for claim in claims:
+        key = team_key(claim.team), rules.live
+        if any((one.key, one.submission) == (key, claim.submission) for one in (*records, *new)):
+            continue
+        _refuse_name(claim)
+        earlier = [one for one in (*records, *new) if one.key == key]
+        best = next((one.published for one in reversed(earlier) if one.published is not None), None)
+        number, previous = place_after([*lines, *new])
+        new.append(
+            Record(
+                number=number,
+                previous=previous,
+                time=time,
+                team=tidy(claim.team),
+                tier=rules.live,
+                submission=claim.submission,
+                failed=claim.score is None and not claim.lacking,
+                published=climb(best, None if claim.lacking else claim.score, rules.step),
+                step=rules.step,
+                lacking=claim.lacking or None,
+                predictions=claim.predictions,
+                like=_like(claim, [*records, *new]),
+            )
+        )
+    _refuse_over_budget([*records, *new], new, rules, {one.submission: one.place for one in claims})
+    return new
+
+
+def _like(claim: Claim, records: Sequence[Record]) -> int | None:
+    """Find the first submission of another team that predicts the same."""
+    own, known = team_key(claim.team), {claim.submission, claim.predictions or claim.submission}
+    others = (one for one in records if team_key(one.team) != own)
+    return next((one.number for one in others if known & {one.submission, one.predictions}), None)
+
+
+def _refuse_name(claim: Claim) -> None:
+    problem = team_fault(claim.team)
+    if problem:
+        raise SubmissionError(
+            f"the team's name cannot be recorded: {problem}; nothing was recorded",
+            place=claim.place,
+            expected="a name of a few letters, whose budget this submission is on",
+            fix='correct it; of a score file NAME.json write {"team": "..."} to NAME.card.json beside it',
+        )
+
+
+def _refuse_over_budget(
+    records: Sequence[Record], new: Sequence[Record], rules: Opening, places: dict[str, str]
+) -> None:
+    used = Counter(record.key for record in records)
+    team = next((one for one in new if used[one.key] > rules.budget), None)
+    if team:
+        own = [one for one in new if one.key == team.key]
+        before = used[team.key] - len(own)
+        over = own[max(rules.budget - before, 0) :]
+        n = used[team.key] - len(over)
+        raise SubmissionError(
+            f"team {team.team!r} has used {n} of {rules.budget} submissions to tier {rules.live!r}; "
+            f"nothing was recorded",
+            place=", ".join(places[one.submission] for one in over),
+            expected="submissions within the team's budget; failed and incomplete ones count",
+            fix="leave them out, or raise the budget of all teams with 'nsd-bench ledger open'",
+        )
