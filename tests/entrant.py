@@ -24,8 +24,6 @@ import numpy as np
 
 SD = 5.0
 """Standard deviations above chance from which on a claim counts as knowledge (one-sided p = 3e-7)."""
-N_SHUFFLED = 50
-"""Permutations of the files by which scores of pairs are compared with chance."""
 LEAST_HITS = 10
 """A permutation has so many fixed points with p = 1e-7 (Poisson, mean 1)."""
 
@@ -220,7 +218,7 @@ class Seen:
     what: str
 
 
-Claim = Ranks | Names | Alike | Seen
+Claim = Ranks | Names | Seen
 
 
 def ranks(values: np.ndarray) -> np.ndarray:
@@ -248,11 +246,6 @@ def chance_of_hits(claimed: np.ndarray, true: np.ndarray) -> tuple[float, float]
     return total / n, float(np.sqrt(max(squares, 0) / (n - 1)))
 
 
-def within(score: np.ndarray, group: np.ndarray) -> float:
-    """Sum of the scores of all pairs within a group."""
-    return sum(float(score[np.ix_(rows, rows)].sum()) for one in np.unique(group) for rows in [group == one])
-
-
 def leaks(claims: list[Claim], secret: Secret) -> list[str]:
     """Say which claims are better than chance by SD standard deviations, and by how much."""
     return [text for claim in claims for text in _leaks_of(claim, secret)]
@@ -269,15 +262,6 @@ def _leaks_of(claim: Claim, secret: Secret) -> Iterator[str]:
             mean, sd = chance_of_hits(claim.claimed[made], true[made])
             if hits > mean + SD * sd and hits >= LEAST_HITS:
                 yield f"{claim.what}: {claim.of} of {hits} of {made.sum()} files, {mean:.1f} by chance"
-    elif isinstance(claim, Alike):
-        session, rng = secret.session[claim.files], np.random.default_rng(0)
-        score = claim.score - np.diag(np.diag(claim.score))
-        found, *shuffled = (
-            within(score, one) for one in (session, *(rng.permutation(session) for _ in range(N_SHUFFLED)))
-        )
-        z = (found - np.mean(shuffled)) / (np.std(shuffled) + 1e-12)
-        if z > SD:
-            yield f"{claim.what}: pairs of a session are alike, {z:.0f} SD above chance"
     else:
         files = np.arange(len(secret.trial)) if claim.files is None else claim.files
         values = claim.values
@@ -436,54 +420,58 @@ def guessed_keys(loot: Loot) -> list[bytes]:
     keys = [word.encode() for word in words] + [bytes.fromhex(one) for one in digests]
     keys += [one.encode() for one in digests] + [bytes([number]) for number in range(256)]
     responses = loot.data("responses")
-    stored = [b"", np.zeros_like(responses[loot.withheld]).tobytes(), responses.tobytes()]
-    stored += [responses[~loot.withheld].tobytes(), responses[loot.withheld][:, :1].tobytes()]
-    for name in (manifest["name"], f"{manifest['name']}:{manifest['kind']}", manifest["kind"], ""):
-        keys += [
-            hashlib.sha256(name.encode() + b"\0" + hashlib.sha256(one).digest()).digest() for one in stored
-        ]
-    keys += [hashlib.sha256(one).digest() for one in (*keys, *stored)]
+    known = [
+        responses[:0],
+        responses,
+        responses[~loot.withheld],
+        responses[loot.withheld],
+        responses[loot.withheld][:, :1],
+    ]
+    for name in (manifest["name"], manifest["kind"], ""):
+        for rows in known:
+            digests = sorted(hashlib.sha256(row.tobytes()).digest() for row in rows)
+            keys.append(hashlib.sha256(b"\0".join((name.encode(), *digests))).digest())
+            keys.append(
+                hashlib.sha256(name.encode() + b"\0" + hashlib.sha256(rows.tobytes()).digest()).digest()
+            )
+    keys += [hashlib.sha256(one).digest() for one in keys]
+    keys += [hmac.digest(one, manifest["kind"].encode(), "sha256") for one in keys]
     return list(dict.fromkeys(keys))
-
-
-def spelt(loot: Loot, what: str, number: int) -> list[bytes]:
-    """Messages of which an id may be the HMAC; read off the code, which is public."""
-    name, kind, subject = (loot.manifest[key] for key in ("name", "kind", "subject"))
-    heads = (f"{name}:{subject}", f"{name}:{kind}:{subject}", f"{kind}:{name}:{subject}")
-    return [f"{head}:{what}:{number}".encode() for head in heads]
 
 
 @attack
 def guessed_key(held: Entrant) -> list[Claim]:
-    """Try every guessed key on the ids of trials, and where one fits, on those of images."""
+    """Try every guessed key on the ids of trials; where one fits, on those of images and the order."""
     loot, claims = held.loot, []
-    ids = {one: file for file, one in enumerate(loot.column("trial_idx").tolist())}
+    ids = set(loot.column("trial_idx").tolist())
+    trials = np.arange(loot.n) if held.design is None else held.design.trial
     for key in guessed_keys(loot):
-        digests = {trial: _ids(loot, "trial", trial, key) for trial in range(3)}
-        for spelling in range(len(digests[0])):
-            if any(one[spelling] in ids for one in digests.values()):
-                claims += _undone(held, key, spelling, ids)
+        if any(keyed(loot, key, "trial", trial) in ids for trial in trials[:3].tolist()):
+            claims += _undone(held, key, trials)
     return claims
 
 
-def _undone(held: Entrant, key: bytes, spelling: int, ids: dict[str, int]) -> list[Claim]:
+def keyed(loot: Loot, key: bytes, what: str, number: int) -> str:
+    """An id as the code makes it, which is public."""
+    message = f"{loot.manifest['name']}:{loot.manifest['subject']}:{what}:{number}".encode()
+    return hmac.digest(key, message, "sha256").hex()[:32]
+
+
+def _undone(held: Entrant, key: bytes, trials: np.ndarray) -> list[Claim]:
     loot, named = held.loot, f"under the key {key[:16]!r}"
-    trial = np.full(loot.n, -1)
-    for number in range(loot.n):
-        trial[ids.get(_ids(loot, "trial", number, key)[spelling], 0)] = number
-    claims: list[Claim] = [Names(f"trial_idx {named}", "trial", trial)]
+    number_of = {keyed(loot, key, "trial", trial): trial for trial in trials.tolist()}
+    trial = np.array([number_of.get(one, -1) for one in loot.column("trial_idx").tolist()])
+    order = np.argsort([keyed(loot, key, "order", one) for one in trials.tolist()])
+    claims: list[Claim] = [
+        Names(f"trial_idx {named}", "trial", trial),
+        Names(f"order {named}", "trial", trials[order]),
+    ]
     if held.design is not None:
         shown = np.unique(held.design.nsd_id)
-        order = np.argsort([_ids(loot, "image", number, key)[spelling] for number in shown.tolist()])
-        image = loot.column("frame_image_id")
-        claims.append(
-            Names(f"frame_image_id {named}", "nsd_id", shown[order][np.minimum(image, len(shown) - 1)])
-        )
+        shown = shown[np.argsort([keyed(loot, key, "image", one) for one in shown.tolist()])]
+        image = np.minimum(loot.column("frame_image_id"), len(shown) - 1)
+        claims.append(Names(f"frame_image_id {named}", "nsd_id", shown[image]))
     return claims
-
-
-def _ids(loot: Loot, what: str, number: int, key: bytes) -> list[str]:
-    return [hmac.digest(key, message, "sha256").hex()[:32] for message in spelt(loot, what, number)]
 
 
 @attack
@@ -506,56 +494,6 @@ def sessions_by_normalization(held: Entrant) -> list[Claim]:
         claimed[files] = np.argmin(off, axis=0) + 1
         claims.append(Names(f"whole betas under {folder}", "session", claimed))
     return claims
-
-
-@attack
-def sessions_by_whole_betas(held: Entrant) -> list[Claim]:
-    """Find the spacing of whole betas, which differs by session, without the normalization: by periodograms.
-
-    Of a session's z-scores of one unit, all lie on a grid of its own, of step 1 / (300 std).
-    """
-    loot = held.loot
-    train = np.flatnonzero(loot.tiers == "train")
-    z = loot.data("responses")[train].astype(np.float64)
-    score = np.zeros((len(train), len(train)))
-    extent, n_bins = 32.0, 1 << 17
-    frequency = np.arange(n_bins // 2 + 1) / extent
-    for unit in range(min(z.shape[1], 8)):
-        bins = np.rint(z[:, unit] * n_bins / extent).astype(np.int64) % n_bins
-        power = np.abs(np.fft.rfft(np.bincount(bins, minlength=n_bins)))
-        power[(frequency < 90) | (frequency > 1500)] = 0
-        for _ in range(2 * len(loot.manifest["sessions"])):
-            peak = int(power.argmax())
-            fine = frequency[peak] + np.linspace(-1, 1, 129) / extent
-            waves = np.exp(2j * np.pi * np.outer(fine, z[:, unit])).sum(axis=1)
-            best = int(np.abs(waves).argmax())
-            phase = np.cos(2 * np.pi * fine[best] * z[:, unit] - np.angle(waves[best]))
-            on_grid = (phase > 0.95).astype(float)
-            score += np.outer(on_grid, on_grid)
-            power[max(0, peak - 8) : peak + 9] = 0
-    return [Alike("spacing of whole betas", train, score)]
-
-
-@attack
-def sessions_by_moments(held: Entrant) -> list[Claim]:
-    """Solve for the sessions: over the training trials of each, z-scores have fixed sums, and of squares."""
-    loot = held.loot
-    train = np.flatnonzero(loot.tiers == "train")
-    z, n_sessions = loot.data("responses")[train], len(loot.manifest["sessions"])
-    return [Alike("null space of sums and squares", train, null_space_of_moments(z, n_sessions))]
-
-
-def null_space_of_moments(z: np.ndarray, n_sessions: int) -> np.ndarray:
-    """Projector, shape (n_trials, n_trials), that groups trials by session.
-
-    Over a session's training trials every unit's z-scores have sum 0 and sum of squares n - 1. So a session's
-    indicator solves 2 n_units - 1 linear equations; with more of them than trials, only the sessions do.
-    """
-    z = z.astype(np.float64)
-    squares = z**2 - (z**2).mean(axis=1, keepdims=True)
-    _, vectors = np.linalg.eigh(z @ z.T + squares @ squares.T)
-    null = vectors[:, :n_sessions]
-    return null @ null.T
 
 
 @attack
@@ -713,3 +651,63 @@ def commitments(truth: dict[str, np.ndarray], salt: np.ndarray) -> dict[str, str
         body = hashlib.sha256(named + truth["responses"][row].tobytes()).digest()
         tiers[str(truth["tier"][row])].update(body)
     return {tier: digest.hexdigest() for tier, digest in tiers.items()}
+
+
+# -- what is not sealed: sessions of training trials, by the arithmetic of their responses ---
+
+
+def alike_by_whole_betas(held: Entrant) -> Alike:
+    """Find the spacing of whole betas, which differs by session, without the normalization: by periodograms.
+
+    Of a session's z-scores of one unit, all lie on a grid of its own, of step 1 / (300 std).
+    """
+    loot = held.loot
+    train = np.flatnonzero(loot.tiers == "train")
+    z = loot.data("responses")[train].astype(np.float64)
+    score = np.zeros((len(train), len(train)))
+    extent, n_bins = 32.0, 1 << 17
+    frequency = np.arange(n_bins // 2 + 1) / extent
+    for unit in range(min(z.shape[1], 8)):
+        bins = np.rint(z[:, unit] * n_bins / extent).astype(np.int64) % n_bins
+        power = np.abs(np.fft.rfft(np.bincount(bins, minlength=n_bins)))
+        power[(frequency < 90) | (frequency > 1500)] = 0
+        for _ in range(2 * len(loot.manifest["sessions"])):
+            peak = int(power.argmax())
+            fine = frequency[peak] + np.linspace(-1, 1, 129) / extent
+            waves = np.exp(2j * np.pi * np.outer(fine, z[:, unit])).sum(axis=1)
+            best = int(np.abs(waves).argmax())
+            phase = np.cos(2 * np.pi * fine[best] * z[:, unit] - np.angle(waves[best]))
+            on_grid = (phase > 0.95).astype(float)
+            score += np.outer(on_grid, on_grid)
+            power[max(0, peak - 8) : peak + 9] = 0
+    return Alike("spacing of whole betas", train, score)
+
+
+def alike_by_moments(held: Entrant) -> Alike:
+    """Solve for the sessions: over the training trials of each, z-scores and their squares have fixed sums.
+
+    They are 0 and n - 1 for every unit. So a session's indicator solves 2 n_units - 1 linear equations, and
+    where there are more of them than training trials, only the sessions do.
+    """
+    loot = held.loot
+    train = np.flatnonzero(loot.tiers == "train")
+    z = loot.data("responses")[train].astype(np.float64)
+    squares = z**2 - (z**2).mean(axis=1, keepdims=True)
+    _, vectors = np.linalg.eigh(z @ z.T + squares @ squares.T)
+    null = vectors[:, : len(loot.manifest["sessions"])]
+    return Alike("null space of sums", train, null @ null.T)
+
+
+def alike_by_drift(held: Entrant) -> Alike:
+    """Take trials with like means over all units for trials of a session."""
+    train = np.flatnonzero(held.loot.tiers == "train")
+    mean = held.loot.data("responses")[train].mean(axis=1, dtype=np.float64)
+    return Alike("drift of the mean", train, -np.abs(mean[:, None] - mean))
+
+
+def area_under_curve(alike: Alike, secret: Secret) -> float:
+    """Share of pairs of a session and pairs of two, in which the former are more alike; .5 by chance."""
+    session = secret.session[alike.files]
+    one, other = np.triu_indices(len(session), 1)
+    rank, same = ranks(alike.score[one, other]), session[one] == session[other]
+    return float((rank[same].mean() - (same.sum() - 1) / 2) / (~same).sum())
