@@ -60,7 +60,6 @@ class PackageBuild:
         self.recipe, self.source, self.responses = recipe, source, responses
         self.writer, self.work, self.progress = writer, work, progress
         self.name = recipe.package_name(source.subject)
-        self.dropped = np.setdiff1d(source.units.ids, self.responses.units.ids)
         self.trials = self._number_trials(key)
         counts = self.trials["tier"].value_counts()
         self.n_trials = {tier: int(counts[tier]) for tier in spec.TIERS if tier in counts}
@@ -104,7 +103,7 @@ class PackageBuild:
             self.source,
             n_trials=self.n_trials,
             n_units=len(self.responses.units),
-            dropped=self.dropped,
+            dropped=self.responses.dropped,
             commitments=truth.commitments() if truth else {},
         )
         digest = self.writer.finish(manifest)

@@ -22,9 +22,17 @@ class Digests:
         self._found: dict[str, dict[str, str]] = {}
 
     def add_file(self, path: Path) -> None:
-        """Digest a whole file; one outside NSD's root, such as a mask, goes by its name."""
+        """Digest a whole file of NSD; one outside its root goes by its name."""
         name = path.relative_to(self._root).as_posix() if path.is_relative_to(self._root) else path.name
+        self.add_given(name, path)
+
+    def add_given(self, name: str, path: Path) -> None:
+        """Digest a whole file that was given by its path: where it lies is not told."""
         self._found[name] = {"of": "file", "sha256": sha256_file(path)}
+
+    def of(self, name: str) -> str:
+        """Return the digest that was found under a name, 64 hex characters."""
+        return self._found[name]["sha256"]
 
     def add_values(self, paths: Sequence[Path], sha256: str) -> None:
         """Note the digest of what was read from a file, or from one per hemisphere."""

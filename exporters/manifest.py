@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from functools import cache
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
-from exporters.recipe import Recipe
-from exporters.sources import Source
-from nsd_bench import spec
+from exporters.recipe import Recipe, recipe_text
+from exporters.sources import MASK, Source
+from nsd_bench import __version__, spec
 from nsd_bench.storage import sha256_file
 from tiers import TierFile
 from tiers.normalization import SEALING
 
-__all__ = ["package_manifest", "source_digest"]
+__all__ = ["applied_values", "package_manifest", "source_digest"]
 
 CITATION: Final = (
     "Allen, St-Yves, Wu et al. (2022). A massive 7T fMRI dataset to bridge cognitive neuroscience and "
@@ -37,7 +37,7 @@ def package_manifest(
     *,
     n_trials: dict[str, int],
     n_units: int,
-    dropped: npt.NDArray[np.int64],
+    dropped: Mapping[str, npt.NDArray[np.int64]],
     commitments: dict[str, str],
 ) -> dict[str, Any]:
     """Put together what the package's manifest says; `nsd_bench.writer` adds the checksums.
@@ -46,11 +46,12 @@ def package_manifest(
     ----------
     n_trials
         Tier to number of trials.
-    dropped : int64 array
-        unit_ids that were left out because a session has no data for them.
+    dropped
+        Why units were left out, to their ids, an int64 array.
     commitments
         Withheld tier to the digest that binds its truth.
     """
+    applied = applied_values(recipe, source)
     withheld = [tier for tier in n_trials if tier in spec.WITHHELD_TIERS and recipe.kind != "open"]
     return {
         "format": f"nsd_bench.package/{spec.FORMAT_VERSION}",
@@ -61,7 +62,7 @@ def package_manifest(
         "kind": recipe.kind,
         "n_trials": n_trials,
         "n_units": n_units,
-        "units_dropped": {"why": "no data in at least one session", "unit_ids": dropped.tolist()},
+        "units_dropped": {why: unit_ids.tolist() for why, unit_ids in dropped.items() if unit_ids.size},
         "withheld_tiers": withheld,
         "commitments": commitments,
         **({} if recipe.kind == "open" else {"sealing": SEALING}),
@@ -70,19 +71,41 @@ def package_manifest(
             "session z-score": (
                 "train tier of this package" if recipe.responses.scale == "session_zscore" else "none"
             ),
+            "ncsnr_min": (
+                f"{recipe.units.ncsnr_min} at least, of ncsnr estimated on the {n_trials['train']} trials "
+                "of the train tier of this package, by the images that have two or more of them"
+                if recipe.units.ncsnr_min > 0
+                else "none"
+            ),
             "betas and ncsnr": "by NSD's authors on all sessions, test images among them",
         },
         "withholding": (
             "NSD is public. Withheld responses, keyed ids and a keyed order stop accidents and casual joins, "
             "not a determined entrant who has NSD."
         ),
-        "recipe": {"text": recipe.text, "values": recipe.model_dump(mode="json", exclude={"text"})},
+        "recipe": {"text": recipe_text(applied), "values": applied},
         "tiers": tier_file.model_dump(include={"name", "title", "source", "text"}),
-        "exporter": {"version": version("nsd-bench"), "source_sha256": source_digest()},
+        "exporter": {"version": __version__, "source_sha256": source_digest()},
         "sources": source.digests.listed(),
         "terms": TERMS_URL,
         "citation": CITATION,
     }
+
+
+def applied_values(recipe: Recipe, source: Source) -> dict[str, Any]:
+    """Return what was applied to this subject, and nothing of how it was asked for.
+
+    One recipe gives a subject's package the same bytes for one subject or for eight, with "all" sessions or a
+    list of all, and wherever mask, annotations and tiers lie. Subjects, sessions and format are those of this
+    package, the mask is named by its digest, COCO's annotations are among the sources, and tiers have an
+    entry of their own.
+    """
+    values = recipe.model_dump(mode="json", exclude={"tiers": True, "image_class": {"coco"}})
+    values |= {"subjects": [source.subject], "sessions": list(source.betas)}
+    values["responses"]["format"] = recipe.responses.suffix
+    if recipe.units.mask:
+        values["units"]["mask"] = f"sha256:{source.digests.of(MASK)}"
+    return values
 
 
 @cache

@@ -12,7 +12,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from exporters.build import PackageBuild
-from exporters.manifest import source_digest
+from exporters.manifest import applied_values, source_digest
 from exporters.nsd.layout import Layout
 from exporters.pool import Pool
 from exporters.recipe import Recipe, refuse_order
@@ -45,15 +45,17 @@ class Exported:
         The truth file; None for an open package.
     n_trials
         Tier to number of trials.
-    n_units, n_units_dropped
-        Units in the package; units left out because a session has no data for them.
+    n_units
+        Units in the package.
+    n_units_dropped
+        Why units were left out, to how many.
     """
 
     path: Path
     truth: Path | None
     n_trials: dict[str, int]
     n_units: int
-    n_units_dropped: int
+    n_units_dropped: dict[str, int]
 
 
 def export_packages(
@@ -214,13 +216,13 @@ def _reported(name: str, on_error: Callable[[str, NsdBenchError], object] | None
 def _exported(out: Path, name: str, forms: tuple[str, ...]) -> Exported:
     path = out / (name if "folder" in forms else f"{name}.zip")
     truth = out / (name + spec.TRUTH_SUFFIX)
-    manifest = Package(path).manifest
+    package = Package(path)
     return Exported(
         path=path,
         truth=truth if truth.is_file() else None,
-        n_trials=manifest["n_trials"],
-        n_units=manifest["n_units"],
-        n_units_dropped=len(manifest["units_dropped"]["unit_ids"]),
+        n_trials=package.manifest["n_trials"],
+        n_units=package.n_units,
+        n_units_dropped={why: len(unit_ids) for why, unit_ids in package.units_dropped.items()},
     )
 
 
@@ -231,7 +233,8 @@ def _identity(recipe: Recipe, tier_file: TierFile, source: Source) -> str:
         for paths in source.betas.values()
         for path in paths
     ]
-    parts = (recipe.model_dump_json(), tier_file.text, source_digest(), source.digests.listed(), files)
+    applied = applied_values(recipe, source)
+    parts = (applied, tier_file.text, source_digest(), source.digests.listed(), files)
     return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import hashlib
-import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from exporters.nsd.betas import read_betas
 from exporters.nsd.layout import Layout
 from exporters.nsd.stimuli import iterate_images, resize
+from exporters.nsd.surfaces import Surface
+from exporters.nsd.volumes import Grid
 from exporters.recipe import Recipe, load_recipe_values
-from exporters.sources import Source, examine
+from exporters.sources import Shown, find_trials
+from exporters.units import read_geometry
 from nsd_bench import spec
 from nsd_bench.errors import PackageError
 from nsd_bench.issues import Issue
 from nsd_bench.package import Package
 from nsd_bench.truth import Truth
-from tiers import NOT_EXPORTED, TierFile, withholding
+from tiers import withholding
 from tiers.normalization import Normalization, read_normalization
 
 __all__ = ["Rebuilt", "private_files", "rebuild_sample"]
@@ -65,26 +68,25 @@ def rebuild_sample(
     Raises
     ------
     PackageError
-        If the ids of a withholding package come from neither key nor truth.
-    SourceError, RecipeError, TierError
+        If the ids of a withholding package come from neither key nor truth, or its manifest does not say how
+        it was made, or contradicts its trials.
+    SourceError, RecipeError
         As an export does.
     """
-    manifest = package.manifest
-    recipe = load_recipe_values(manifest["recipe"]["values"])
-    tier_file = TierFile.model_validate(
-        {**tomllib.loads(manifest["tiers"]["text"]), "name": manifest["tiers"]["name"]}
-    )
+    place = package.path / spec.MANIFEST
+    recipe = load_recipe_values(package.manifest_value("recipe", "values"), place)
     layout = Layout(nsd_root)
-    source = examine(recipe, layout, package.subject, tier_file)
-    order = _order(package, recipe, source, truth, key)
+    shown = find_trials(recipe, layout, package.subject)
+    rows = _rows_shown(package, shown, truth, key)
     digest = hashlib.sha256(package.name.encode()).digest()
     rng = np.random.Generator(np.random.Philox(int.from_bytes(digest[:8], "big")))
     columns = _some(package.n_units, fraction, rng)
     normalization = normalization or read_normalization(package)
     units = package.units["unit_ids"].to_numpy()
-    expected = _expected(source, units, normalization, columns)[order]
+    geometry = read_geometry(recipe, layout, package.subject, next(iter(shown.betas.values())))
+    expected = _expected(shown, geometry, units[columns], normalization, columns)[rows]
     n_responses, issues = _compare_responses(package, expected, truth, columns)
-    nsd_id = source.trials["nsd_id"].to_numpy()[order]
+    nsd_id = shown.trials["nsd_id"].to_numpy()[rows]
     images = np.unique(nsd_id)
     images = images[_some(len(images), fraction, rng)]
     issues += _compare_images(package, recipe, layout, nsd_id, images)
@@ -111,17 +113,24 @@ def _some(n: int, fraction: float, rng: np.random.Generator) -> npt.NDArray[np.i
     return np.sort(rng.choice(n, max(1, round(n * fraction)), replace=False))
 
 
-def _order(
-    package: Package, recipe: Recipe, source: Source, truth: Truth | None, key: bytes | None
+def _rows_shown(
+    package: Package, shown: Shown, truth: Truth | None, key: bytes | None
 ) -> npt.NDArray[np.int64]:
-    """Return the source's row of every file number: by the seed, or as keyed ids tell."""
-    trials = source.trials["trial"].to_numpy()
-    if package.kind == "open":
-        exported = np.flatnonzero(source.trials["tier"] != NOT_EXPORTED)
-        return exported[withholding.file_order(trials[exported], source.subject, recipe.seed)]
+    """Return, for every file number, the row of its trial among those shown, as ids or keyed ids tell."""
+    trials = shown.trials["trial"].to_numpy()
     ids = package.array(spec.trials_file("trial_idx"))
+    if package.kind == "open":
+        rows = pd.Index(trials).get_indexer(pd.Index(ids))
+        if (rows < 0).any():
+            raise PackageError(
+                f"trial {ids[rows < 0][0]} is in none of its sessions",
+                place=str(package.path),
+                expected=f"trials of sessions {', '.join(map(str, shown.betas))}, as its manifest has them",
+                fix="run 'nsd-bench validate' on it, and export it again",
+            )
+        return np.asarray(rows, dtype=np.int64)
     keys = withholding.possible_keys(package, truth, key)
-    shown, n_unknown = withholding.true_trials(ids, trials, package.name, package.subject, keys)
+    found, n_unknown = withholding.true_trials(ids, trials, package.name, package.subject, keys)
     if n_unknown:
         raise PackageError(
             f"the ids of {n_unknown} of {package.n_trials} trials come from neither a key nor a truth",
@@ -129,25 +138,26 @@ def _order(
             expected="what the order of its files follows from",
             fix="give --key KEYFILE if it was exported with a key, or else --truth TRUTH",
         )
-    return np.searchsorted(trials, shown)
+    return np.searchsorted(trials, found)
 
 
 def _expected(
-    source: Source,
+    shown: Shown,
+    geometry: Grid | Surface,
     units: npt.NDArray[np.int64],
     normalization: Normalization | None,
     columns: npt.NDArray[np.int64],
 ) -> npt.NDArray[np.float32]:
-    """Return some units' responses to all of the source's trials, as an export scales them."""
-    expected = np.empty((len(source.trials), len(columns)), dtype=np.float32)
-    for session, paths in source.betas.items():
-        betas = read_betas(paths, units[columns], source.geometry)
+    """Return some units' responses to all trials shown, as an export scales them; they lie in `columns`."""
+    expected = np.empty((len(shown.trials), len(columns)), dtype=np.float32)
+    for session, paths in shown.betas.items():
+        betas = read_betas(paths, units, geometry)
         percent = betas.values / np.float64(betas.per_percent)
         if normalization is not None:
             row = np.searchsorted(normalization.sessions, session)
             mean, std = (values[row, columns] for values in (normalization.mean, normalization.std))
             percent = (percent - mean) / std
-        expected[source.trials["session"] == session] = percent.astype(np.float32)
+        expected[shown.trials["session"] == session] = percent.astype(np.float32)
     return expected
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -23,6 +25,7 @@ __all__ = [
     "known_recipes",
     "load_recipe",
     "load_recipe_values",
+    "recipe_text",
     "refuse_order",
 ]
 
@@ -173,7 +176,6 @@ class Recipe(_Section):
     images: ImageRecipe = ImageRecipe()
     image_class: ImageClassRecipe = ImageClassRecipe()
     behavior: BehaviourRecipe = BehaviourRecipe()
-    text: str = Field(default="", repr=False)
 
     def package_name(self, subject: int) -> str:
         """Return the name of one subject's package."""
@@ -208,8 +210,7 @@ def load_recipe(name_or_path: str, **changes: Any) -> Recipe:
     if path.suffix != ".toml":
         path = _FOLDER / f"{name_or_path}.toml"
     try:
-        text = path.read_text(encoding="utf-8")
-        content = tomllib.loads(text)
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise RecipeError(
             f"there is no recipe {name_or_path!r}",
@@ -226,16 +227,49 @@ def load_recipe(name_or_path: str, **changes: Any) -> Recipe:
         ) from error
     content.update({key: value for key, value in changes.items() if value is not None})
     try:
-        recipe = Recipe(**content, text=text)
+        recipe = Recipe(**content)
     except ValidationError as error:
         raise _explained(error, path) from error
     _check_values(recipe, path)
     return recipe
 
 
-def load_recipe_values(values: dict[str, Any]) -> Recipe:
-    """Return the recipe that a manifest keeps the values of."""
-    return Recipe.model_validate(values)
+def load_recipe_values(values: dict[str, Any], place: Path) -> Recipe:
+    """Return the recipe that a manifest keeps the values of.
+
+    Raises
+    ------
+    RecipeError
+        If a key or value is wrong; names `place`, the manifest.
+    """
+    try:
+        return Recipe.model_validate(values)
+    except ValidationError as error:
+        raise _explained(error, place) from error
+
+
+def recipe_text(values: Mapping[str, Any]) -> str:
+    """Write a recipe's values as TOML; keys without a value are left out.
+
+    >>> print(recipe_text({"title": "Mine", "sessions": [1, 2], "units": {"mask": None, "rois": ["V1"]}}))
+    title = "Mine"
+    sessions = [1, 2]
+    <BLANKLINE>
+    [units]
+    rois = ["V1"]
+    <BLANKLINE>
+    """
+    lines = [_toml(key, value) for key, value in values.items() if not isinstance(value, dict)]
+    for section, content in values.items():
+        if isinstance(content, dict):
+            lines += ["", f"[{section}]", *(_toml(key, value) for key, value in content.items())]
+    return "\n".join(line for line in lines if line is not None) + "\n"
+
+
+def _toml(key: str, value: Any) -> str | None:
+    # JSON's numbers, lists and texts are TOML's too, but for one character that JSON does not escape.
+    written = json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    return None if value is None else f"{key} = {written}"
 
 
 def _explained(error: ValidationError, path: Path) -> RecipeError:
@@ -245,11 +279,10 @@ def _explained(error: ValidationError, path: Path) -> RecipeError:
     key = ".".join(parts)
     if first["type"] == "extra_forbidden":
         section: Any = Recipe if len(parts) == 1 else Recipe.model_fields[parts[0]].annotation
-        known = [name for name in section.model_fields if name != "text"]
         return RecipeError(
             f"unknown key {key!r}",
             place=str(path),
-            expected=choices(parts[-1], known),
+            expected=choices(parts[-1], section.model_fields),
             fix="correct the key or remove it",
         )
     if first["type"] == "missing":

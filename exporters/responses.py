@@ -25,6 +25,7 @@ from tiers.normalization import Normalization
 
 __all__ = ["Responses", "read_responses", "read_session", "session_file"]
 
+_NO_DATA = "no data in at least one session"
 _FIX = "set scale = 'percent', leave the session out, or choose other tiers"
 
 
@@ -38,19 +39,22 @@ class Responses:
         Mapped from a scratch file.
     units
         Those that have data in every session, and are reliable enough for the recipe.
+    dropped
+        Why units of the recipe were left out, to their ids, an int64 array.
     normalization
         None where responses are percent signal change.
     """
 
     values: npt.NDArray[np.float32]
     units: Units
+    dropped: dict[str, npt.NDArray[np.int64]]
     normalization: Normalization | None
 
 
 def read_responses(
     recipe: Recipe, source: Source, work: Path, name: str, *, pool: Pool, progress: bool
 ) -> Responses:
-    """Read the betas of all sessions, drop units without data, and scale the rest.
+    """Read the betas of all sessions, drop units without data or not reliable enough, and scale the rest.
 
     Parameters
     ----------
@@ -84,17 +88,21 @@ def read_responses(
         source.digests.add_values(paths, betas.sha256)
         place = f"session {session}, {paths[0]}"
         keep &= ~_missing(betas, place, source.units, recipe.responses.missing_units)
+    dropped = {_NO_DATA: source.units.ids[~keep]}
     train = (source.trials["tier"] == "train").to_numpy()
     rows = {session: np.flatnonzero(source.trials["session"] == session) for session in sessions}
     if recipe.units.ncsnr_min > 0:
-        keep[keep] = _reliable(recipe, source, sessions, rows, train, keep, name)
+        reliable = _reliable(recipe, source, sessions, rows, train, keep, name)
+        why = f"ncsnr below {recipe.units.ncsnr_min} on training trials"
+        dropped[why] = source.units.ids[keep][~reliable]
+        keep[keep] = reliable
     normalization = None
     if recipe.responses.scale == "session_zscore":
         normalization = _fit_normalization(sessions, keep, rows, train, name)
     values = scratch_array(work / "responses", (n_trials, int(keep.sum())), np.float32)
     for row, (session, betas) in enumerate(sessions.items()):
         values[rows[session]] = _scaled(_percent(betas, keep), normalization, row)
-    return Responses(values, source.units.take(keep), normalization)
+    return Responses(values, source.units.take(keep), dropped, normalization)
 
 
 def session_file(work: Path, session: int) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +15,7 @@ from exporters.digests import Digests
 from exporters.nsd.behaviour import check_against_design, read_responses_table
 from exporters.nsd.betas import per_percent
 from exporters.nsd.design import (
+    Design,
     image_table,
     read_design,
     read_stimulus_table,
@@ -28,7 +30,10 @@ from exporters.units import Units, read_geometry, select_units, unit_files
 from nsd_bench.errors import SourceError
 from tiers import TierFile, assign_trials
 
-__all__ = ["Source", "examine"]
+__all__ = ["MASK", "Shown", "Source", "examine", "find_trials"]
+
+MASK: Final = "mask"
+"""What a recipe's own mask is called among the sources."""
 
 
 @dataclass(frozen=True)
@@ -64,15 +69,39 @@ class Source:
     digests: Digests
 
 
-def examine(recipe: Recipe, layout: Layout, subject: int, tier_file: TierFile) -> Source:
-    """Read a subject's design, behaviour and regions, and check that everything else is there.
+@dataclass(frozen=True)
+class Shown:
+    """What was shown to one subject, and where the betas of it lie.
+
+    Parameters
+    ----------
+    betas
+        Session to its files, ascending.
+    trials
+        All trials of the sessions, in the order in which they were shown; see
+        `exporters.nsd.design.trial_table`.
+    answers
+        All of the subject's responses.tsv.
+    design
+        The experiment's plan.
+    small
+        Files that were read for this, and others that every export reads whole.
+    """
+
+    betas: dict[int, tuple[Path, ...]]
+    trials: pd.DataFrame
+    answers: pd.DataFrame
+    design: Design
+    small: list[Path]
+
+
+def find_trials(recipe: Recipe, layout: Layout, subject: int) -> Shown:
+    """Find the trials of a recipe's sessions, and check that everything that an export reads is there.
 
     Raises
     ------
     SourceError
         If a file is missing or damaged, or responses.tsv contradicts the design.
-    RecipeError, TierError
-        If the recipe or its tiers ask for what this subject does not have.
     """
     wanted, place = recipe.responses, f"subj{subject:02}"
     table_path = layout.responses_table(subject)
@@ -92,25 +121,49 @@ def examine(recipe: Recipe, layout: Layout, subject: int, tier_file: TierFile) -
     design = read_design(layout.design)
     trials = trial_table(design, subject, list(betas))
     check_against_design(table, trials, table_path)
+    return Shown(betas, trials, table, design, small)
 
-    stimuli = with_special_images(read_stimulus_table(layout.stimulus_table), design)
-    images = with_classes(image_table(trials, stimuli), recipe.image_class, layout.root)
-    trials = trials.assign(tier=assign_trials(tier_file, trials, images, place))
-    geometry = read_geometry(recipe, layout, subject, next(iter(betas.values())))
+
+def _with_tiers(
+    recipe: Recipe, layout: Layout, subject: int, shown: Shown, tier_file: TierFile
+) -> pd.DataFrame:
+    """Return the trials with their tiers, and with what is known of their images."""
+    stimuli = with_special_images(read_stimulus_table(layout.stimulus_table), shown.design)
+    images = with_classes(image_table(shown.trials, stimuli), recipe.image_class, layout.root)
+    tiers = assign_trials(tier_file, shown.trials, images, f"subj{subject:02}")
+    return shown.trials.assign(tier=tiers).merge(images, on="nsd_id", how="left", validate="many_to_one")
+
+
+def examine(recipe: Recipe, layout: Layout, subject: int, tier_file: TierFile) -> Source:
+    """Read a subject's design, behaviour and regions, and check that everything else is there.
+
+    Raises
+    ------
+    SourceError
+        If a file is missing or damaged, or responses.tsv contradicts the design.
+    RecipeError, TierError
+        If the recipe or its tiers ask for what this subject does not have.
+    """
+    shown = find_trials(recipe, layout, subject)
+    trials = _with_tiers(recipe, layout, subject, shown, tier_file)
+    geometry = read_geometry(recipe, layout, subject, next(iter(shown.betas.values())))
     units = select_units(recipe, layout, subject, geometry)
     digests = Digests(layout.root)
-    of_images = class_files(recipe.image_class, layout.root)
-    for path in dict.fromkeys(small + of_images + unit_files(recipe, layout, subject)):
+    for path in dict.fromkeys(shown.small + unit_files(recipe, layout, subject)):
         digests.add_file(path)
-    behaviour = table.iloc[trials["trial"]][list(recipe.behavior.columns)].fillna(recipe.behavior.missing)
+    for path in class_files(recipe.image_class, layout.root):
+        digests.add_given(path.name, path)
+    if recipe.units.mask:
+        digests.add_given(MASK, Path(recipe.units.mask))
+    answers = shown.answers.iloc[trials["trial"]][list(recipe.behavior.columns)]
     return Source(
         subject=subject,
-        betas=betas,
+        betas=shown.betas,
         geometry=geometry,
         units=units,
-        trials=trials.merge(images, on="nsd_id", how="left", validate="many_to_one"),
-        behaviour=behaviour.to_numpy(np.float32),
-        per_percent=per_percent(wanted.suffix),
+        trials=trials,
+        behaviour=answers.fillna(recipe.behavior.missing).to_numpy(np.float32),
+        per_percent=per_percent(recipe.responses.suffix),
         digests=digests,
     )
 

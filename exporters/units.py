@@ -84,7 +84,7 @@ def read_geometry(
 
 
 def unit_files(recipe: Recipe, layout: Layout, subject: int) -> list[Path]:
-    """Return the files that say which units there are: regions, their names, ncsnr, a mask.
+    """Return NSD's files that say which units there are: regions, their names, ncsnr.
 
     Raises
     ------
@@ -96,8 +96,6 @@ def unit_files(recipe: Recipe, layout: Layout, subject: int) -> list[Path]:
     files = list(layout.ncsnr(subject, space, recipe.responses.version))
     for atlas in dict.fromkeys((*atlases, *wanted.labels)):
         files += [*label_files(layout, subject, space, atlas), layout.label_names(subject, atlas)]
-    if wanted.mask:
-        files.append(Path(wanted.mask))
     halves = [layout.roi(subject, space, atlas, half) for atlas in atlases for half in ("lh", "rh")]
     return files + [path for path in halves if path.is_file()]
 

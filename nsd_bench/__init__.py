@@ -2,7 +2,9 @@
 
 import importlib
 
-__all__ = ["open"]
+__all__ = ["__version__", "open"]
+
+__version__ = "0.1.0"
 
 _HOME = {"open": "nsd_bench.loaders"}
 

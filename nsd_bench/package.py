@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = ["Package"]
+
+_CALLED: Final = {dict: "an object", list: "a list", str: "a text", int: "a whole number"}
 
 Rows = Sequence[int] | npt.NDArray[np.integer[Any]] | slice
 
@@ -74,7 +76,33 @@ class Package:
     @cached_property
     def manifest(self) -> dict[str, Any]:
         """The manifest; empty for a package of Sensorium's own making."""
-        return self._json(spec.MANIFEST) if spec.MANIFEST in self.store else {}
+        if spec.MANIFEST not in self.store:
+            return {}
+        manifest = self._json(spec.MANIFEST, dict)
+        for key, kind in spec.MANIFEST_TYPES.items():
+            if not isinstance(manifest.get(key, kind()), kind):
+                raise self._damaged(spec.MANIFEST, f"{key!r} is {manifest[key]!r}, not {_CALLED[kind]}")
+        return dict(manifest)
+
+    def manifest_value(self, *keys: str) -> Any:
+        """Return what the manifest says under a key, or under keys one inside the other.
+
+        Raises
+        ------
+        PackageError
+            If it does not say it.
+        """
+        found: Any = self.manifest
+        for key in keys:
+            if not isinstance(found, dict) or key not in found:
+                raise PackageError(
+                    f"its manifest does not say {'.'.join(keys)!r}" if self.manifest else "has no manifest",
+                    place=str(self.path),
+                    expected="a package of 'nsd-bench export', with the manifest that it wrote",
+                    fix="export the package again with nsd-bench",
+                )
+            found = found[key]
+        return found
 
     @cached_property
     def manifest_sha256(self) -> str:
@@ -147,22 +175,35 @@ class Package:
         return pd.DataFrame(columns)
 
     @cached_property
+    def units_dropped(self) -> dict[str, list[int]]:
+        """Why units of the recipe were left out, to their ids; empty where nothing is known of any."""
+        dropped = self.manifest.get("units_dropped", {})
+        if "unit_ids" in dropped:  # before there was a second reason
+            dropped = {str(dropped.get("why")): dropped["unit_ids"]}
+        if not all(isinstance(unit_ids, list) for unit_ids in dropped.values()):
+            raise self._damaged(spec.MANIFEST, "'units_dropped' does not map reasons to lists of ids")
+        return {why: unit_ids for why, unit_ids in dropped.items() if unit_ids}
+
+    @cached_property
     def roi_names(self) -> dict[str, dict[int, str]]:
         """Atlas to label to name; empty for a package without ROI labels."""
         if spec.ROI_NAMES not in self.store:
             return {}
-        names = self._json(spec.ROI_NAMES)
-        return {atlas: {int(k): str(v) for k, v in labels.items()} for atlas, labels in names.items()}
+        names = self._json(spec.ROI_NAMES, dict)
+        try:
+            return {atlas: {int(k): str(v) for k, v in labels.items()} for atlas, labels in names.items()}
+        except (AttributeError, ValueError) as error:
+            raise self._damaged(spec.ROI_NAMES, "does not map atlases to labels to names") from error
 
     @cached_property
     def behavior_names(self) -> list[str]:
         """Names of the columns of `behavior`."""
-        return list(self._json(spec.BEHAVIOR_NAMES)) if spec.BEHAVIOR_NAMES in self.store else []
+        return list(self._json(spec.BEHAVIOR_NAMES, list)) if spec.BEHAVIOR_NAMES in self.store else []
 
     @cached_property
     def fit_on(self) -> dict[str, Any]:
         """Which trials the statistics were fitted on."""
-        return self._json(spec.FIT_ON) if spec.FIT_ON in self.store else {}
+        return dict(self._json(spec.FIT_ON, dict)) if spec.FIT_ON in self.store else {}
 
     @property
     def n_trials(self) -> int:
@@ -264,16 +305,22 @@ class Package:
     def _neurons(self, column: str) -> npt.NDArray[Any]:
         return self.array(spec.neurons_file(column))
 
-    def _json(self, name: str) -> Any:
+    def _json(self, name: str, kind: type) -> Any:
         try:
-            return json.loads(bytes(self.store.view(name)))
+            content = json.loads(bytes(self.store.view(name)))
         except ValueError as error:
-            raise PackageError(
-                f"not JSON ({error})",
-                place=f"{self.path}, {name}",
-                expected="the file that the exporter wrote",
-                fix="export the package again",
-            ) from error
+            raise self._damaged(name, f"not JSON ({error})") from error
+        if not isinstance(content, kind):
+            raise self._damaged(name, f"holds {type(content).__name__}, not {_CALLED[kind]}")
+        return content
+
+    def _damaged(self, name: str, problem: str) -> PackageError:
+        return PackageError(
+            problem,
+            place=f"{self.path}, {name}",
+            expected="the file that the exporter wrote",
+            fix="export the package again",
+        )
 
     @cached_property
     def _gatherer(self) -> Gatherer:

@@ -26,6 +26,7 @@ __all__ = [
     "CHECKSUMS",
     "CONFIG",
     "MANIFEST",
+    "MANIFEST_TYPES",
     "TERMS",
     "BEHAVIOR_NAMES",
     "FIT_ON",
@@ -71,6 +72,14 @@ NEURON_COLUMNS: Final = (
 
 CONFIG: Final = "config.json"
 MANIFEST: Final = "manifest.json"
+MANIFEST_TYPES: Final[dict[str, type]] = {
+    **dict.fromkeys(("format", "name", "title", "kind", "checksums", "citation"), str),
+    **dict.fromkeys(("subject", "n_units", "n_files"), int),
+    **dict.fromkeys(("sessions", "withheld_tiers"), list),
+    **dict.fromkeys(("n_trials", "units_dropped", "commitments", "fitted"), dict),
+    **dict.fromkeys(("recipe", "tiers", "exporter", "companion_of"), dict),
+}
+"""What the values of the manifest's keys are; other makers' packages need not have all of them."""
 CHECKSUMS: Final = "checksums.sha256"
 """Digest of every other file but the manifest, as `sha256sum --check` reads it."""
 TERMS: Final = "TERMS.md"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from pathlib import Path
 
 import h5py
@@ -23,7 +24,7 @@ from exporters.nsd.design import (
 )
 from exporters.nsd.rois import labels_called, read_label_names
 from exporters.package import export_packages
-from exporters.recipe import load_recipe
+from exporters.recipe import load_recipe_values
 from nsd_bench.errors import SourceError, TierError
 from nsd_bench.package import Package
 from nsd_bench.truth import Truth
@@ -61,8 +62,7 @@ def test_every_trial_shows_its_image(nsd_root, opened):
 
 def test_units_are_the_voxels_of_the_atlas(nsd_root, opened):
     general = nifti(nsd_root / DATA / "func1pt8mm/roi/nsdgeneral.nii.gz")
-    dropped = opened.manifest["units_dropped"]["unit_ids"]
-    assert dropped
+    (dropped,) = opened.units_dropped.values()
     expected = np.setdiff1d(np.flatnonzero(general == 1), dropped)
     np.testing.assert_array_equal(opened.units["unit_ids"], expected)
     visual = nifti(nsd_root / DATA / "func1pt8mm/roi/prf-visualrois.nii.gz").ravel()
@@ -76,7 +76,7 @@ def test_units_are_the_voxels_of_the_atlas(nsd_root, opened):
 
 
 def test_dropped_units_have_no_data_in_some_session(nsd_root, opened):
-    dropped = opened.manifest["units_dropped"]["unit_ids"]
+    (dropped,) = opened.units_dropped.values()
     for unit in dropped:
         sums = [
             np.abs(nifti(nsd_root / BETAS / f"betas_session{s:02}.nii.gz").reshape(-1, 750)[unit]).sum()
@@ -235,7 +235,12 @@ def test_manifest_says_what_it_was_made_of(nsd_root, opened):
     assert manifest["sources"]["nsddata/experiments/nsd/nsd_expdesign.mat"]["of"] == "file"
     assert all(not path.startswith("/") for path in manifest["sources"])
     assert str(nsd_root) not in json.dumps(manifest)
-    assert manifest["recipe"]["text"] == load_recipe("demo").text
+    applied = manifest["recipe"]["values"]
+    assert (applied["subjects"], applied["sessions"]) == ([1], [1, 2])
+    text = tomllib.loads(manifest["recipe"]["text"])
+    assert text["units"] == {key: value for key, value in applied["units"].items() if value is not None}
+    assert load_recipe_values(text, Path()) == load_recipe_values(applied, Path())
+    assert manifest["fitted"]["ncsnr_min"] == "none"
     assert manifest["fitted"]["betas and ncsnr"].startswith("by NSD's authors on all sessions")
     assert (
         "not pass" in (opened.path / "TERMS.md").read_text()

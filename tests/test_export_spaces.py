@@ -36,7 +36,8 @@ def test_fsaverage(nsd_root, tmp_path):
     general = np.concatenate([mgh(label / f"{side}.nsdgeneral.mgz") for side in ("lh", "rh")])[:, 0]
     missing = np.isnan(betas).any(axis=1)
     np.testing.assert_array_equal(package.units["unit_ids"], np.flatnonzero((general == 1) & ~missing))
-    assert made.n_units_dropped == ((general == 1) & missing).sum()
+    n_missing = ((general == 1) & missing).sum()
+    assert made.n_units_dropped == {"no data in at least one session": n_missing}
     np.testing.assert_array_equal(package.units["layer"] == "lh", package.units["unit_ids"] < 642)
     for row in range(0, package.n_trials, 50):
         trial = package.trials["trial_idx"][row]
@@ -99,12 +100,12 @@ def test_mni_with_a_mask(nsd_copy, tmp_path):
         units={"mask": str(mask), "labels": (), "area": ""},
     )
     np.testing.assert_array_equal(
-        np.union1d(package.units["unit_ids"], package.manifest["units_dropped"]["unit_ids"]),
+        np.union1d(package.units["unit_ids"], *package.units_dropped.values()),
         np.flatnonzero(np.load(mask)),
     )
     assert package.units["ncsnr"].isna().all()
     assert set(package.units["layer"]) == {"both"}
-    assert package.manifest["sources"]["mask.npy"]["of"] == "file"
+    assert package.manifest["sources"]["mask"]["of"] == "file"
     np.save(mask, np.ones(5))
     text = fails(nsd_copy, tmp_path / "again", RecipeError, units={"mask": str(mask)})
     assert text.startswith(f"mask {mask}: has shape (5,).\n")

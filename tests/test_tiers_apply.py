@@ -89,7 +89,7 @@ def contents(path: Path) -> dict[str, str]:
 
 
 def except_provenance(found: dict[str, str]) -> dict[str, str]:
-    """Leave out what names the recipe or digests what does: a recipe with other tiers is another recipe."""
+    """Leave out what digests the images that were read, which are not those that other tiers leave out."""
     return {
         name: digest
         for name, digest in found.items()
@@ -118,6 +118,8 @@ def test_apply_gives_what_an_export_gives_and_back(nsd_root, tmp_path, mine, kin
     assert except_provenance({n: d for n, d in after.items() if n not in left_out}) == except_provenance(
         contents(other.parent)
     )
+    manifest, expected = Package(path).manifest, Package(other).manifest
+    assert {**manifest, "sources": None} == {**expected, "sources": None}
     assert validate(path) == []
     if kind != "open":
         ours, theirs = (Truth.read(p.parent / f"{p.name}.truth.npz") for p in (path, other))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,6 +15,7 @@ from exporters.curated.settings import SETTINGS
 from exporters.curated.write import SubjectPart
 from exporters.digests import Digests
 from exporters.manifest import CITATION, TERMS_URL, source_digest
+from nsd_bench import __version__
 from nsd_bench.decoding import files
 from nsd_bench.outputs import array_to_bytes
 from nsd_bench.storage import sha256_file
@@ -86,7 +86,7 @@ def write_manifest(
         "max_trials": max_trials,
         "options": asdict(options),
         "resampled": json.loads((coarse / SETTINGS).read_text()),
-        "exporter": {"version": version("nsd-bench"), "source_sha256": source_digest(*_WRITTEN_WITH)},
+        "exporter": {"version": __version__, "source_sha256": source_digest(*_WRITTEN_WITH)},
         "sources": digests.listed(),
         "files": {path.relative_to(folder).as_posix(): sha256_file(path) for path in digested},
         "terms": TERMS_URL,

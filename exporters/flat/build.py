@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final
@@ -22,7 +21,7 @@ from exporters.flat.writers import ArrowForm, PngForm, Shard
 from exporters.manifest import CITATION, TERMS_URL, source_digest
 from exporters.nsd.layout import TRIALS_PER_SESSION, Layout
 from exporters.nsd.rois import read_label_names
-from nsd_bench import spec
+from nsd_bench import __version__, spec
 from nsd_bench.flat import FORMAT, regions_file
 from nsd_bench.outputs import write_npz
 from nsd_bench.surfaces.flatmap import map_file
@@ -125,7 +124,7 @@ class Build:
             "subjects": {f"subj{source.subject:02}": _described(source) for source in self.sources},
             "pixels_without_data": n_missing,
             "roi_names": self._roi_names(),
-            "exporter": {"version": version("nsd-bench"), "source_sha256": source_digest(*DRAWN_WITH)},
+            "exporter": {"version": __version__, "source_sha256": source_digest(*DRAWN_WITH)},
             "sources": experiment.digests.listed(),
             "terms": TERMS_URL,
             "citation": CITATION,

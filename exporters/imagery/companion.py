@@ -73,23 +73,17 @@ def companion_recipe(core: Package) -> Recipe:
     ------
     PackageError
         If it is none of nsd-bench's, or a companion itself.
+    RecipeError
+        If its recipe was changed by hand into one that is not possible.
     """
     if "companion_of" in core.manifest:
         raise PackageError(
             "is a companion itself",
             place=str(core.path),
-            expected=f"a core package, such as {core.manifest['companion_of']['name']}",
+            expected=f"a core package, such as {core.manifest_value('companion_of', 'name')}",
             fix="give the package that it is a companion of",
         )
-    values = core.manifest.get("recipe", {}).get("values")
-    if values is None:
-        raise PackageError(
-            "its manifest holds no recipe",
-            place=str(core.path),
-            expected="a package of 'nsd-bench export'",
-            fix="export the package with nsd-bench",
-        )
-    return load_recipe_values(values)
+    return load_recipe_values(core.manifest_value("recipe", "values"), core.path / spec.MANIFEST)
 
 
 def write_companion(core: Package, nsd_root: Path, session: ExtraSession, out: Path) -> Path:

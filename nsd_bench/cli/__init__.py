@@ -7,6 +7,7 @@ import sys
 
 import click
 
+from nsd_bench import __version__
 from nsd_bench.errors import NsdBenchError
 
 __all__ = ["main"]
@@ -90,7 +91,7 @@ class _LazyGroup(click.Group):
 
 
 @click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="nsd-bench")
+@click.version_option(__version__, prog_name="nsd-bench")
 def cli() -> None:
     """Use the Natural Scenes Dataset as a fixed benchmark."""
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from nsd_bench.cli.shared.inputs import check_exporters, key_option, numbers
+from nsd_bench.cli.shared.inputs import check_exporters, dropped_units, key_option, numbers
 from nsd_bench.errors import OutputError
 from nsd_bench.spec import KINDS
 
@@ -110,7 +110,7 @@ def command(
         tiers = ", ".join(f"{n} {tier}" for tier, n in made.n_trials.items())
         click.echo(f"{made.path}: {tiers}; {made.n_units} units", nl=False)
         if made.n_units_dropped:
-            click.echo(f" ({made.n_units_dropped} dropped, without data in some session)", nl=False)
+            click.echo(f" (dropped: {dropped_units(made.n_units_dropped)})", nl=False)
         click.echo(f"; truth in {made.truth}" if made.truth else "")
     for name, error in failed.items():
         click.echo(f"Error: {name} was not made: {type(error).__name__}: {error}", err=True)

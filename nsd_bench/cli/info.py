@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from nsd_bench.cli.shared.inputs import packages_below
+from nsd_bench.cli.shared.inputs import dropped_units, packages_below
 from nsd_bench.spec import TIERS, roi_column
 
 if TYPE_CHECKING:
@@ -43,6 +43,9 @@ def _describe(package: Package) -> list[str]:
     shape = " x ".join(str(axis) for axis in package.image_shape)
     lines += [f"  images       {shape} (channels x height x width), {package.images([0]).dtype}"]
     lines += [f"  units        {package.n_units}", *_regions(package)]
+    if package.units_dropped:
+        n_dropped = {why: len(unit_ids) for why, unit_ids in package.units_dropped.items()}
+        lines.append(f"    dropped        {dropped_units(n_dropped)}")
     if package.behavior_names:
         withheld = " (withheld)" if package.kind == "track1" else ""
         lines.append(f"  behaviour    {', '.join(package.behavior_names)}{withheld}")

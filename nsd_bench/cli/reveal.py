@@ -50,5 +50,8 @@ def command(truth: Path, package: Path) -> None:
             click.echo(f"{tier}: not shown")
         else:
             click.echo(f"{tier}: not the truth that {opened.name} committed to", err=True)
-    shown_tiers = {tier for tier in promised if tier in shown.tier}
-    sys.exit(0 if shown_tiers and all(found.get(tier) == promised[tier] for tier in shown_tiers) else 1)
+    shown_tiers = set(shown.tier.tolist())
+    for tier in sorted(shown_tiers - promised.keys()):
+        click.echo(f"{tier}: {opened.name} committed to no truth of this tier", err=True)
+    kept = (tier in promised and found.get(tier) == promised[tier] for tier in shown_tiers)
+    sys.exit(0 if shown_tiers and all(kept) else 1)

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import jinja2
 
+from nsd_bench import __version__
 from nsd_bench.codabench.columns import Column
 from nsd_bench.codabench.season import Phase, Season
 from nsd_bench.package import Package
@@ -50,7 +51,7 @@ def texts(
         "title": title,
         "description": "Predict 7T fMRI responses of the Natural Scenes Dataset, scored by nsd-bench",
         "docker_image": docker_image,
-        "version": version("nsd-bench"),
+        "version": __version__,
         "pages": PAGES,
         "phases": [asdict(phase) for phase in plan],
         "columns": columns,

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
 import jinja2
 
+from nsd_bench import __version__
 from nsd_bench.errors import SubmissionError
 from nsd_bench.leaderboard.boards import Board, make_boards
 from nsd_bench.leaderboard.drawing import mark, scatter
@@ -158,7 +158,7 @@ def pages(
         "scores": entries[0].scores,
         "metric_titles": _METRIC_TITLES,
         "percent": f"{100 * entries[0].scores['scorer']['confidence']:g}",
-        "version": version("nsd-bench"),
+        "version": __version__,
         "is_ranked": bool(season.asked),
     }
     index = environment.get_template("index.html").render(

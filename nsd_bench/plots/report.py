@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
-from importlib.metadata import version
 from importlib.resources import files
 from typing import Any
 
@@ -12,6 +11,7 @@ import jinja2
 import numpy as np
 import numpy.typing as npt
 
+from nsd_bench import __version__
 from nsd_bench.errors import PackageError, choices
 from nsd_bench.plots.examples import Evidence, example_images
 from nsd_bench.plots.figures import ceiling_figure, roi_figure
@@ -85,7 +85,7 @@ def report_page(
         ],
         pooled=_in_order(_pooled_rows(scores, tier)),
         images=images,
-        version=version("nsd-bench"),
+        version=__version__,
     )
 
 

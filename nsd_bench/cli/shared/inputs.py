@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -19,7 +19,15 @@ if TYPE_CHECKING:
     from nsd_bench.submission import Submission
     from nsd_bench.truth import Truth
 
-__all__ = ["Truths", "check_exporters", "key_option", "numbers", "packages_below", "submissions_below"]
+__all__ = [
+    "Truths",
+    "check_exporters",
+    "dropped_units",
+    "key_option",
+    "numbers",
+    "packages_below",
+    "submissions_below",
+]
 
 
 def numbers(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[int, ...] | None:
@@ -32,6 +40,15 @@ def numbers(ctx: click.Context, param: click.Parameter, value: str | None) -> tu
         raise click.BadParameter(f"{value!r} is neither a list like 1,2,5 nor a range like 1-8", ctx, param)
     ends = [[int(end) for end in part.split("-")] for part in value.split(",")]
     return tuple(number for end in ends for number in range(end[0], end[-1] + 1))
+
+
+def dropped_units(n_units: Mapping[str, int]) -> str:
+    """Say how many units were left out, and why.
+
+    >>> dropped_units({"no data in at least one session": 7, "ncsnr below 0.3 on training trials": 40})
+    '7 with no data in at least one session, 40 with ncsnr below 0.3 on training trials'
+    """
+    return ", ".join(f"{n} with {why}" for why, n in n_units.items())
 
 
 def check_exporters() -> None:
