@@ -2,7 +2,7 @@
 
 import importlib
 
-__all__ = ["__version__", "open"]
+__all__ = ["open"]
 
 __version__ = "0.1.0"
 
