@@ -59,7 +59,8 @@ def _found(check: Check, package: Package) -> Found:
     try:
         yield from check(package)
     except PackageError as error:
-        yield _error(error.place, error.problem, error.fix[:1].upper() + error.fix[1:])
+        place = error.place.removeprefix(f"{package.path}, ")
+        yield _error(place, error.problem, error.fix[:1].upper() + error.fix[1:])
     except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
         name = next(name for name, one in CHECKS.items() if one is check)
         problem = f"a file is not built as the format says ({type(error).__name__}: {error})"
@@ -170,6 +171,21 @@ def _check_units(package: Package) -> Found:
     unit_ids = package.array(spec.neurons_file("unit_ids"))
     if len(np.unique(unit_ids)) != len(unit_ids):
         yield _error(spec.neurons_file("unit_ids"), "holds an id more than once")
+    for atlas in package.roi_names:
+        if (name := spec.neurons_file(spec.roi_column(atlas))) not in package.store:
+            yield _error(name, f"is missing, though {spec.ROI_NAMES} names its labels")
+    yield from _check_units_dropped(package, unit_ids)
+
+
+def _check_units_dropped(package: Package, unit_ids: npt.NDArray[Any]) -> Found:
+    dropped = [unit for ids in package.units_dropped.values() for unit in ids]
+    if len(set(dropped)) != len(dropped):
+        yield _error(spec.MANIFEST, "units_dropped names a unit more than once")
+    both = sorted(set(dropped) & set(unit_ids.tolist()))
+    if both:
+        yield _error(
+            spec.MANIFEST, f"units_dropped names {len(both)} units that are in the package, {both[0]} first"
+        )
 
 
 def _check_statistics(package: Package) -> Found:

@@ -418,8 +418,6 @@ def test_faults_are_named(tmp_path, fault):
 @pytest.mark.parametrize(
     ("name", "data", "place"),
     [
-        (spec.MANIFEST, b"7", "check of manifest"),
-        (spec.FIT_ON, b"[]", "check of statistics"),
         ("meta/trials/tiers.npy", array_to_bytes(np.array(["train"])), "check of statistics"),
         ("meta/neurons/unit_ids.npy", array_to_bytes(3), "check of units"),
         ("data/responses/0.npy", array_to_bytes(3.0), "check of data"),
@@ -434,6 +432,35 @@ def test_files_that_are_built_otherwise_end_a_check_and_no_more(tmp_path, name, 
     assert broken.problem.startswith("a file is not built as the format says (")
     changed = [issue.place for issue in issues if "SHA-256 differs" in issue.problem]
     assert changed == ([name] if name not in (spec.MANIFEST, spec.CHECKSUMS) else [])
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "problem"),
+    [
+        (spec.MANIFEST, b"7", "holds int, not an object"),
+        (spec.MANIFEST, b'{"sessions": 3}', "'sessions' is 3, not a list"),
+        (
+            spec.MANIFEST,
+            b'{"units_dropped": {"why": 1}}',
+            "'units_dropped' does not map reasons to lists of ids",
+        ),
+        (spec.FIT_ON, b"[]", "holds list, not an object"),
+        (spec.ROI_NAMES, b'{"streams": {"one": "V1"}}', "does not map atlases to labels to names"),
+        (spec.BEHAVIOR_NAMES, b"{}", "holds dict, not a list"),
+    ],
+)
+def test_json_of_another_shape_is_an_error_in_every_command(tmp_path, name, data, problem):
+    folder = tiny.make_package(tmp_path)
+    (folder / name).write_bytes(data)
+    assert (name, problem) in [(issue.place, issue.problem) for issue in validate(folder)]
+    with pytest.raises(PackageError) as caught:
+        for read in ("manifest", "units_dropped", "fit_on", "roi_names", "behavior_names"):
+            getattr(Package(folder), read)
+    assert str(caught.value) == (
+        f"{folder}, {name}: {problem}.\n"
+        "  Expected: the file that the exporter wrote.\n"
+        "  What to do: export the package again."
+    )
 
 
 def test_many_faults_are_listed_at_once_and_cut_short(tmp_path):
