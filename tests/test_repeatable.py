@@ -93,32 +93,24 @@ def test_a_checkout_that_is_not_installed_gives_the_same_bytes(nsd_root, alone, 
     assert digests(tmp_path / "out") == digests(alone)
 
 
-@pytest.fixture(scope="module")
-def masked(nsd_root, tmp_path_factory) -> Path:
-    """A mask: a third of the units of the demo."""
-    folder = tmp_path_factory.mktemp("masked")
-    package = export(nsd_root, folder, forms=("folder",))
-    mask = np.zeros(11 * 13 * 9, dtype=np.uint8)  # the grid of the simulated NSD
-    mask[package.units["unit_ids"][::3]] = 1
-    np.save(folder / "mine.npy", mask)
-    return folder / "mine.npy"
-
-
-def test_where_mask_and_tiers_lie_is_not_told(nsd_root, masked, tmp_path):
+def test_where_mask_and_tiers_lie_is_not_told(nsd_root, opened, tmp_path):
     """Nor what they are called; `verify` makes a sample again without them."""
+    mask = np.zeros((11, 13, 9), dtype=np.uint8)  # the grid of the simulated NSD
+    mask.flat[opened.units["unit_ids"][::3]] = 1
     tiers = Path(REPO / "tiers/shared1000.toml").read_text()
     for name in ("here", "there"):
         (tmp_path / name).mkdir()
-        shutil.copy(masked, tmp_path / name / f"{name}.npy")
+        np.save(tmp_path / name / f"{name}.npy", mask)
         (tmp_path / name / "mine.toml").write_text(tiers)
         made = export(
             nsd_root,
             tmp_path / name / "out",
             units={"mask": str(tmp_path / name / f"{name}.npy")},
             tiers=str(tmp_path / name / "mine.toml"),
+            sessions=(1,),
         )
     assert digests(tmp_path / "here/out") == digests(tmp_path / "there/out")
-    digest = hashlib.sha256(masked.read_bytes()).hexdigest()
+    digest = hashlib.sha256((tmp_path / "here/here.npy").read_bytes()).hexdigest()
     assert made.manifest["recipe"]["values"]["units"]["mask"] == f"sha256:{digest}"
     shutil.rmtree(tmp_path / "here")
     shutil.move(tmp_path / "there", tmp_path / "elsewhere")
@@ -142,7 +134,7 @@ def test_what_was_read_for_others_is_used(nsd_root, tmp_path, monkeypatch):
 
 def test_a_manifest_of_before_can_be_verified(nsd_root, tmp_path):
     """It named all subjects of the recipe, "all" sessions, and tiers by path."""
-    package = export(nsd_root, tmp_path, kind="track1")
+    package = export(nsd_root, tmp_path, kind="track1", sessions=(1,), subjects=(3,))
     manifest = json.loads((package.path / "manifest.json").read_text())
     manifest["recipe"] = {
         "text": 'title = "t"',
