@@ -47,6 +47,7 @@ def make_session(folder: Path) -> None:
     header = nib.Nifti1Header()
     header.set_data_dtype(np.int16)
     header.set_data_shape((*SHAPE, N_TRIALS))
+    header.set_sform(GRID.affine, 1)
     header["vox_offset"], header["magic"] = 352, b"n+1"
     volume = np.zeros(brain.size, dtype=np.int16)
     session = np.zeros((N_TRIALS, brain.size), dtype=np.int16)

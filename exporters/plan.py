@@ -71,5 +71,6 @@ def _sessions(recipe: Recipe, layout: Layout, subject: int) -> Sequence[int]:
     if recipe.sessions != "all":
         return recipe.sessions
     table = layout.responses_table(subject)
-    n = len(read_responses_table(table)) // TRIALS_PER_SESSION if table.is_file() else SESSIONS[subject]
-    return range(1, n + 1)
+    if not table.is_file():
+        return range(1, SESSIONS[subject] + 1)
+    return range(1, len(read_responses_table(table, subject)) // TRIALS_PER_SESSION + 1)

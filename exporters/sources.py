@@ -111,7 +111,7 @@ def find_trials(recipe: Recipe, layout: Layout, subject: int) -> Shown:
     ncsnr = layout.ncsnr(subject, wanted.space, wanted.version)
     require_files(dict.fromkeys([*small, *ncsnr, layout.stimuli], place), layout.root)
 
-    table = read_responses_table(table_path)
+    table = read_responses_table(table_path, subject)
     betas = {
         session: layout.betas(subject, wanted.space, wanted.version, session, wanted.suffix)
         for session in _sessions(recipe, table, table_path)
@@ -120,7 +120,7 @@ def find_trials(recipe: Recipe, layout: Layout, subject: int) -> Shown:
     require_files(needed, layout.root)
     design = read_design(layout.design)
     trials = trial_table(design, subject, list(betas))
-    check_against_design(table, trials, table_path)
+    check_against_design(table, design, subject, table_path)
     return Shown(betas, trials, table, design, small)
 
 
@@ -128,7 +128,7 @@ def _with_tiers(
     recipe: Recipe, layout: Layout, subject: int, shown: Shown, tier_file: TierFile
 ) -> pd.DataFrame:
     """Return the trials with their tiers, and with what is known of their images."""
-    stimuli = with_special_images(read_stimulus_table(layout.stimulus_table), shown.design)
+    stimuli = with_special_images(read_stimulus_table(layout.stimulus_table, shown.design), shown.design)
     images = with_classes(image_table(shown.trials, stimuli), recipe.image_class, layout.root)
     tiers = assign_trials(tier_file, shown.trials, images, f"subj{subject:02}")
     return shown.trials.assign(tier=tiers).merge(images, on="nsd_id", how="left", validate="many_to_one")

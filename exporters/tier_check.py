@@ -69,7 +69,7 @@ def check_tiers(
     layout = Layout(nsd_root)
     require_files(dict.fromkeys([layout.design, layout.stimulus_table], "the design"), layout.root)
     design = read_design(layout.design)
-    stimuli = with_special_images(read_stimulus_table(layout.stimulus_table), design)
+    stimuli = with_special_images(read_stimulus_table(layout.stimulus_table, design), design)
     rows = []
     for name in names or known_tier_files():
         tier_file = load_tier_file(name)

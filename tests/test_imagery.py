@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from itertools import combinations
 
 import numpy as np
 import pandas as pd
@@ -17,6 +18,7 @@ from imagery_trees import BEHAVIOUR, BETAS, CUES, DESIGN, SHAPE, codes, make_fol
 
 from exporters.imagery.build import Roots, build_index
 from exporters.imagery.layout import CacheLayout, init_layout
+from exporters.nsd import imagery
 from exporters.nsd.imagery import ImageryLayout, imagery_trials, read_stimuli
 from exporters.simulate.files import write_mat
 from exporters.simulate.imagery_cache import simulate_imagery_cache
@@ -197,9 +199,56 @@ def refusal(root) -> str:
 FIX = "fetch NSD-Imagery's behaviour and design again; do not mix subjects or releases"
 
 
-@pytest.mark.parametrize(
-    ("one", "other"), [("visA", "imgA_1"), ("imgA_1", "imgB_1"), ("imgA_1", "imgA_2"), ("attB", "attC")]
-)
+def test_a_sets_first_imagery_run_repeats_its_vision_run(release):
+    """As NSD's do: neither trials nor onsets tell seeing from imagining."""
+    root, runs = release
+    for letter in "ABC":
+        seen, imagined = runs[f"vis{letter}"], runs[f"img{letter}_1"]
+        pd.testing.assert_frame_equal(seen.drop(columns="cue"), imagined.drop(columns="cue"))
+        assert (imagined["cue"] == imagined["condition"]).all() and (seen["cue"] != seen["condition"]).any()
+    file = scipy.io.loadmat(root / DESIGN)["stimulus"][0]
+    np.testing.assert_array_equal(file[0][:, :6], file[2][:, 18:24])
+
+
+def test_any_two_runs_that_are_swapped_are_named(own_release, monkeypatch):
+    """By the model of the betas alone: designs of single runs may be missing. Files are read once."""
+    for path in (own_release / DESIGN).parent.glob("*_dm.mat"):
+        path.unlink()
+    paths = {run: own_release / BEHAVIOUR.format(run) for run in BLOCKS}
+    tables = {path: imagery._read_run(path, 1) for path in paths.values()}
+    matrices = imagery.read_single_trial_designs(own_release / DESIGN, 12)
+    monkeypatch.setattr(imagery, "_read_run", lambda path, subject: swapped[path])
+    monkeypatch.setattr(imagery, "read_single_trial_designs", lambda path, n_runs: matrices)
+    swapped = tables
+    assert len(imagery_trials(ImageryLayout(own_release), 1)) == 720
+    for one, other in combinations(paths, 2):
+        numbers = [int(tables[paths[run]]["RUN"].iloc[0]) for run in (other, one)]
+        pair = zip((one, other), numbers, strict=True)
+        swapped = tables | {paths[run]: tables[paths[run]].assign(RUN=number) for run, number in pair}
+        place = refusal(own_release).splitlines()[0]
+        assert place.startswith((f"NSD/{BEHAVIOUR.format(one)}: ", f"NSD/{BEHAVIOUR.format(other)}: "))
+
+
+def test_runs_that_nothing_else_tells_apart_follow_nsds_order(own_release):
+    """Two attention runs with the same trials in the same order."""
+    for path in (own_release / DESIGN).parent.glob("*_dm.mat"):
+        path.unlink()
+    edit(own_release, "attA", lambda table: table.assign(RUN=5, CONDITION=list("HRVLPE") * 8))
+    edit(own_release, "attB", lambda table: table.assign(RUN=2, CONDITION=list("WKBCDT") * 8))
+    file = scipy.io.loadmat(own_release / DESIGN)
+    matrix = np.zeros((480, 36))
+    slot = np.arange(48)
+    matrix[16 + 8 * slot, 6 + slot % 6] = matrix[19 + 8 * slot, 12 + slot % 6] = 1
+    file["stimulus"][0, [1, 4]] = matrix, matrix
+    write_mat(own_release / DESIGN, {"stimulus": file["stimulus"]})
+    assert refusal(own_release) == (
+        f"NSD/{BEHAVIOUR.format('attB')}: RUN is 2.\n"
+        "  Expected: attA to be run 2, as for all subjects.\n"
+        f"  What to do: {FIX}."
+    )
+
+
+@pytest.mark.parametrize(("one", "other"), [("visA", "visC"), ("imgA_1", "imgA_2"), ("attB", "attC")])
 def test_swapped_numbers_of_runs_are_refused(own_release, one, other):
     numbers = {run: 1 + list(BLOCKS).index(run) for run in (one, other)}
     edit(own_release, one, lambda table: table.assign(RUN=numbers[other]))
@@ -228,9 +277,23 @@ def test_a_run_of_another_task_is_refused(own_release):
     )
 
 
-@pytest.mark.parametrize(
-    ("one", "other"), [("imgA_1", "imgA_2"), ("imgB_2", "imgB_1"), ("visA", "imgA_1"), ("attA", "attB")]
-)
+@pytest.mark.parametrize(("one", "other"), [("visA", "imgA_1"), ("imgA_1", "imgB_1"), ("visB", "imgC_2")])
+def test_a_matrix_in_the_columns_of_another_run_is_refused(own_release, one, other):
+    numbers = {run: 1 + list(BLOCKS).index(run) for run in (one, other)}
+    edit(own_release, one, lambda table: table.assign(RUN=numbers[other]))
+    edit(own_release, other, lambda table: table.assign(RUN=numbers[one]))
+    columns = {"v": ("0 to 5", "vision"), "A": ("18 to 23", "imagery of set A")}
+    columns |= {"B": ("24 to 29", "imagery of set B"), "C": ("30 to 35", "imagery of set C")}
+    (has, of), (expected, wanted) = (columns[run[0 if run[0] == "v" else 3]] for run in (one, other))
+    assert refusal(own_release) == (
+        f"NSD/{BEHAVIOUR.format(other)}: matrix {numbers[one]} of designmatrixGLMsingle.mat has its onsets "
+        f"in columns {has}, those of {of}.\n"
+        f"  Expected: columns {expected}, those of {wanted}, for {other}.\n"
+        f"  What to do: {FIX}."
+    )
+
+
+@pytest.mark.parametrize(("one", "other"), [("imgA_1", "imgA_2"), ("imgB_2", "imgB_1"), ("attA", "attB")])
 def test_swapped_files_are_refused_by_the_designs_of_their_names(own_release, one, other):
     """Everything but the files' names fits the model of the betas: seeing would be called imagining."""
     paths = [own_release / BEHAVIOUR.format(run) for run in (one, other)]
@@ -264,7 +327,7 @@ def consistent_with(root, run) -> np.ndarray:
     """Return a design in which the run's behaviour is right."""
     letters = pd.read_csv(root / BEHAVIOUR.format(run), sep="\t")["CONDITION"]
     matrix = np.zeros((240, 36))
-    matrix[4 * np.arange(48), pd.factorize(letters)[0]] = 1
+    matrix[4 * np.arange(48), 30 + pd.factorize(letters)[0]] = 1
     return matrix
 
 
@@ -347,7 +410,12 @@ def test_spelling_of_columns_does_not_matter(own_release):
             "lacks the columns RUN, CUE; it has SUBJECT, SESSION, TRIAL",
         ),
         ("visB", lambda t: t.assign(cue=t["CUE"]), "has more than once the column CUE; it has SUBJECT"),
-        ("visB", lambda t: t.assign(RUN="b"), "RUN holds no number"),
+        ("visB", lambda t: t.assign(RUN="b"), "row 1: RUN is 'b'"),
+        ("visB", lambda t: t.assign(RUN=np.nan), "RUN holds no number"),
+        ("visB", lambda t: t.assign(RUN=4.5), "row 1: RUN is '4.5'"),
+        ("visB", lambda t: t.assign(BUTTON="left"), "row 1: BUTTON is 'left'"),
+        ("visB", lambda t: t.assign(BUTTON=3), "BUTTON is 3"),
+        ("visB", lambda t: t.assign(SUBJECT=2), "is of subject 2"),
         ("visB", lambda t: t.iloc[:-1], "has 47 rows of 1 runs"),
         ("visB", lambda t: t.assign(RUN=1), "RUN holds 1 in visA, 1 in visB"),
         ("imgA_1", lambda t: t.assign(CUE="H"), "the cue is 'H', the condition"),

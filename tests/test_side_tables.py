@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import gzip
+import re
+from collections.abc import Callable
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+import pandas as pd
 import pytest
+import scipy.io
 from exports import BETAS, DATA, export, fails, nifti, replace
 
 from exporters.nsd.rois import read_label_names
@@ -260,3 +264,119 @@ def test_another_subjects_vertices_are_refused(nsd_copy, tmp_path):
         replace(path, Path(str(path).replace("subj01", "subj03")).read_bytes())
     text = fails(nsd_copy, tmp_path / "out", SourceError, **ON_FSAVERAGE)
     assert "h.white-to-fsaverage.mgz: " in text.splitlines()[0]
+
+
+# The design, and what was shown
+
+
+DESIGN = "nsddata/experiments/nsd/nsd_expdesign.mat"
+STIMULI = "nsddata/experiments/nsd/nsd_stim_info_merged.csv"
+TABLE = f"{DATA}/behav/responses.tsv"
+
+
+def put(name: str, place: tuple[int, int], value: float) -> Callable:
+    def change(design: dict) -> None:
+        design[name][place] = value
+
+    return change
+
+
+def swap_subjects(design: dict) -> None:
+    design["subjectim"][0, 1000:] = design["subjectim"][1, 1000:]
+
+
+def shown_four_times(design: dict) -> None:
+    design["masterordering"][0, 7] = design["masterordering"][0, 8]
+
+
+def shuffle_shared(design: dict) -> None:
+    design["subjectim"][4, :1000] = design["subjectim"][4, :1000][::-1]
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (
+            put("masterordering", (0, 3), 17.5),
+            r"'masterordering' holds 17.5 at \(0, 3\); whole numbers from 1 to",
+        ),
+        (put("masterordering", (0, 3), np.nan), r"'masterordering' holds nan at \(0, 3\)"),
+        (
+            put("subjectim", (2, 5), 73_001),
+            r"'subjectim' holds 73001 at \(2, 5\); whole numbers from 1 to 73000",
+        ),
+        (put("sharedix", (0, 0), 0), r"'sharedix' holds 0 at \(0, 0\)"),
+        (shown_four_times, r"'masterordering' shows image \d+ of a subject [24] times"),
+        (shuffle_shared, "'subjectim' does not begin with 'sharedix' for subj05"),
+        (swap_subjects, "'subjectim' gives two subjects the same image, which is not in 'sharedix'"),
+        (lambda design: design.update(sharedix=design["sharedix"][:, :999]), "'sharedix' holds 999 images"),
+    ],
+)
+def test_designs_that_cannot_be_are_refused(nsd_copy, tmp_path, change, problem):
+    path = nsd_copy / DESIGN
+    design = {
+        name: values.astype(np.float64)
+        for name, values in scipy.io.loadmat(path).items()
+        if not name.startswith("__")
+    }
+    change(design)
+    path.unlink()
+    scipy.io.savemat(path, design)
+    text = fails(nsd_copy, tmp_path / "out", SourceError)
+    assert re.match(f"NSD/{DESIGN}: {problem}", text)
+    assert (
+        "Expected: masterordering (1, 30000), subjectim (8, 10000) and sharedix (1, 1000), all from 1."
+        in text
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "place", "problem"),
+    [
+        (lambda t: t.loc[np.repeat(t.index, 2)], ", line 3", "TRIAL is 1 ("),
+        (lambda t: pd.concat([t, t]), ", line 1502", "SESSION is 1 (1500 rows differ)"),
+        (lambda t: pd.concat([t[750:], t[:750]]), ", line 2", "SESSION is 2 (1500 rows differ)"),
+        (lambda t: t.iloc[[1, 0, *range(2, 1500)]], ", line 2", "TRIAL is 2 (2 rows differ)"),
+        (lambda t: t.assign(SUBJECT=3), ", line 2", "SUBJECT is 3 (1500 rows differ)"),
+        (lambda t: t.assign(ISOLD=1 - t["ISOLD"]), ", line 2", "ISOLD is 1 (1500 rows differ)"),
+        (lambda t: t.assign(**{"10KID": t["10KID"] + 1}), ", line 2", "10KID is "),
+        (lambda t: t.assign(**{"73KID": t["73KID"] + 0.5}), ", line 2", "73KID is "),
+        (lambda t: t.assign(MEMORYRECENT=t["MEMORYRECENT"] + 1), ", line ", "MEMORYRECENT is "),
+        (lambda t: t.assign(RT="fast"), ", line 2", "RT is 'fast'"),
+        (lambda t: pd.concat([t] * 21), "", "has 31500 rows"),
+    ],
+)
+def test_tables_of_responses_that_cannot_be_are_refused(nsd_copy, tmp_path, change, place, problem):
+    path = nsd_copy / TABLE
+    table = change(pd.read_csv(path, sep="\t"))
+    replace(path, table.to_csv(sep="\t", index=False, na_rep="NaN").encode())
+    text = fails(nsd_copy, tmp_path / "out", SourceError)
+    assert text.startswith(f"NSD/{TABLE}{place}")
+    assert f": {problem}" in text.splitlines()[0]
+
+
+def test_another_subjects_table_is_refused(nsd_copy, tmp_path):
+    table = pd.read_csv(nsd_copy / TABLE.replace("subj01", "subj03"), sep="\t").assign(SUBJECT=1)
+    replace(nsd_copy / TABLE, table.to_csv(sep="\t", index=False).encode())
+    assert ": 73KID is " in fails(nsd_copy, tmp_path / "out", SourceError)
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (
+            lambda t: t.assign(shared1000=np.roll(t["shared1000"], 1)),
+            "calls 1000 images shared1000, not those of",
+        ),
+        (lambda t: t.assign(flagged="yes"), "a cell of 'flagged' is empty, or no True or False"),
+        (
+            lambda t: t.assign(cocoId=t["cocoId"].where(t.index != 9)),
+            "a cell of 'coco_id' is empty, or no whole",
+        ),
+        (lambda t: t.assign(cocoSplit="test2017"), "image 0 is of the split 'test2017'"),
+    ],
+)
+def test_tables_of_images_that_cannot_be_are_refused(nsd_copy, tmp_path, change, problem):
+    path = nsd_copy / STIMULI
+    replace(path, change(pd.read_csv(path, index_col=0)).to_csv().encode())
+    assert fails(nsd_copy, tmp_path / "out", SourceError).startswith(f"NSD/{STIMULI}: {problem}")

@@ -98,7 +98,7 @@ def examine(options: FlatOptions, layout: Layout, tier_file: TierFile) -> Experi
     design, digests = read_design(layout.design), Digests(layout.root)
     for path in (*shared, *flat_files(options.surface)):
         digests.add_file(path)
-    stimuli = with_special_images(read_stimulus_table(layout.stimulus_table), design)
+    stimuli = with_special_images(read_stimulus_table(layout.stimulus_table, design), design)
     stimuli = pd.concat([stimuli, _repetitions(layout.stimulus_table)], axis=1)
     return Experiment(stimuli, design, tier_file, read_flat(options.surface), digests)
 
@@ -127,11 +127,11 @@ def examine_subject(options: FlatOptions, layout: Layout, experiment: Experiment
     """
     place, table_path = f"subj{subject:02}", layout.responses_table(subject)
     require_files({table_path: place}, layout.root)
-    table = read_responses_table(table_path)
+    table = read_responses_table(table_path, subject)
     n_sessions = len(table) // TRIALS_PER_SESSION
     betas, left_out = _betas(options, layout, subject, _sessions(options, n_sessions, table_path))
     trials = trial_table(experiment.design, subject, list(range(1, n_sessions + 1)))
-    check_against_design(table, trials, table_path)
+    check_against_design(table, experiment.design, subject, table_path)
     _check_repetitions(trials, experiment.stimuli, subject, layout.stimulus_table)
     images = image_table(trials, experiment.stimuli)
     trials = trials.assign(tier=assign_trials(experiment.tier_file, trials, images, place))

@@ -57,6 +57,8 @@ def nsd_images(nsd_root: Path) -> pd.DataFrame:
     for nsd_id, box in enumerate(boxes):
         if len(box) != 4:
             raise _bad_crop(path, f"cropBox {text[nsd_id]!r} of image {nsd_id} has {len(box)} numbers")
+        if not (min(box) >= 0 and box[0] + box[1] < 1 and box[2] + box[3] < 1):
+            raise _bad_crop(path, f"cropBox {text[nsd_id]!r} of image {nsd_id} leaves no picture")
     return table.assign(crop_box=pd.Series(boxes, dtype=object))
 
 

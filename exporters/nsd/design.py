@@ -8,14 +8,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from exporters.nsd.layout import IMAGES_PER_SUBJECT, N_IMAGES, RUN_LENGTHS, SESSIONS, TRIALS_PER_SESSION
-from exporters.nsd.matlab import load_variables
+from exporters.nsd.layout import (
+    IMAGES_PER_SUBJECT,
+    N_IMAGES,
+    N_REPEATS,
+    N_SHARED,
+    RUN_LENGTHS,
+    SESSIONS,
+    TRIALS_PER_SESSION,
+)
+from exporters.nsd.matlab import load_variables, whole_numbers
 from nsd_bench.errors import SourceError
 
 __all__ = [
@@ -24,9 +32,13 @@ __all__ = [
     "read_design",
     "read_stimulus_table",
     "repeats_so_far",
+    "showings_before",
     "trial_table",
     "with_special_images",
 ]
+
+_SPLITS: Final = ("train2017", "val2017")
+_KINDS: Final = {"iu": "whole number", "b": "True or False"}
 
 
 @dataclass(frozen=True)
@@ -59,7 +71,8 @@ def read_design(path: Path) -> Design:
     Raises
     ------
     SourceError
-        If a variable is missing, or holds what cannot be an index.
+        If a variable is missing, or holds what NSD's cannot: numbers that are no index, an image that is not
+        shown three times, or that belongs to two subjects and not to all.
     """
     try:
         file = load_variables(path, ["masterordering", "subjectim", "sharedix"])
@@ -68,19 +81,42 @@ def read_design(path: Path) -> Design:
     order_1based = _indices(file, "masterordering", IMAGES_PER_SUBJECT, path).ravel()
     images_1based = _indices(file, "subjectim", N_IMAGES, path)
     shared_1based = _indices(file, "sharedix", N_IMAGES, path).ravel()
-    if len(images_1based) != len(SESSIONS) or images_1based.shape[1] != IMAGES_PER_SUBJECT:
-        raise _not_the_design(path, f"'subjectim' has shape {images_1based.shape}")
+    problem = _design_problem(order_1based, images_1based, shared_1based)
+    if problem:
+        raise _not_the_design(path, problem)
     return Design(order_1based - 1, images_1based - 1, shared_1based - 1)
+
+
+def _design_problem(
+    order: npt.NDArray[np.int64], images: npt.NDArray[np.int64], shared: npt.NDArray[np.int64]
+) -> str | None:
+    """Say what cannot be in NSD's design, None if nothing: all from 1."""
+    counts = np.bincount(order, minlength=IMAGES_PER_SUBJECT + 1)[1:]
+    if (counts != N_REPEATS).any():
+        image = int(np.flatnonzero(counts != N_REPEATS)[0])
+        return f"'masterordering' shows image {image + 1} of a subject {counts[image]} times"
+    if images.shape != (len(SESSIONS), IMAGES_PER_SUBJECT):
+        return f"'subjectim' has shape {images.shape}"
+    for row, own in enumerate(images, start=1):
+        if len(np.unique(own)) != IMAGES_PER_SUBJECT:
+            return f"'subjectim' gives subj{row:02} {len(np.unique(own))} different images"
+        if not np.array_equal(own[: len(shared)], shared):
+            return f"'subjectim' does not begin with 'sharedix' for subj{row:02}"
+    n_own = images[:, len(shared) :].size
+    if len(shared) != N_SHARED or (np.diff(shared) <= 0).any():
+        return f"'sharedix' holds {len(shared)} images, or not in ascending order"
+    if len(np.unique(images[:, len(shared) :])) != n_own:
+        return "'subjectim' gives two subjects the same image, which is not in 'sharedix'"
+    return None
 
 
 def _indices(file: dict[str, Any], name: str, largest: int, path: Path) -> npt.NDArray[np.int64]:
     if name not in file:
         raise _not_the_design(path, f"variable {name!r} is missing")
-    # scipy returns whatever integer type MATLAB packed the numbers into, uint8 at worst.
-    values: npt.NDArray[np.int64] = np.asarray(file[name]).astype(np.int64)
-    if values.size == 0 or values.min() < 1 or values.max() > largest:
-        raise _not_the_design(path, f"{name!r} holds numbers outside 1 to {largest}")
-    return values
+    try:
+        return whole_numbers(file[name], 1, largest)
+    except ValueError as error:
+        raise _not_the_design(path, f"{name!r} {error}") from error
 
 
 def _not_the_design(path: Path, problem: str) -> SourceError:
@@ -140,8 +176,33 @@ def repeats_so_far(values: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     return counts
 
 
-def read_stimulus_table(path: Path) -> pd.DataFrame:
+def showings_before(values: npt.NDArray[np.int64], n: int) -> npt.NDArray[np.int64]:
+    """Return where each value occurred last before, and the n - 1 times before that; -1 where it did not.
+
+    Returns
+    -------
+    places : int64 array of shape (n, len(values))
+
+    Examples
+    --------
+    >>> showings_before(np.array([7, 9, 7, 7, 9]), 2).tolist()
+    [[-1, -1, 0, 2, 1], [-1, -1, -1, 0, -1]]
+    """
+    order = np.argsort(values, kind="stable")
+    places = np.full((n, len(values)), -1)
+    for row, before in enumerate(places, start=1):
+        same = values[order[row:]] == values[order[:-row]]
+        before[order[row:][same]] = order[:-row][same]
+    return places
+
+
+def read_stimulus_table(path: Path, design: Design | None = None) -> pd.DataFrame:
     """Read nsd_stim_info_merged.csv, one row per image, row i being nsd_id i.
+
+    Parameters
+    ----------
+    design
+        What the table must agree with on which images all subjects were to see.
 
     Returns
     -------
@@ -151,7 +212,7 @@ def read_stimulus_table(path: Path) -> pd.DataFrame:
     Raises
     ------
     SourceError
-        If it is not that table.
+        If it is not that table, or contradicts the design.
     """
     columns = {
         "nsdId": "nsd_id",
@@ -168,6 +229,16 @@ def read_stimulus_table(path: Path) -> pd.DataFrame:
         raise _not_the_stimulus_table(path, f"cannot be read ({error})") from error
     if not in_order:
         raise _not_the_stimulus_table(path, f"nsdId does not count from 0 to {N_IMAGES - 1}")
+    for name, kinds in {"coco_id": "iu", "shared1000": "b", "flagged": "b", "bold5000": "b"}.items():
+        if table[name].dtype.kind not in kinds:
+            raise _not_the_stimulus_table(path, f"a cell of {name!r} is empty, or no {_KINDS[kinds]}")
+    known = table["coco_split"].isin(_SPLITS)
+    if not known.all():
+        row = int(np.flatnonzero(~known)[0])
+        raise _not_the_stimulus_table(path, f"image {row} is of the split {table['coco_split'][row]!r}")
+    if design is not None and not np.array_equal(np.flatnonzero(table["shared1000"]), np.sort(design.shared)):
+        n = int(table["shared1000"].sum())
+        raise _not_the_stimulus_table(path, f"calls {n} images shared1000, not those of nsd_expdesign.mat")
     return table[list(columns.values())]
 
 

@@ -1,8 +1,8 @@
 """NSD-Imagery's session: what each of its 720 betas was a response to.
 
-The order of runs comes from the behaviour tables and is checked against the design matrices; where the two
-contradict each other that is an error, since counts of trials alone cannot tell a vision run from an imagery
-run.
+The order of runs comes from the behaviour tables and is checked against the design matrices: the columns in
+which a matrix has its onsets tell vision, attention and each set of imagery apart, the order of trials tells
+the rest. That order alone would not do: a set's vision run and its first imagery run have the same trials.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from exporters.nsd.extra import extra_betas, read_texts, read_variable
 from exporters.nsd.imagery_design import (
     FIX,
     OWN_DESIGN,
-    SINGLE_TRIAL_DESIGN,
     TRIALS_PER_RUN,
     check_design,
     read_own_design,
     read_single_trial_designs,
+    single_trial_design,
 )
 from exporters.nsd.layout import require_files
 from nsd_bench.errors import SourceError
@@ -40,16 +40,18 @@ __all__ = [
 
 N_BETAS: Final = 720
 SETS: Final = ("A", "B", "C")
-RUNS: Final = tuple(
-    [f"{task}{letter}" for letter in SETS for task in ("vis", "att")]
-    + [f"img{letter}_{number}" for letter in SETS for number in (1, 2)]
+RUNS: Final = (
+    *("visA", "attA", "imgA_1", "visB", "attB", "imgB_1", "visC", "attC", "imgC_1"),
+    *("imgA_2", "imgB_2", "imgC_2"),
 )
-"""Names of the 12 runs' files, in no order: what the order is, the files say."""
+"""Names of the 12 runs' files, in the order in which all subjects had them."""
 CONDITIONS: Final = {"vis": "perception", "img": "imagery", "att": "attention"}
 """Task, as files are called, to the condition of an index."""
 STIMULUS_TYPES: Final = {"A": "simple", "B": "complex", "C": "concepts"}
 _EPOCHS: Final = {"vis": ("",), "img": ("",), "att": ("cue", "detection")}
-_COLUMNS: Final = ("RUN", "TRIAL", "CONDITION", "CUE", "FRAMEFILE", "BUTTON")
+_COLUMNS: Final = ("SUBJECT", "RUN", "TRIAL", "CONDITION", "CUE", "FRAMEFILE", "BUTTON")
+_NUMBERS: Final = ("SUBJECT", "RUN", "TRIAL", "BUTTON")
+_BUTTONS: Final = (1, 2)
 _NSD_FILE: Final = re.compile(r"nsd(\d{5})")
 
 
@@ -159,7 +161,7 @@ def imagery_trials(layout: ImageryLayout, subject: int) -> pd.DataFrame:
         If a file is missing or broken, or behaviour and design contradict each other.
     """
     require_files(dict.fromkeys(layout.files(subject), f"subj{subject:02}, nsd_imagery"), layout.root)
-    runs = {run: _read_run(layout.behaviour(subject, run)) for run in RUNS}
+    runs = {run: _read_run(layout.behaviour(subject, run), subject) for run in RUNS}
     order = _run_order(runs, layout, subject)
     _check_designs(runs, order, layout, subject)
     blocks = [
@@ -180,16 +182,28 @@ def imagery_trials(layout: ImageryLayout, subject: int) -> pd.DataFrame:
     return merged
 
 
-def _read_run(path: Path) -> pd.DataFrame:
+def _read_run(path: Path, subject: int) -> pd.DataFrame:
     table = read_texts(path, _COLUMNS, FIX, sep="\t")
-    numbers = table[["RUN", "TRIAL", "BUTTON"]].apply(pd.to_numeric, errors="coerce")
-    table = table.assign(**{name: numbers[name] for name in numbers})
+    for name in _NUMBERS:
+        numbers = pd.to_numeric(table[name], errors="coerce")
+        odd = numbers.mod(1).ne(0) & ~table[name].str.casefold().isin(["", "nan"])
+        if odd.any():
+            trial = int(np.flatnonzero(odd)[0]) + 1
+            problem = f"row {trial}: {name} is {table[name].iloc[trial - 1]!r}"
+            raise _contradiction(path, problem, "a whole number, or nothing where no button was pressed")
+        table[name] = numbers
     n_runs = table["RUN"].nunique(dropna=False)
     if table["TRIAL"].tolist() != list(range(1, TRIALS_PER_RUN + 1)) or n_runs != 1:
         expected = f"trials 1 to {TRIALS_PER_RUN} of one run, in order"
         raise _contradiction(path, f"has {len(table)} rows of {n_runs} runs", expected)
     if table["RUN"].isna().any():
         raise _contradiction(path, "RUN holds no number", f"1 to {len(RUNS)}")
+    if (table["SUBJECT"] != subject).any():
+        others = ", ".join(f"{one:g}" for one in table["SUBJECT"].unique())
+        raise _contradiction(path, f"is of subject {others}", f"subject {subject}")
+    pressed = table["BUTTON"].dropna()
+    if not pressed.isin(_BUTTONS).all():
+        raise _contradiction(path, f"BUTTON is {pressed[~pressed.isin(_BUTTONS)].iloc[0]:g}", "1 or 2")
     return table
 
 
@@ -213,12 +227,19 @@ def _check_designs(
     matrices = read_single_trial_designs(path, len(RUNS))
     for number, (run, matrix) in enumerate(zip(order, matrices, strict=True), start=1):
         table, place = runs[run], layout.behaviour(subject, run)
-        name, shape = f"matrix {number} of {path.name}", SINGLE_TRIAL_DESIGN[run[:3]]
-        check_design(table, matrix, shape, run=run, name=name, place=place)
+        name = f"matrix {number} of {path.name}"
+        check_design(table, matrix, single_trial_design(run), run=run, name=name, place=place)
         own = layout.own_design(run)
         if own.is_file():
             shape, fix = OWN_DESIGN[run[:3]], f"{FIX}; {own.name} is checked only where it is there"
             check_design(table, read_own_design(own), shape, run=run, name=own.name, place=place, fix=fix)
+    for number, (run, usual) in enumerate(zip(order, RUNS, strict=True), start=1):
+        if run != usual:  # and both have the same trials in the same order
+            raise _contradiction(
+                layout.behaviour(subject, run),
+                f"RUN is {number}",
+                f"{usual} to be run {number}, as for all subjects",
+            )
 
 
 def _block(table: pd.DataFrame, run: str, number: int, path: Path) -> pd.DataFrame:

@@ -16,12 +16,12 @@ from nsd_bench.errors import SourceError
 __all__ = [
     "FIX",
     "OWN_DESIGN",
-    "SINGLE_TRIAL_DESIGN",
     "TRIALS_PER_RUN",
     "Shape",
     "check_design",
     "read_own_design",
     "read_single_trial_designs",
+    "single_trial_design",
 ]
 
 TRIALS_PER_RUN: Final = 48
@@ -31,18 +31,23 @@ _LABELS: Final = {"vis": ("CONDITION",), "img": ("CONDITION",), "att": ("CONDITI
 
 
 class Shape(NamedTuple):
-    """What the design of a task can be like: active columns, and onsets a trial."""
+    """What the design of a run can be like: active columns, onsets a trial, and which columns these are."""
 
     n_columns: tuple[int, ...]
     per_trial: tuple[int, ...]
+    columns: range | None = None
 
 
-SINGLE_TRIAL_DESIGN: Final = {
-    "vis": Shape((6,), (1,)),
-    "att": Shape((12,), (2,)),
-    "img": Shape((6,), (1,)),
+_BLOCKS: Final = {
+    "vision": range(6),
+    "attention": range(6, 18),
+    "imagery of set A": range(18, 24),
+    "imagery of set B": range(24, 30),
+    "imagery of set C": range(30, 36),
 }
-"""The model that betas come from: a column a target; in attention one for its cue, one for its detection."""
+"""Columns of the model that betas come from: one a target; in attention one for its cue, one for its
+detection. In vision and attention the three sets share theirs."""
+_TASKS: Final = {"vis": "vision", "att": "attention", "img": "imagery"}
 OWN_DESIGN: Final = {
     "vis": Shape((6, 12), (1,)),
     "att": Shape((6, 12, 24), (1, 2)),
@@ -51,6 +56,20 @@ OWN_DESIGN: Final = {
 """A run's own file, whose columns may also tell whether cue and target matched."""
 
 Matrix = npt.NDArray[Any]
+
+
+def single_trial_design(run: str) -> Shape:
+    """Return what a run is like in the model that betas come from.
+
+    >>> single_trial_design("imgB_2")
+    Shape(n_columns=(6,), per_trial=(1,), columns=range(24, 30))
+    """
+    columns = _BLOCKS[_block_of(run)]
+    return Shape((len(columns),), (2 if run.startswith("att") else 1,), columns)
+
+
+def _block_of(run: str) -> str:
+    return f"imagery of set {run[3]}" if run.startswith("img") else _TASKS[run[:3]]
 
 
 def read_single_trial_designs(path: Path, n_runs: int) -> list[Matrix]:
@@ -97,8 +116,8 @@ def check_design(
 ) -> None:
     """Check that a run's behaviour is that of a design.
 
-    There must be as many active columns and onsets as the task has, and every column must stand for the same
-    target on each of its onsets.
+    There must be as many active columns and onsets as the task has, in the task's block of columns, and every
+    column must stand for the same target on each of its onsets.
 
     Parameters
     ----------
@@ -106,7 +125,7 @@ def check_design(
         The run's trials in order, with CONDITION and CUE.
     matrix : array of shape (n_seconds, n_conditions)
     shape
-        One of `SINGLE_TRIAL_DESIGN` or `OWN_DESIGN`.
+        See `single_trial_design` and `OWN_DESIGN`.
     run, name, place, fix
         The run; what the matrix is called in errors; the file that the behaviour comes from; what to do.
 
@@ -126,6 +145,17 @@ def check_design(
             f"{name} has {len(column)} onsets in {n_active} columns",
             place=str(place),
             expected=f"{onsets} onsets in {columns} columns, for {run}",
+            fix=fix,
+        )
+    if shape.columns is not None and not set(column) <= set(shape.columns):
+        of = next(
+            (f", those of {block}" for block, known in _BLOCKS.items() if set(column) <= set(known)), ""
+        )
+        first, last = shape.columns[0], shape.columns[-1]
+        raise SourceError(
+            f"{name} has its onsets in columns {min(column)} to {max(column)}{of}",
+            place=str(place),
+            expected=f"columns {first} to {last}, those of {_block_of(run)}, for {run}",
             fix=fix,
         )
     labels = [table[label].tolist() for label in _LABELS[run[:3]]]

@@ -12,6 +12,8 @@ __all__ = [
     "FSAVERAGE_ATLASES",
     "IMAGES_PER_SUBJECT",
     "N_IMAGES",
+    "N_REPEATS",
+    "N_SHARED",
     "RUN_LENGTHS",
     "SESSIONS",
     "SURFACES",
@@ -27,6 +29,10 @@ RUN_LENGTHS: Final = (63, 62) * 6
 """Trials in each of the 12 runs of a session."""
 N_IMAGES: Final = 73_000
 IMAGES_PER_SUBJECT: Final = 10_000
+N_SHARED: Final = 1000
+"""Images that all subjects were to see."""
+N_REPEATS: Final = 3
+"""Planned showings of an image to a subject."""
 FSAVERAGE_ATLASES: Final = (
     *("nsdgeneral", "streams", "Kastner2015", "HCP_MMP1", "corticalsulc"),
     *("visualsulc", "gVTC", "hVTC", "gEVC", "fVTC"),

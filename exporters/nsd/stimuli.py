@@ -44,7 +44,7 @@ def iterate_images(
     Raises
     ------
     SourceError
-        If the file is not NSD's, or an image in it was never written (all zero).
+        If the file is not NSD's, or an image in it was never written (one value all over).
     """
     try:
         with h5py.File(path) as file:
@@ -54,7 +54,7 @@ def iterate_images(
             pixels = np.empty((_WIDTH, _WIDTH, 3), dtype=np.uint8)
             for nsd_id in np.unique(nsd_ids).tolist():
                 brick.read_direct(pixels, np.s_[nsd_id])
-                if not pixels.any():
+                if pixels.min() == pixels.max():
                     raise _not_the_stimuli(path, f"image {nsd_id} is empty")
                 digest.update(pixels.data)
                 yield nsd_id, pixels

@@ -14,6 +14,7 @@ import pandas as pd
 
 from exporters.nsd.design import repeats_so_far
 from exporters.nsd.extra import extra_betas, read_texts, read_variable
+from exporters.nsd.matlab import whole_numbers
 from nsd_bench.errors import SourceError
 
 __all__ = [
@@ -91,9 +92,10 @@ def synthetic_trials(path: Path) -> pd.DataFrame:
         If the file is not NSD-synthetic's design.
     """
     order_1based = read_variable(path, "masterordering", _FIX)
-    if order_1based.dtype.kind not in "iuf":
-        raise _wrong(path, f"'masterordering' is {order_1based.dtype}")
-    image = order_1based.ravel().astype(np.int64) - 1
+    try:
+        image = whole_numbers(order_1based, 1, N_IMAGES).ravel() - 1
+    except ValueError as error:
+        raise _wrong(path, f"'masterordering' {error}") from error
     if len(image) != N_TRIALS or set(image.tolist()) != set(range(N_IMAGES)):
         raise _wrong(path, f"'masterordering' lists {len(image)} trials of {len(set(image.tolist()))} images")
     return pd.DataFrame(
@@ -153,7 +155,10 @@ def iterate_synthetic(layout: SyntheticLayout, subject: int) -> Iterator[tuple[i
                 brick = file["imgBrick"]
                 _check_brick(path, brick, stop - start)
                 for number in range(stop - start):
-                    yield start + number, from_linear_luminance(brick[number])
+                    pixels = brick[number]
+                    if pixels.min() == pixels.max():
+                        raise _wrong(path, f"image {number} is empty")
+                    yield start + number, from_linear_luminance(pixels)
         except (OSError, KeyError) as error:
             raise _wrong(path, f"cannot be read ({error})") from error
 

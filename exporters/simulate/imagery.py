@@ -103,7 +103,13 @@ def write_imagery_design(
     """
     pictures = [_picture(number, seed) for number in range(len(TARGETS))]
     rng = np.random.default_rng([seed, 103])
-    runs = {run: _run(run[:3], [one for one in TARGETS if one.letter == run[3]], rng) for run in RUN_ORDER}
+    runs: dict[str, pd.DataFrame] = {}
+    for run in RUN_ORDER:
+        runs[run] = _run(run[:3], [one for one in TARGETS if one.letter == run[3]], rng)
+        if run.endswith(
+            "_1"
+        ):  # has the trials of the set's vision run, in the same order and at the same times
+            runs[run] = runs[f"vis{run[3]}"].assign(cue=lambda table: table["condition"])
     _write_experiment(root, pictures, runs)
     for subject in subjects:
         presses = np.random.default_rng([seed, 104, subject])
