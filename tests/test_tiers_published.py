@@ -332,15 +332,22 @@ def test_every_file_is_commented_has_a_source_and_applies(name):
     assert loaded.by == "image" or "trial" in comments or "repeats" in comments
 
 
+def write_design(path: Path) -> np.ndarray:
+    """Write a design of 1,000 shared images and 9,000 of each subject's own; return them, (8, 10000)."""
+    shared = 7 * np.arange(1000)
+    own = np.setdiff1d(np.arange(73_000), shared).reshape(8, 9000)
+    images = np.concatenate([np.tile(shared, (8, 1)), own], axis=1)
+    mat = {"masterordering": order()[None] + 1, "subjectim": images + 1, "sharedix": shared[None] + 1}
+    scipy.io.savemat(path, mat)
+    return images
+
+
 def test_check_takes_the_tiers_of_all_released_sessions(tmp_path, monkeypatch):
     """Through the command: a simulated design differs from NSD's; against its own digests it is the same."""
     root = tmp_path / "nsd/nsddata/experiments/nsd"
     root.mkdir(parents=True)
-    images, shown = np.arange(10_000) * 7, order()
-    images[:1000] = np.sort(images[:1000])
-    subjectim = np.tile(images, (8, 1))
-    mat = {"masterordering": shown[None] + 1, "subjectim": subjectim + 1, "sharedix": images[None, :1000] + 1}
-    scipy.io.savemat(root / "nsd_expdesign.mat", mat)
+    shown, subjectim = order(), write_design(root / "nsd_expdesign.mat")
+    images = subjectim[3]
     number = np.arange(73_000)
     flags = {"flagged": False, "BOLD5000": False, "shared1000": np.isin(number, images[:1000])}
     table = pd.DataFrame({"cocoId": COCO_ID, "cocoSplit": "train2017", "nsdId": number, **flags})
@@ -380,10 +387,9 @@ def test_check_takes_the_tiers_of_all_released_sessions(tmp_path, monkeypatch):
 def test_check_says_what_cannot_be_checked(tmp_path, arguments, message):
     root = tmp_path / "nsddata/experiments/nsd"
     root.mkdir(parents=True)
-    mat = {"masterordering": order()[None] + 1, "subjectim": np.tile(np.arange(10_000), (8, 1)) + 1}
-    scipy.io.savemat(root / "nsd_expdesign.mat", mat | {"sharedix": np.arange(1000)[None] + 1})
+    shared = write_design(root / "nsd_expdesign.mat")[0, :1000]
     number = np.arange(73_000)
-    flags = {"flagged": False, "BOLD5000": False, "shared1000": number < 1000}
+    flags = {"flagged": False, "BOLD5000": False, "shared1000": np.isin(number, shared)}
     table = pd.DataFrame({"cocoId": COCO_ID, "cocoSplit": "train2017", "nsdId": number, **flags})
     table.to_csv(root / "nsd_stim_info_merged.csv")
     found = CliRunner().invoke(command, ["check", *arguments, "--nsd-root", str(tmp_path)])
