@@ -16,6 +16,7 @@
 from __future__ import annotations
 
 import difflib
+import unicodedata
 from collections.abc import Iterable
 
 __all__ = [
@@ -29,9 +30,11 @@ __all__ = [
     "SubmissionError",
     "TierError",
     "choices",
+    "legible",
 ]
 
 _MOST_CHOICES = 12
+_TURNS = ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI")
 _CLOSE = 0.61  # "nope" is 0.60 from "copper", "ridge" 0.62 from "gabor-ridge".
 
 
@@ -67,7 +70,7 @@ class NsdBenchError(Exception):
         return _rebuild, (type(self), self.problem, self.place, self.expected, self.fix)
 
     def __str__(self) -> str:
-        return (
+        return legible(
             f"{self.place}: {_sentence(self.problem)}\n"
             f"  Expected: {_sentence(self.expected)}\n"
             f"  What to do: {_sentence(self.fix)}"
@@ -112,6 +115,31 @@ class ModelError(NsdBenchError, ValueError):
 
 class OptionError(NsdBenchError, ValueError):
     """Options of a loader exclude each other, or name what the package does not have."""
+
+
+def legible(text: str, most: int = 4000) -> str:
+    r"""Make text fit for a terminal and a page: it may quote what strangers wrote.
+
+    Control characters, halves of characters and marks that turn the direction of writing are written as
+    escapes; of a long line the end is left out.
+
+    Parameters
+    ----------
+    most
+        Letters of a line.
+
+    Examples
+    --------
+    >>> legible("a\x1b[2J\ud800\nb") == "a\\x1b[2J\\ud800\nb", legible("abcdef", 4) == "abc\u2026"
+    (True, True)
+    """
+    lines = (line if len(line) <= most else f"{line[: most - 1]}\u2026" for line in text.split("\n"))
+    return "\n".join("".join(map(_escaped, line)) for line in lines)
+
+
+def _escaped(letter: str) -> str:
+    broken = unicodedata.category(letter) in ("Cc", "Cs") or unicodedata.bidirectional(letter) in _TURNS
+    return ascii(letter)[1:-1] if broken else letter
 
 
 def choices(value: object, valid: Iterable[object]) -> str:

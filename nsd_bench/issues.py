@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from nsd_bench.errors import legible
+
 __all__ = ["Issue", "has_errors"]
 
 
@@ -30,7 +32,7 @@ class Issue:
     fix: str
 
     def __str__(self) -> str:
-        return f"{self.level}: {self.place}: {self.problem}. {self.fix}."
+        return legible(f"{self.level}: {self.place}: {self.problem}. {self.fix}.")
 
 
 def has_errors(issues: list[Issue]) -> bool:

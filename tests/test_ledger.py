@@ -366,6 +366,8 @@ def test_a_season_by_command(tmp_path):
     ]
     result = CliRunner().invoke(command, ["fail", str(path), str(file), "--team", " us "])
     assert result.output == f"{path}: line 2, us: failed\n"
+    again = CliRunner().invoke(command, ["fail", str(path), str(file), "--team", "us"])
+    assert again.output == f"{path}: this submission of this team is in it already\n"
     other = tmp_path / "other.npz"
     other.write_bytes(b"!")
     refused = CliRunner().invoke(command, ["fail", str(path), str(other), "--team", "US"])
@@ -392,7 +394,7 @@ def test_an_old_line_with_half_of_a_character_is_read_and_named(tmp_path):
     add(path, 0.6, team="them")
     shown = CliRunner().invoke(command, ["show", str(path)])
     assert shown.exit_code == 0
-    assert "  0.5  \ufffd\ufffd[2Jus\n" in shown.stdout and "  0.6  them\n" in shown.stdout
+    assert "  0.5  \\ud800\\x1b[2Jus\n" in shown.stdout and "  0.6  them\n" in shown.stdout
     assert shown.stderr == (
         f"{path}: line 1: the team's name cannot be shown as it is: it holds half of a character, "
         "at place 1. The line counts as it stands; give the team a name in NAME.card.json from now on.\n"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -250,6 +252,16 @@ def test_a_card_that_is_nested_a_thousand_times(tmp_path):
     assert "<dt>a</dt><dd>\u2026</dd>" in (tmp_path / "site" / "submissions" / "deep.html").read_text()
 
 
+@pytest.mark.parametrize("hours", [5e-324, 1e300, -1, 10**400])
+def test_a_cost_that_cannot_be_meant_is_not_drawn(tmp_path, hours):
+    paths = [
+        write(tmp_path, name, 0.5, card={"gpu_hours": h}) for name, h in (("a", 1), ("b", 9), ("c", hours))
+    ]
+    text = pages(read_entries(paths), season=season())["index.html"]
+    assert text.count('GPU-hours"><path') == 2
+    assert Page(text).row("c")[4] == "not said"
+
+
 def test_cards_that_name_two_teams_have_no_budget(tmp_path):
     path, book = write(tmp_path, "a"), opened(tmp_path)
     content = json.loads(path.read_text())
@@ -265,6 +277,31 @@ def test_cards_that_name_two_teams_have_no_budget(tmp_path):
     path.write_text(json.dumps(content))
     leaderboard(path, "--ledger", book, "--out", tmp_path / "site")
     assert [record.team for record in Ledger(book).records()] == ["A"]
+
+
+ESCAPE = "\x1b[2J\ud800"
+QUOTED: dict[str, Callable[[Submission], Submission]] = {
+    "a package": lambda one: replace(one, card=one.card | {"package": ESCAPE + "x" * 100_000}),
+    "a package that is no text": lambda one: replace(one, card=one.card | {"package": [ESCAPE]}),
+    "ids of trials": lambda one: replace(one, trial_idx=np.r_[[ESCAPE], one.trial_idx[1:]]),
+    "a digest": lambda one: replace(
+        one, card=one.card | {"manifest_sha256": ESCAPE}, unit_ids=one.unit_ids + 9
+    ),
+}
+
+
+@pytest.mark.parametrize("what", QUOTED)
+def test_what_a_submission_holds_is_quoted_as_text(room, honest, tmp_path, what):
+    """Through the process, since a terminal is what it is written to."""
+    QUOTED[what](honest[EASY]).write(tmp_path / "given" / f"{EASY}.submission.npz")
+    words = ["score", str(tmp_path / "given"), str(room / "truth"), "--out", str(tmp_path / "scores.json")]
+    program = [sys.executable, "-c", "from nsd_bench.cli import main; main()"]
+    done = subprocess.run([*program, *words], capture_output=True, check=False)
+    said = done.stderr.decode()
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert said.startswith("Error: SubmissionError: ") and "Traceback" not in said
+    assert "\x1b" not in said and r"\x1b[2J\ud800" in said.replace("\\\\", "\\")
+    assert len(said) < 10_000
 
 
 # -- what is not shown before the end -----------------------------------------------------------------------

@@ -62,6 +62,7 @@ def command(
     """
     from nsd_bench.leaderboard.groups import Comparisons
     from nsd_bench.leaderboard.ledger import Ledger
+    from nsd_bench.leaderboard.lines import is_closed, records_of
     from nsd_bench.leaderboard.reading import read_entries
     from nsd_bench.leaderboard.season import Season, asked_of
     from nsd_bench.leaderboard.site import publish, write_site
@@ -91,7 +92,10 @@ def command(
         new = publish(
             out, Ledger(ledger), entries, compared, time=now, publish_final=publish_final, title=title
         )
-        records = {record.number: record for record in Ledger(ledger).records()}
+        lines = Ledger(ledger).lines()
+        records = {record.number: record for record in records_of(lines)}
+        if is_closed(lines):
+            click.echo(f"{ledger}: the season is closed, nothing is recorded", err=True)
         for record in new:
             click.echo(f"{ledger}: line {record.number}, {record.team}: {_fate(record, records)}")
     click.echo(f"{out / 'index.html'}")

@@ -69,8 +69,11 @@ def fail(ledger: Path, submission: Path, team: str) -> None:
     from nsd_bench.storage import sha256_file
 
     claim = Claim(str(submission), team, sha256_file(submission), None)
-    for record in Ledger(ledger).record([claim], _now()):
+    new = Ledger(ledger).record([claim], _now())
+    for record in new:
         click.echo(f"{ledger}: line {record.number}, {record.team}: failed")
+    if not new:
+        click.echo(f"{ledger}: this submission of this team is in it already")
 
 
 @command.command()

@@ -11,7 +11,8 @@ from nsd_bench.leaderboard.names import printable, team_key, tidy
 __all__ = ["Cards", "gpu_hours"]
 
 _NOT_TOLD: Final = ("package", "manifest_sha256")
-_LARGEST: Final = 1e300
+_LEAST: Final = 1e-4
+_MOST: Final = 1e15
 _DEEPEST: Final = 8
 _MOST_TOLD: Final = 100
 _MOST_OF_HEADING: Final = 200
@@ -59,7 +60,7 @@ class Cards:
         return list(by_key.values())[::-1]
 
     def total(self, read: Callable[[Card], Any]) -> float | None:
-        """Return a number above 0: that of all cards, or their sum if subjects have models of their own."""
+        """Return a number from 1e-4 to 1e15: that of all cards, or their sum if subjects have their own."""
         found = [value for card in self._cards.values() if (value := _positive(read(card))) is not None]
         if not found:
             return None
@@ -99,6 +100,6 @@ def _words(value: Any) -> str:
 
 
 def _positive(value: Any) -> float | None:
-    """Take a finite number above 0 for what it is, anything else that a card may hold for nothing."""
-    counts = isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < _LARGEST
+    """Take a number that can be meant for what it is, anything else that a card may hold for nothing."""
+    counts = isinstance(value, int | float) and not isinstance(value, bool) and _LEAST <= value <= _MOST
     return float(value) if counts else None

@@ -6,6 +6,8 @@ import re
 import unicodedata
 from typing import Final
 
+from nsd_bench.errors import legible
+
 __all__ = ["MOST_LETTERS", "printable", "team_fault", "team_key", "tidy"]
 
 MOST_LETTERS: Final = 100
@@ -28,7 +30,7 @@ def tidy(name: str) -> str:
 
 
 def printable(text: str, most: int = 2000) -> str:
-    r"""Return text that can be written to a page or a terminal: no control character, no half of one.
+    r"""Return text of cards for a page or a terminal: `legible`, and without what leaves no ink.
 
     Parameters
     ----------
@@ -37,12 +39,10 @@ def printable(text: str, most: int = 2000) -> str:
 
     Examples
     --------
-    >>> printable("\x1b[31mred\ud800") == "\ufffd[31mred\ufffd", printable("abcdef", 4) == "abc\u2026"
+    >>> printable("a\u200bb\x07") == "ab\\x07", printable("abcdef", 4) == "abc\u2026"
     (True, True)
     """
-    shown = _IGNORABLE.sub("", text[: 2 * most])
-    shown = "".join("\ufffd" if _is_broken(letter) else letter for letter in shown)
-    return shown if len(shown) <= most else f"{shown[: most - 1]}\u2026"
+    return legible(_IGNORABLE.sub("", text[: 2 * most]).replace("\n", " "), most)
 
 
 def team_key(team: str) -> str:
@@ -80,10 +80,6 @@ def team_fault(team: str) -> str:
     for place, letter in enumerate(name, start=1):
         if unicodedata.category(letter) == _SURROGATE:
             return f"it holds half of a character, at place {place}"
-        if _is_broken(letter):
+        if unicodedata.category(letter) == _CONTROL:
             return f"it holds the control character U+{ord(letter):04X}, at place {place}"
     return ""
-
-
-def _is_broken(letter: str) -> bool:
-    return unicodedata.category(letter) in (_SURROGATE, _CONTROL) and letter not in "\n\t"

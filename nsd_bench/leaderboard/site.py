@@ -16,7 +16,7 @@ from nsd_bench.leaderboard.drawing import mark, scatter
 from nsd_bench.leaderboard.entries import Entry, Score
 from nsd_bench.leaderboard.groups import Comparisons
 from nsd_bench.leaderboard.ledger import Ledger
-from nsd_bench.leaderboard.lines import Line, Record
+from nsd_bench.leaderboard.lines import Line, Record, is_closed
 from nsd_bench.leaderboard.names import printable
 from nsd_bench.leaderboard.season import Season, claims_of, season_of
 from nsd_bench.outputs import new_folder
@@ -86,7 +86,7 @@ def publish(
     out, entries, comparisons, title
         See `write_site`.
     ledger
-        Its season was opened.
+        Its season was opened. If it was closed, too, nothing is recorded any more.
     time
         ISO 8601 in UTC.
     publish_final
@@ -105,9 +105,10 @@ def publish(
         See `Ledger.record`, `claims_of` and `pages`.
     """
     ledger.season()
-    before = season_of(ledger.lines(), publish_final=publish_final)
+    lines = ledger.lines()
+    before = season_of(lines, publish_final=publish_final)
     before.refuse_other_truths(entries)
-    claims = claims_of(entries, before)
+    claims = [] if is_closed(lines) else claims_of(entries, before)
 
     with new_folder(out) as folder:
 

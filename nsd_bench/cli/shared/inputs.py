@@ -193,7 +193,7 @@ class Truths:
                 expected=f"one truth, not the folder {self._path}",
                 fix="give the truth file of its package",
             )
-        if package not in self._files:
+        if not isinstance(package, str) or package not in self._files:
             raise SubmissionError(
                 f"is for package {package!r}, whose truth is not in {self._path}",
                 place=str(place),

@@ -107,14 +107,12 @@ def _live(found: dict[str, float], step: float) -> str:
 
 
 def _page(output: Path, heading: str, text: str) -> None:
-    # Cards are quoted in messages, and may hold anything: halves of characters, control characters.
-    printable = "".join(letter if letter.isprintable() or letter == "\n" else "\ufffd" for letter in text)
     page = (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{heading}</title>'
         f'<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f'<h1>{heading}</h1><pre style="overflow-x: auto">{html.escape(printable)}</pre></html>\n'
+        f'<h1>{heading}</h1><pre style="overflow-x: auto">{html.escape(text)}</pre></html>\n'
     )
-    (output / "detailed_results.html").write_text(page, encoding="utf-8")
+    (output / "detailed_results.html").write_text(page, encoding="utf-8", errors="backslashreplace")
 
 
 if __name__ == "__main__":
