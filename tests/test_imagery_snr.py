@@ -138,9 +138,9 @@ def test_masks_that_do_not_fit_are_refused(release):
     with pytest.raises(SourceError) as raised:
         build_index(Roots(release), snr=True)
     assert str(raised.value) == (
-        f"{release / BETAS}: has shape {SHAPE}, {NSDGENERAL} (2, 3, 4).\n"
-        "  Expected: one grid for all betas of a subject, and for their mask.\n"
-        "  What to do: fetch betas and mask of the same subject and space, or leave out --snr."
+        f"{release / BETAS}: has shape {SHAPE}, nsdgeneral.nii.gz (2, 3, 4).\n"
+        f"  Expected: the grid of {release / NSDGENERAL}.\n"
+        "  What to do: check that both files are of the same subject and space, and fetch them again."
     )
     assert not (release / "indices").exists()
     (release / NSDGENERAL).write_bytes(b"no")

@@ -200,6 +200,8 @@ def summary(built: Built) -> list[str]:
         f"layout {report['layout']}: {report['rows']} trials of {', '.join(report['subjects'])}",
         f"{counts}; {report['rows_with_nsd_id']} with an nsd_id, {report['rows_invalid']} not valid",
     ]
+    if "roi_mask_path" in built.table and built.table["roi_mask_path"].isna().any():
+        lines.append(f"no mask on the grid of {', '.join(built.table['beta_path'].unique())}")
     if report["rows_with_snr_estimate"]:
         ratios = built.table.groupby("condition")["snr_estimate"].mean()
         named = ", ".join(f"{name} {ratio:.3f}" for name, ratio in ratios.items())

@@ -9,10 +9,11 @@ import numpy as np
 import pandas as pd
 
 from exporters.imagery.layout import subject_name
-from exporters.imagery.rows import finished_rows, missing_data, valid_volumes
+from exporters.imagery.rows import finished_rows, grid_problem, missing_data, valid_volumes
 from exporters.nsd.design import read_stimulus_table
 from exporters.nsd.imagery import N_BETAS, STIMULUS_TYPES, ImageryLayout, imagery_trials
 from exporters.nsd.layout import Layout
+from exporters.nsd.volumes import read_grid
 from nsd_bench.errors import SourceError
 from nsd_bench.imagery.cache import relative_to_cache
 from nsd_bench.imagery.volumes import n_volumes
@@ -20,6 +21,8 @@ from nsd_bench.imagery.volumes import n_volumes
 __all__ = ["release_betas", "release_rows", "release_subjects"]
 
 _SPACE: Final = "func1pt8mm"
+_MASKED: Final = ("func1pt8mm", "func1mm")
+"""Spaces with regions in voxels."""
 _VERSION: Final = "betas_fithrf_GLMdenoise_RR"
 _ATLAS: Final = "nsdgeneral"
 """Voxels that respond to pictures, the mask of every trial."""
@@ -62,7 +65,7 @@ def release_rows(root: Path, cache_root: Path, subject: int, beta_path: Path | N
     root
         NSD's root, below the cache root.
     beta_path
-        Another file of betas than the release's.
+        Another file of betas than the release's; the mask is that of its grid.
 
     Raises
     ------
@@ -95,7 +98,7 @@ def release_rows(root: Path, cache_root: Path, subject: int, beta_path: Path | N
             "beta_index": np.arange(N_BETAS),
             "is_valid": valid_volumes(path),
             "run_number": trials["run"],
-            "roi_mask_path": _below(Layout(root).roi(subject, _SPACE, _ATLAS), cache_root),
+            "roi_mask_path": _mask(path, root, cache_root, subject, must_fit=beta_path is None),
             "caption": trials["target"],
             "stimulus": trials["set"] + "-" + trials["cue"],
             "stimulus_type": trials["set"].map(STIMULUS_TYPES),
@@ -107,6 +110,21 @@ def release_rows(root: Path, cache_root: Path, subject: int, beta_path: Path | N
         }
     )
     return finished_rows(rows, subject)
+
+
+def _mask(path: Path, root: Path, cache_root: Path, subject: int, *, must_fit: bool) -> str | None:
+    """Return the mask that lies on the grid of the betas; None if there is none, as in MNI space."""
+    masks = [Layout(root).roi(subject, space, _ATLAS) for space in _MASKED]
+    problems = {mask: grid_problem(path, read_grid(mask)) for mask in masks if mask.is_file()}
+    fitting = [mask for mask, problem in problems.items() if problem is None]
+    if must_fit and problems.get(masks[0]):
+        raise SourceError(
+            str(problems[masks[0]]),
+            place=str(path),
+            expected=f"the grid of {masks[0]}",
+            fix="check that both files are of the same subject and space, and fetch them again",
+        )
+    return relative_to_cache(fitting[0], cache_root) if fitting else None
 
 
 def _coco_ids(root: Path, nsd_id: pd.Series[int]) -> pd.Series[int]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections import defaultdict
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from exporters.imagery.rows import grid_problem
+from exporters.nsd.volumes import read_grid, read_volume
 from nsd_bench.errors import SourceError
 from nsd_bench.imagery.reliability import StimulusSums
 from nsd_bench.imagery.volumes import read_volume_at
@@ -52,18 +53,18 @@ def with_snr(rows: pd.DataFrame, cache_root: Path) -> pd.DataFrame:
     columns = ["beta_path", "beta_index", "group", "stimulus", "mask"]
     sums: dict[str, StimulusSums] = defaultdict(StimulusSums)
     masks: dict[str, Mask] = {}
+    for path, mask in trials[["beta_path", "mask"]].drop_duplicates().itertuples(index=False):
+        problem = grid_problem(cache_root / path, read_grid(cache_root / mask)) if mask else None
+        if problem:
+            raise _another_grid(cache_root / path, problem)
     ordered = trials.sort_values(["beta_path", "beta_index"])[columns]
     for path, index, name, stimulus, mask in ordered.itertuples(index=False):
         volume = read_volume_at(cache_root / path, index)
         if mask not in masks:
             masks[mask] = _read_mask(cache_root / mask) if mask else np.ones(volume.shape, dtype=bool)
         if volume.shape != masks[mask].shape:
-            raise SourceError(
-                f"has shape {volume.shape}, {mask or 'other betas'} {masks[mask].shape}",
-                place=str(cache_root / path),
-                expected="one grid for all betas of a subject, and for their mask",
-                fix="fetch betas and mask of the same subject and space, or leave out --snr",
-            )
+            problem = f"has shape {volume.shape}, {mask or 'other betas'} {masks[mask].shape}"
+            raise _another_grid(cache_root / path, problem)
         sums[name].add(stimulus, volume[masks[mask]])
     found = {name: _median(one.snr()) for name, one in sums.items() if one.has_repeats}
     return rows.assign(snr_estimate=group.map(found).astype(float))
@@ -76,16 +77,17 @@ def _groups(rows: pd.DataFrame) -> pd.Series[str]:
     return rows["condition"].str.cat(rows["epoch"].fillna(""), sep=" ")
 
 
+def _another_grid(path: Path, problem: str) -> SourceError:
+    return SourceError(
+        problem,
+        place=str(path),
+        expected="one grid for all betas of a subject, and for their mask",
+        fix="fetch betas and mask of the same subject and space, or leave out --snr",
+    )
+
+
 def _read_mask(path: Path) -> Mask:
-    try:
-        return np.asarray(nib.Nifti1Image.from_filename(path).dataobj) > 0
-    except (OSError, EOFError, ValueError, nib.filebasedimages.ImageFileError) as error:
-        raise SourceError(
-            f"cannot be read ({error})",
-            place=str(path),
-            expected="a mask, above 0 inside",
-            fix="correct roi_mask_path, or leave out --snr",
-        ) from error
+    return np.asarray(read_volume(path, read_grid(path)) > 0)
 
 
 def _median(snr: npt.NDArray[np.float64]) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -11,15 +11,19 @@ from typing import Any, Final
 import h5py
 import pandas as pd
 
-from exporters.imagery.cached import MANIFEST_COLUMNS, STIMULUS_COLUMNS, read_manifest
+from exporters.imagery.cached import MANIFEST_COLUMNS, STIMULUS_COLUMNS, cached_rows, read_manifest
 from exporters.imagery.checksums import changed_files
+from exporters.imagery.folders import folder_rows
 from exporters.imagery.layout import CacheLayout, subject_name, subject_number
-from exporters.imagery.rows import valid_volumes
+from exporters.imagery.release import release_rows
+from exporters.imagery.rows import grid_of, grid_problem, valid_volumes
 from exporters.nsd.design import read_stimulus_table
+from exporters.nsd.imagery import ImageryLayout
 from exporters.nsd.layout import N_IMAGES, Layout
+from exporters.nsd.volumes import Grid, read_grid
 from nsd_bench.errors import NsdBenchError, SourceError
 from nsd_bench.imagery.cache import INDEX_FOLDER, full_index
-from nsd_bench.imagery.index import COLUMNS, absolute_paths, read_index, schema_problem
+from nsd_bench.imagery.index import COLUMNS, PATH_COLUMNS, absolute_paths, read_index, schema_problem
 from nsd_bench.imagery.trial import CONDITIONS
 from nsd_bench.imagery.volumes import volume_shape
 
@@ -38,13 +42,15 @@ FAULTS: Final = {
     "duplicate_beta": "two trials have the same volume of the same file",
     "missing_betas": "a file of betas that an index or subject_sessions.json names is not there",
     "missing_mask": "a mask that an index names is not there",
+    "mask_grid": "a mask cannot be read, or lies on another grid than the betas that it is for",
     "broken_betas": "a file of betas cannot be read",
     "betas_not_4d": "a file of betas is not 4-D",
-    "betas_shape": "files of one subject have different grids",
+    "betas_shape": "files of one subject have different grids: another shape, moved or mirrored",
     "volume_count": "a file has another number of volumes than the index has rows of it",
     "beta_index_range": "a beta_index is not a volume of its file",
     "invalid_not_flagged": "a volume is constant or not a number, and its trial is called valid",
     "missing_column": "a manifest or stimulus table lacks a column, or cannot be read",
+    "manifest": "an index does not say what the tables say that it was made from",
     "broken_metadata": "subject_sessions.json, nsd_stim_info_merged.csv or nsd_stimuli.hdf5 cannot be read",
     "nsd_id_range": "an nsd_id is outside 0 to 72999",
     "nsd_id_not_presented": "an nsd_id is not in presented_image_ids.txt",
@@ -53,6 +59,9 @@ FAULTS: Final = {
     "checksum": "a file is not the one that checksums were made of",
 }
 """Name to meaning of every fault that `verify_cache` finds."""
+
+_MEASURED: Final = ("is_valid", "snr_estimate")
+"""Columns that betas tell, and no table."""
 
 Faults = Iterator["Fault"]
 
@@ -188,7 +197,7 @@ def _check_expected(cache: _Cache) -> Faults:
 
 
 def _check_betas(cache: _Cache) -> Faults:
-    grids: dict[str, tuple[int, ...]] = {}
+    grids: dict[str, Grid] = {}
     for subject, path, rows in cache.beta_files():
         try:
             shape = volume_shape(path)
@@ -199,15 +208,28 @@ def _check_betas(cache: _Cache) -> Faults:
         if len(shape) != 4 and len(rows) > 1:
             yield Fault("betas_not_4d", str(path), f"has shape {shape}")
             continue
-        grid = grids.setdefault(subject, shape[:3])
-        if shape[:3] != grid:
-            yield Fault("betas_shape", str(path), f"is {shape[:3]}, other files of {subject} are {grid}")
+        problem = grid_problem(path, grids.setdefault(subject, grid_of(path)))
+        if problem:
+            yield Fault("betas_shape", str(path), problem)
+        yield from _check_masks(cache, path, rows)
         if len(valid) != len(rows):
             yield Fault("volume_count", str(path), f"has {len(valid)} volumes, the index {len(rows)} rows")
         yield from _check_rows(path, rows, valid)
 
 
-def _check_rows(path: Path, rows: pd.DataFrame, valid: list[bool]) -> Faults:
+def _check_masks(cache: _Cache, path: Path, rows: pd.DataFrame) -> Faults:
+    for name in rows["roi_mask_path"].dropna().unique() if "roi_mask_path" in rows else ():
+        mask = cache.layout.root / name
+        if mask.is_file():
+            try:
+                problem = grid_problem(path, read_grid(mask))
+            except SourceError as error:
+                problem = error.problem
+            if problem:
+                yield Fault("mask_grid", name, f"{path.name} {problem}")
+
+
+def _check_rows(path: Path, rows: pd.DataFrame, valid: Sequence[bool]) -> Faults:
     for index, is_valid in rows[["beta_index", "is_valid"]].itertuples(index=False):
         if not 0 <= index < len(valid):
             yield Fault("beta_index_range", str(path), f"has {len(valid)} volumes, a trial is number {index}")
@@ -221,11 +243,63 @@ def _check_manifests(cache: _Cache) -> Faults:
     }
     if tables:
         tables[cache.layout.stimulus_table] = STIMULUS_COLUMNS
+    broken = False
     for path, required in tables.items():
         try:
             read_manifest(path, required)
         except SourceError as error:
+            broken = True
             yield Fault("missing_column", str(path), error.problem)
+    for subject, rows in cache.table.groupby("subject", sort=True):
+        if not broken:
+            yield from _check_against_source(cache, str(subject), rows)
+
+
+def _check_against_source(cache: _Cache, subject: str, rows: pd.DataFrame) -> Faults:
+    """Make a subject's rows again, from the tables that they were made from, and compare them."""
+    try:
+        made = _made_again(cache.layout, subject, rows)
+    except NsdBenchError as error:
+        yield Fault("manifest", error.place, error.problem)
+        return
+    if made is None:
+        return
+    if len(made) != len(rows):
+        yield Fault("manifest", subject, f"the index has {len(rows)} trials, its tables have {len(made)}")
+        return
+    rows = rows.sort_values("trial_id", kind="stable").reset_index(drop=True)
+    for column in (name for name in made if name in rows and name not in _MEASURED):
+        # Indices hold null, NaN and missing integers alike as null.
+        found, expected = (
+            table[column].astype(object).where(table[column].notna(), None) for table in (rows, made)
+        )
+        differs = [row for row, pair in enumerate(zip(found, expected, strict=True)) if pair[0] != pair[1]]
+        if differs:
+            first = differs[0]
+            problem = (
+                f"{column} is {found[first]!r}, its tables say {expected[first]!r} ({len(differs)} trials)"
+            )
+            yield Fault("manifest", f"{subject}, trial {rows['trial_id'][first]}", problem)
+
+
+def _made_again(layout: CacheLayout, subject: str, rows: pd.DataFrame) -> pd.DataFrame | None:
+    """Return a subject's rows as 'index' would make them; None if nothing that they come from is there."""
+    number, paths = subject_number(subject), [Path(str(name)) for name in rows["beta_path"].unique()]
+    if layout.manifest(number).is_file():
+        return cached_rows(layout, number)
+    for root in _roots(layout.root, rows):
+        if ImageryLayout(root).experiment.is_dir() and len(paths) == 1:
+            return release_rows(root, layout.root, number, layout.root / paths[0])
+        if (root / subject / "metadata.json").is_file():
+            return folder_rows(root, layout.root, number)
+    return None
+
+
+def _roots(cache_root: Path, rows: pd.DataFrame) -> list[Path]:
+    """Return the folders at or above the files that rows name, from the cache root on."""
+    named = [rows[name].dropna().unique() for name in PATH_COLUMNS if name in rows]
+    below = {parent for names in named for name in names for parent in Path(str(name)).parents}
+    return [cache_root / parent for parent in sorted(below, key=lambda path: (len(path.parts), path))]
 
 
 def _check_ids(cache: _Cache) -> Faults:

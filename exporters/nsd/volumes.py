@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from nsd_bench.errors import SourceError
 
-__all__ = ["Grid", "check_grid", "check_shape", "displacement", "read_grid", "read_volume"]
+__all__ = ["Grid", "check_grid", "check_shape", "displacement", "misplacement", "read_grid", "read_volume"]
 
 _MOST_DISPLACED: Final = 0.75
 """Voxels. Two ways to name the middle of an even number of voxels differ by half of one; a whole one is a
@@ -148,14 +148,21 @@ def check_grid(
         If the shape differs, or a corner lies three quarters of a voxel or more away from the grid's.
     """
     check_shape(path, shape, grid.shape if n_volumes is None else (*grid.shape, n_volumes), grid)
-    if displacement(affine, grid) >= _MOST_DISPLACED:
-        here, there = (_place(one) for one in (affine, grid.affine))
+    problem = misplacement(affine, grid)
+    if problem:
         raise SourceError(
-            f"lies elsewhere: its first voxel is {here}; the grid's is {there}",
+            problem,
             place=str(path),
             expected=f"the grid of {grid.source}, not moved and not mirrored",
             fix="use a volume of that grid; nibabel.as_closest_canonical turns back what was only mirrored",
         )
+
+
+def misplacement(affine: npt.NDArray[np.floating[Any]], grid: Grid) -> str | None:
+    """Say that a volume of the grid's shape lies elsewhere than the grid; None if it does not."""
+    if displacement(affine, grid) < _MOST_DISPLACED:
+        return None
+    return f"lies elsewhere: its first voxel is {_place(affine)}; the grid's is {_place(grid.affine)}"
 
 
 def displacement(affine: npt.NDArray[np.floating[Any]], grid: Grid) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from functools import lru_cache
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from nsd_bench.errors import PackageError
 __all__ = ["n_volumes", "read_volume_at", "volume_shape"]
 
 _PER_PERCENT = 300
+_FIRST_VOXEL_BYTE = 352  # header and extensions come first
 
 
 def read_volume_at(path: Path, index: int) -> npt.NDArray[np.float32]:
@@ -91,9 +93,13 @@ def _open(path: Path, modified_ns: int, n_bytes: int, process: int) -> Any:
     import nibabel as nib
 
     try:
-        return nib.Nifti1Image.from_filename(path, keep_file_open=True).dataobj
+        image: Any = nib.Nifti1Image.from_filename(path, keep_file_open=True)
     except nib.filebasedimages.ImageFileError as error:
         raise ValueError(str(error)) from error
+    if image.dataobj.offset < _FIRST_VOXEL_BYTE:
+        problem = f"vox_offset is {image.dataobj.offset:g}: its first voxels would be bytes of the header"
+        raise ValueError(problem)
+    return image.dataobj
 
 
 @lru_cache(maxsize=1)
@@ -103,6 +109,12 @@ def _loaded(path: Path, modified_ns: int, n_bytes: int) -> npt.NDArray[Any]:
 
     with h5py.File(path) as file:
         betas = file["betas"]
+        chunks = betas.chunks and prod(
+            -(-n // side) for n, side in zip(betas.shape, betas.chunks, strict=True)
+        )
+        if chunks and betas.id.get_num_chunks() < chunks:
+            problem = f"{chunks - betas.id.get_num_chunks()} of {chunks} chunks were never written"
+            raise ValueError(problem)
         values = np.empty(betas.shape, betas.dtype)
         for z in range(betas.shape[1]):
             values[:, z] = betas[:, z]
