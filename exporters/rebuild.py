@@ -168,7 +168,7 @@ def _compare_responses(
     columns: npt.NDArray[np.int64],
 ) -> tuple[int, list[Issue]]:
     stored = np.stack([package.responses([row])[0, columns] for row in range(package.n_trials)])
-    known = ~np.isin(package.tiers, [tier for tier in spec.WITHHELD_TIERS if package.is_withheld(tier)])
+    known = ~package.withheld
     if truth is not None:
         place = {trial: row for row, trial in enumerate(package.trials["trial_idx"].tolist())}
         rows = [place[trial] for trial in truth.trial_idx.tolist()]

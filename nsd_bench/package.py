@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Package"]
 
+_BLOCK_TRIALS: Final = 256
 _CALLED: Final = {dict: "an object", list: "a list", str: "a text", int: "a whole number"}
 
 Rows = Sequence[int] | npt.NDArray[np.integer[Any]] | slice
@@ -116,7 +117,7 @@ class Package:
 
     @property
     def kind(self) -> str:
-        """One of `spec.KINDS`."""
+        """One of `spec.KINDS`, as the manifest has it; see `is_withheld` for what is withheld."""
         return str(self.manifest.get("kind", "open"))
 
     @property
@@ -135,8 +136,32 @@ class Package:
         return self.path.with_name(stem + suffix)
 
     def is_withheld(self, tier: str) -> bool:
-        """Whether the responses of a tier are withheld (zeros in the files)."""
-        return self.kind != "open" and tier in spec.WITHHELD_TIERS
+        """Whether the responses of a tier are withheld; everything that has to know asks here.
+
+        The files then hold zeros. The kind says so or, where it does not, the zeros themselves: packages of
+        Sensorium's own making have no manifest, and a manifest may have been changed.
+        """
+        return tier in spec.WITHHELD_TIERS and (self.kind != "open" or self.is_blank(tier))
+
+    def is_blank(self, tier: str) -> bool:
+        """Whether every response of a tier that has trials is zero, which no recording is."""
+        if tier not in self._blank:
+            self._blank[tier] = self._has_zeros_alone(np.flatnonzero(self.tiers == tier))
+        return self._blank[tier]
+
+    def _has_zeros_alone(self, rows: npt.NDArray[np.int64]) -> bool:
+        try:
+            arrays = self._gatherer.arrays("responses")
+            blocks = (rows[start : start + _BLOCK_TRIALS] for start in range(1, len(rows), _BLOCK_TRIALS))
+            # The first trial alone tells for all packages but those that are blank.
+            return bool(rows.size) and not any(arrays.gather(block).any() for block in (rows[:1], *blocks))
+        except PackageError:  # what is damaged is named by whoever reads it
+            return False
+
+    @cached_property
+    def withheld(self) -> npt.NDArray[np.bool_]:
+        """Whether the response to each trial is withheld, shape (n_trials,)."""
+        return np.isin(self.tiers, [tier for tier in spec.WITHHELD_TIERS if self.is_withheld(tier)])
 
     # -- tables -------------------------------------------------------------------------------
 
@@ -253,15 +278,18 @@ class Package:
         return self._gather("images", rows)
 
     def responses(self, rows: Rows) -> npt.NDArray[np.float32]:
-        """Return responses of shape (n, n_units) as stored: zeros where withheld."""
-        return self._gather("responses", rows)
+        """Return responses of shape (n, n_units) as stored; NaN where they are withheld, not the zeros."""
+        numbers = self._file_numbers(rows)
+        responses = self.trial_arrays("responses").gather(numbers)
+        responses[self.withheld[numbers]] = np.nan
+        return responses
 
     def standardised_responses(self, rows: Rows) -> npt.NDArray[np.float32]:
         """Return responses divided by the unit's training standard deviation, not centred.
 
         Sensorium's rule, see `nsd_bench.statistics.response_precision`.
         """
-        responses = self._gather("responses", rows)
+        responses = self.responses(rows)
         responses *= self.precision
         return responses
 
@@ -321,6 +349,11 @@ class Package:
             expected="the file that the exporter wrote",
             fix="export the package again",
         )
+
+    @cached_property
+    def _blank(self) -> dict[str, bool]:
+        """What `is_blank` has found."""
+        return {}
 
     @cached_property
     def _gatherer(self) -> Gatherer:

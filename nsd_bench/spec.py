@@ -26,6 +26,7 @@ __all__ = [
     "CHECKSUMS",
     "CONFIG",
     "MANIFEST",
+    "MANIFEST_KEYS",
     "MANIFEST_TYPES",
     "TERMS",
     "BEHAVIOR_NAMES",
@@ -72,6 +73,12 @@ NEURON_COLUMNS: Final = (
 
 CONFIG: Final = "config.json"
 MANIFEST: Final = "manifest.json"
+MANIFEST_KEYS: Final = (
+    *(("name",), ("sessions",), ("citation",)),
+    *(("tiers", "name"), ("tiers", "title"), ("exporter", "version"), ("exporter", "source_sha256")),
+    *(("recipe", "values", "responses", name) for name in ("space", "version", "scale")),
+)
+"""What every manifest says: keys, one inside the other."""
 MANIFEST_TYPES: Final[dict[str, type]] = {
     **dict.fromkeys(("format", "name", "title", "kind", "checksums", "citation"), str),
     **dict.fromkeys(("subject", "n_units", "n_files"), int),

@@ -152,8 +152,13 @@ class Truth:
         ----------
         rows : int64 array of shape (n_trials,)
             File numbers, of tiers that the package does not withhold.
+
+        Raises
+        ------
+        PackageError
+            If responses of these trials are withheld, or all those of a tier are zero.
         """
-        units = package.units
+        _refuse_withheld(package, rows)
         return cls(
             package=package.name,
             subject=package.subject,
@@ -162,11 +167,14 @@ class Truth:
             frame_image_id=package.array(spec.trials_file("frame_image_id"))[rows].astype(np.int64),
             tier=package.tiers[rows],
             responses=package.responses(rows),
-            unit_ids=units["unit_ids"].to_numpy(np.int64),
-            ncsnr=units["ncsnr"].to_numpy(np.float32),
+            unit_ids=package.array(spec.neurons_file("unit_ids")).astype(np.int64),
+            ncsnr=package.array(spec.neurons_file("ncsnr")).astype(np.float32),
             response_mean=package.statistic("responses", "mean"),
             response_std=package.statistic("responses", "std"),
-            rois={atlas: units[spec.roi_column(atlas)].to_numpy(np.int16) for atlas in package.roi_names},
+            rois={
+                atlas: package.array(spec.neurons_file(spec.roi_column(atlas))).astype(np.int16)
+                for atlas in package.roi_names
+            },
             roi_names=package.roi_names,
             nsd_id=(
                 package.array(spec.trials_file("nsd_id"))[rows].astype(np.int64)
@@ -247,15 +255,22 @@ def load_truth(path: str | os.PathLike[str], tiers: Sequence[str] | None = None)
     scored = [tier for tier in tiers or spec.TIERS[1:] if package.rows(tier).size]
     if not scored:
         raise _nothing_to_score(path, tiers)
-    withheld = [tier for tier in scored if package.is_withheld(tier)]
-    if withheld:
-        raise PackageError(
-            f"the responses of {' and '.join(withheld)} are withheld from this package",
-            place=str(path),
-            expected=f"a truth file or an open package, not one of kind {package.kind!r}",
-            fix=f"give {package.name}{spec.TRUTH_SUFFIX} instead",
-        )
     return Truth.of_rows(package, np.sort(np.concatenate([package.rows(tier) for tier in scored])))
+
+
+def _refuse_withheld(package: Package, rows: npt.NDArray[np.int64]) -> None:
+    """Refuse zeros that stand for responses: a score against them would look like any other."""
+    tiers = dict.fromkeys(package.tiers[rows].tolist())
+    withheld = [tier for tier in tiers if package.is_withheld(tier) or package.is_blank(tier)]
+    if not withheld:
+        return
+    why = "all their responses are zero" if package.kind == "open" else f"its kind is {package.kind!r}"
+    raise PackageError(
+        f"the responses of {' and '.join(withheld)} are withheld from this package: {why}",
+        place=str(package.path),
+        expected="a truth file, or a package that shows the responses that are scored",
+        fix=f"give {package.name}{spec.TRUTH_SUFFIX} instead",
+    )
 
 
 def _nothing_to_score(path: Path, tiers: Sequence[str] | None) -> PackageError:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator
 from hashlib import sha256
+from itertools import product
 from typing import Any, Literal
 
 import numpy as np
@@ -19,9 +21,10 @@ from nsd_bench.storage import array_from_bytes
 __all__ = ["CHECKS", "validate"]
 
 _AGAIN = "Export or download the package again"
+_LEAKS = "Do not give this package to entrants; export it again"
+_DIGEST = re.compile("[0-9a-f]{64}")
 _MOST_OF_A_KIND = 20
 Found = Iterator[Issue]
-Check = Callable[[Package], Found]
 
 
 def validate(path: str | os.PathLike[str]) -> list[Issue]:
@@ -45,7 +48,7 @@ def validate(path: str | os.PathLike[str]) -> list[Issue]:
     PackageError
         If there is no package at `path` at all.
     """
-    package = Package(path)
+    package = _Examined(path)
     issues: list[Issue] = []
     for check in CHECKS.values():
         for issue in _found(check, package):
@@ -54,7 +57,30 @@ def validate(path: str | os.PathLike[str]) -> list[Issue]:
     return issues
 
 
-def _found(check: Check, package: Package) -> Found:
+class _Examined(Package):
+    """A package whose data is read once: what is looked at is digested, too."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        super().__init__(path)
+        self._digests: dict[str, str] = {}
+
+    def view(self, name: str) -> bytes | memoryview:
+        """Return one file's bytes, and keep its digest."""
+        data = self.store.view(name)
+        self._digests[name] = sha256(data).hexdigest()
+        return data
+
+    def digest(self, name: str) -> str:
+        """Return the digest of a file, which is read if it was not."""
+        if name not in self._digests:
+            self.view(name)
+        return self._digests[name]
+
+
+Check = Callable[[_Examined], Found]
+
+
+def _found(check: Check, package: _Examined) -> Found:
     """Yield what a check finds, and what stops it: what it needs may itself be broken."""
     try:
         yield from check(package)
@@ -97,6 +123,54 @@ def _check_manifest(package: Package) -> Found:
         )
     if manifest.get("kind") not in spec.KINDS:
         yield _error(spec.MANIFEST, f"kind is {manifest.get('kind')!r}, not one of {', '.join(spec.KINDS)}")
+    for keys in spec.MANIFEST_KEYS:
+        try:
+            package.manifest_value(*keys)
+        except PackageError:
+            yield _error(spec.MANIFEST, f"does not say {'.'.join(keys)!r}")
+
+
+def _check_agreement(package: Package) -> Found:
+    """Compare what the manifest says of the arrays with what they hold."""
+    manifest = package.manifest
+    if not manifest:
+        return
+    tiers, counts = np.unique(package.tiers, return_counts=True)
+    n_trials = dict(zip(tiers.tolist(), counts.tolist(), strict=True))
+    withheld = [tier for tier in spec.WITHHELD_TIERS if tier in n_trials and package.kind != "open"]
+    held = {
+        "subject": package.subject,
+        "n_units": package.n_units,
+        "n_trials": n_trials,
+        "withheld_tiers": withheld,
+    }
+    for key, value in held.items():
+        said = manifest.get(key, value)
+        if said != value:
+            yield _error(spec.MANIFEST, f"{key} is {said!r}, and {value!r} by the arrays and the kind")
+    yield from _check_commitments(package, withheld)
+    if package.kind == "open" and "session" in package.trial_columns and not _is_companion(package):
+        yield from _check_sessions(package)
+
+
+def _check_commitments(package: Package, withheld: list[str]) -> Found:
+    promised = package.manifest.get("commitments", {})
+    for tier in withheld:
+        if not _DIGEST.fullmatch(str(promised.get(tier))):
+            yield _error(spec.MANIFEST, f"commits to no truth of tier {tier!r}, which is withheld")
+    for tier in sorted(set(promised) - set(withheld)):
+        yield _error(spec.MANIFEST, f"commits to the truth of tier {tier!r}, which is not withheld")
+
+
+def _check_sessions(package: Package) -> Found:
+    held = set(package.array(spec.trials_file("session")).tolist())
+    said = set(package.manifest.get("sessions", held))
+    for session in sorted(held - said):
+        yield _error(spec.MANIFEST, f"sessions lack {session}, of which there are trials")
+    # Tiers may leave out all trials of a session.
+    if '"none"' not in str(package.manifest.get("tiers", {}).get("text")):
+        for session in sorted(said - held, key=str):
+            yield _error(spec.MANIFEST, f"sessions name {session}, of which there is no trial")
 
 
 def _check_trials(package: Package) -> Found:
@@ -145,6 +219,17 @@ def _check_ids(package: Package) -> Found:
 
 
 def _check_withholding(package: Package) -> Found:
+    keyed = package.array(spec.trials_file("trial_idx")).dtype.kind == "U"
+    says_open = package.kind == "open" and bool(package.manifest)
+    for tier in np.unique(package.tiers).tolist():
+        if (says_open or tier not in spec.WITHHELD_TIERS) and package.is_blank(tier):
+            yield _error(
+                "data/responses/",
+                f"all responses of tier {tier!r} are zero, in a package of kind {package.kind!r}",
+                "Get the package from who made it: zeros stand for responses that are withheld",
+            )
+    if says_open and keyed:
+        yield _error(spec.trials_file("trial_idx"), "holds keyed ids, in a package of kind 'open'")
     if package.kind == "open":
         return
     for column in spec.OPEN_TRIAL_COLUMNS:
@@ -154,7 +239,7 @@ def _check_withholding(package: Package) -> Found:
                 f"gives away what a package of kind {package.kind!r} withholds",
                 "Remove the file, and do not give the package to entrants before",
             )
-    if package.array(spec.trials_file("trial_idx")).dtype.kind != "U":
+    if not keyed:
         yield _error(spec.trials_file("trial_idx"), "holds plain trial numbers, not keyed ids")
 
 
@@ -168,6 +253,9 @@ def _check_units(package: Package) -> Found:
             yield Issue(level, name, "is missing", _AGAIN)
         elif (length := len(package.array(name))) != package.n_units:
             yield _error(name, f"has {length} rows, {spec.neurons_file('unit_ids')} {package.n_units}")
+    subjects = np.unique(package.array(spec.neurons_file("animal_ids")))
+    if len(subjects) > 1:
+        yield _error(spec.neurons_file("animal_ids"), f"holds {len(subjects)} subjects, not one")
     unit_ids = package.array(spec.neurons_file("unit_ids"))
     if len(np.unique(unit_ids)) != len(unit_ids):
         yield _error(spec.neurons_file("unit_ids"), "holds an id more than once")
@@ -190,17 +278,17 @@ def _check_units_dropped(package: Package, unit_ids: npt.NDArray[Any]) -> Found:
 
 def _check_statistics(package: Package) -> Found:
     shapes = {"images": (), "responses": (package.n_units,), "behavior": (len(package.behavior_names),)}
-    for key in package.data_keys:
-        for statistic in spec.STATISTICS:
-            name = spec.statistics_file(key, "all", statistic)
-            if name not in package.store:
-                yield _error(name, "is missing")
-                continue
-            values = package.array(name)
-            if package.manifest and values.shape != shapes.get(key, values.shape):
-                yield _error(name, f"has shape {values.shape}, not {shapes[key]}")
-            if not np.isfinite(values).all():
-                yield _error(name, "holds NaN or infinity")
+    groups = spec.STATISTICS_GROUPS if package.manifest else ("all",)
+    for key, group, statistic in product(package.data_keys, groups, spec.STATISTICS):
+        name = spec.statistics_file(key, group, statistic)
+        if name not in package.store:
+            yield _error(name, "is missing")
+            continue
+        values = package.array(name)
+        if package.manifest and values.shape != shapes.get(key, values.shape):
+            yield _error(name, f"has shape {values.shape}, not {shapes[key]}")
+        if not np.isfinite(values).all():
+            yield _error(name, "holds NaN or infinity")
     if _is_companion(package):
         return
     train = set(package.array(spec.trials_file("trial_idx"))[package.tiers == "train"].tolist())
@@ -209,28 +297,29 @@ def _check_statistics(package: Package) -> Found:
         yield _error(spec.FIT_ON, f"{len(strangers)} trials outside the train tier, {strangers[0]} first")
 
 
-def _check_data(package: Package) -> Found:
-    numbers = set(range(package.n_trials))
+def _check_data(package: _Examined) -> Found:
+    everything = package.store.names()
     for key in package.data_keys:
         head = f"data/{key}/"
-        names = [name for name in package.store.names() if name.startswith(head)]
-        expected = {spec.data_file(key, number): number for number in numbers}
-        missing = [_error(name, "is missing") for name in expected.keys() - set(names)]
-        stray = [_error(n, "does not belong here", "Remove the file") for n in set(names) - expected.keys()]
+        names = {name for name in everything if name.startswith(head)}
+        expected = {spec.data_file(key, number): number for number in range(package.n_trials)}
+        missing = [_error(name, "is missing") for name in expected.keys() - names]
+        stray = [_error(n, "does not belong here", "Remove the file") for n in names - expected.keys()]
         yield from _limited(sorted(missing))
         yield from _limited(sorted(stray))
-        present = [name for name in expected if name in package.store]
+        present = [name for name in expected if name in names]
         yield from _limited(list(_check_files(package, key, present, expected)))
     for key in ("images", "responses"):
         if key not in package.data_keys:
             yield _error(f"data/{key}/", "is missing")
 
 
-def _check_files(package: Package, key: str, names: list[str], rows: dict[str, int]) -> Found:
+def _check_files(package: _Examined, key: str, names: list[str], rows: dict[str, int]) -> Found:
     first: npt.NDArray[Any] | None = None
+    hidden = package.withheld if key == "responses" else np.full(package.n_trials, _hides(package, key))
     for name in names:
         try:
-            array = array_from_bytes(package.store.view(name), name)
+            array = array_from_bytes(package.view(name), name)
         except PackageError as error:
             yield _error(name, error.problem)
             continue
@@ -243,15 +332,18 @@ def _check_files(package: Package, key: str, names: list[str], rows: dict[str, i
             yield _error(name, "holds NaN or infinity")
         elif key == "responses" and len(array) != package.n_units:
             yield _error(name, f"has {len(array)} responses, the unit table {package.n_units} units")
-        elif key == "responses" and package.is_withheld(str(package.tiers[rows[name]])) and array.any():
-            yield _error(
-                name,
-                "holds responses that should be withheld",
-                "Do not give this package to entrants; export it again",
-            )
+        elif hidden[rows[name]] and array.any():
+            yield _error(name, f"holds {key} that should be withheld", _LEAKS)
+    n_names = len(package.behavior_names)
+    if key == "behavior" and package.manifest and first is not None and first.shape[-1:] != (n_names,):
+        yield _error(spec.BEHAVIOR_NAMES, f"has {n_names} names for behaviour of shape {first.shape}")
 
 
-def _check_checksums(package: Package) -> Found:
+def _hides(package: Package, key: str) -> bool:
+    return key == "behavior" and package.kind == "track1"
+
+
+def _check_checksums(package: _Examined) -> Found:
     expected = package.manifest.get("checksums")
     if expected is None:
         return
@@ -260,13 +352,16 @@ def _check_checksums(package: Package) -> Found:
         yield _error(spec.CHECKSUMS, "is not the list that the manifest names")
     lines = [line.split("  ", 1) for line in listing.decode().splitlines()]
     digests = {parts[1]: parts[0] for parts in lines if len(parts) == 2}
+    n_files, there = package.manifest.get("n_files"), set(package.store.names())
+    if n_files not in (None, len(digests) + 1):
+        yield _error(spec.MANIFEST, f"n_files is {n_files}, not {len(digests) + 1}")
     changed = [
         _error(name, "is not what was exported: its SHA-256 differs")
         for name, digest in digests.items()
-        if name in package.store and sha256(package.store.view(name)).hexdigest() != digest
+        if name in there and package.digest(name) != digest
     ]
-    gone = [_error(name, "is missing") for name in digests if name not in package.store]
-    stray = sorted(set(package.store.names()) - digests.keys() - {spec.MANIFEST, spec.CHECKSUMS})
+    gone = [_error(name, "is missing") for name in digests if name not in there]
+    stray = sorted(there - digests.keys() - {spec.MANIFEST, spec.CHECKSUMS})
     yield from _limited(changed)
     yield from _limited(gone)
     for name in stray:
@@ -275,6 +370,7 @@ def _check_checksums(package: Package) -> Found:
 
 CHECKS: dict[str, Check] = {
     "manifest": _check_manifest,
+    "agreement": _check_agreement,
     "trials": _check_trials,
     "withholding": _check_withholding,
     "units": _check_units,

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 
 import nsd_bench
+from nsd_bench.cli import cli
 from nsd_bench.errors import OptionError, PackageError
 from nsd_bench.loaders import static_loaders
 from nsd_bench.loaders.compatibility import neuralpredictors_module
+from nsd_bench.truth import load_truth
+from nsd_bench.validate import validate
 
 N_TRIALS, N_UNITS = 14, 6
 NAME = "static26872-17-20-GrayImageNet-94c6ff995dac583098847cfecd43e7b6"
@@ -24,8 +29,12 @@ IMAGE_IDS = np.array([5, 6, 7, 5, 9, 6, 8, 10, 6, 7, 9, 11, 6, 12])
 CLASSES = np.array(["imagenet", "noise"] * 7)
 
 
-def make(parent, name=NAME, behavior_shape=(3,)):
-    """Write the package as Sensorium's pipeline did: float images, no manifest, nothing of ours."""
+def make(parent, name=NAME, behavior_shape=(3,), withheld=False):
+    """Write the package as Sensorium's pipeline did: float images, no manifest, nothing of ours.
+
+    Those of its competition withhold the responses of the test tier, which they call live_test, and hash the
+    numbers of trials.
+    """
     rng = np.random.default_rng(5)
     arrays = {
         "images": rng.uniform(0, 255, (N_TRIALS, 1, 8, 10)).astype(np.float32),
@@ -33,6 +42,8 @@ def make(parent, name=NAME, behavior_shape=(3,)):
         "behavior": rng.normal([30, 0.1, 2], [5, 0.01, 1], (N_TRIALS, 3)).astype(np.float32),
         "pupil_center": rng.normal(100, 9, (N_TRIALS, 2)).astype(np.float32),
     }
+    if withheld:
+        arrays["responses"][TIERS == "test"] = 0
     files = {
         f"data/{key}/{i}": row.reshape(behavior_shape) if key == "behavior" else row
         for key, rows in arrays.items()
@@ -46,6 +57,9 @@ def make(parent, name=NAME, behavior_shape=(3,)):
             files[f"meta/statistics/{key}/all/{stat}"] = value.astype(np.float32)
     trials = {"tiers": TIERS, "frame_image_id": IMAGE_IDS, "frame_image_class": CLASSES}
     trials |= {"trial_idx": np.arange(N_TRIALS)[::-1]}
+    if withheld:
+        trials["tiers"] = np.where(TIERS == "test", "live_test", TIERS)
+        trials["trial_idx"] = np.array([hashlib.md5(b"%d" % i).hexdigest() for i in range(N_TRIALS)])
     neurons = {"unit_ids": UNIT_IDS, "area": AREA, "layer": LAYER}
     neurons |= {
         "animal_ids": UNIT_IDS * 0 + 26872,
@@ -233,6 +247,26 @@ def test_our_own_loaders_read_it_too(path):
     batch = next(iter(package.dataloaders(20)["test"][KEY]))
     assert batch._fields == ("images", "responses", "behavior")
     assert batch.images.shape == (4, 1, 8, 10)
+
+
+def test_a_package_of_its_competition_withholds(tmp_path, path):
+    """Nothing says so but its zeros: there is no manifest."""
+    package = nsd_bench.open(make(tmp_path, withheld=True))
+    test = np.flatnonzero(TIERS == "test")
+    assert package.is_withheld("test") and not package.is_withheld("final_test")
+    np.testing.assert_array_equal(package.withheld, TIERS == "test")
+    assert np.isnan(package.responses(test)).all()
+    assert np.isnan(package.to_numpy("test")["responses"]).all()
+    loaders = package.dataloaders(20)
+    assert torch.isnan(next(iter(loaders["test"][KEY])).responses).all()
+    assert not torch.isnan(next(iter(loaders["train"][KEY])).responses).any()
+    assert not np.isnan(nsd_bench.open(path).responses(test)).any()
+    with pytest.raises(PackageError, match="the responses of test are withheld from this package: all their"):
+        load_truth(package.path)
+    done = CliRunner().invoke(cli, ["info", str(package.path)])
+    assert "kind not said: it has no manifest\n" in done.output
+    assert "    test            4 trials of 1 images, responses withheld\n" in done.output
+    assert not [issue for issue in validate(package.path) if "zero" in issue.problem]
 
 
 def test_what_cannot_be_done(path):

@@ -221,10 +221,43 @@ def test_truth_is_not_in_a_package_that_withholds(tmp_path):
     with pytest.raises(PackageError) as caught:
         load_truth(path)
     assert str(caught.value) == (
-        f"{path}: the responses of test are withheld from this package.\n"
-        "  Expected: a truth file or an open package, not one of kind 'track2'.\n"
+        f"{path}: the responses of test are withheld from this package: its kind is 'track2'.\n"
+        "  Expected: a truth file, or a package that shows the responses that are scored.\n"
         "  What to do: give tiny-subj02.truth.npz instead."
     )
+
+
+@pytest.mark.parametrize("spoil", ["relabelled", "no manifest", "trial numbers"])
+def test_zeros_are_no_truth(tmp_path, spoil):
+    """A package that withholds stays one when it is said to be open: nothing but its zeros tell."""
+    path = tiny.make_package(tmp_path, "track1")
+    {"relabelled": say(kind="open", commitments={}), "no manifest": remove(spec.MANIFEST)}.get(
+        spoil, say(kind="open")
+    )(path)
+    if spoil == "trial numbers":
+        np.save(path / "meta/trials/trial_idx.npy", np.arange(tiny.N_TRIALS))
+    package = Package(path)
+    assert package.is_withheld("test")
+    test = package.rows("test")
+    assert np.isnan(package.responses(test)).all() and np.isnan(package.standardised_responses(test)).all()
+    np.testing.assert_array_equal(package.responses([0, 7]), tiny.RESPONSES[[0, 7]])
+    refused = [lambda: load_truth(path, ["test"]), lambda: Truth.of_rows(package, test)]
+    for take in refused:
+        with pytest.raises(PackageError) as caught:
+            take()
+        assert str(caught.value) == (
+            f"{path}: the responses of test are withheld from this package: all their responses are zero.\n"
+            "  Expected: a truth file, or a package that shows the responses that are scored.\n"
+            "  What to do: give tiny-subj02.truth.npz instead."
+        )
+    assert load_truth(path, ["validation"]).tier.tolist() == ["validation"] * 2
+
+
+def test_zeros_of_validation_are_no_truth(tmp_path):
+    path = tiny.make_package(tmp_path)
+    blank("validation")(path)
+    with pytest.raises(PackageError, match="the responses of validation are withheld from this package: all"):
+        load_truth(path, ["validation"])
 
 
 def test_training_trials_alone_are_no_truth(tmp_path):
@@ -303,18 +336,151 @@ def set_first(value):
     return change
 
 
-def reformat(folder: Path) -> None:
-    path = folder / spec.MANIFEST
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"format": "nsd_bench.package/9"}))
+def say(**changes) -> callable:
+    """Change what the manifest says; None takes it away."""
+
+    def apply(folder: Path) -> None:
+        path = folder / spec.MANIFEST
+        said = json.loads(path.read_text()) | changes
+        path.write_text(json.dumps({key: value for key, value in said.items() if value is not None}))
+
+    return apply
 
 
+def said(problem: str) -> str:
+    return f"error: manifest.json: {problem}. {_AGAIN}"
+
+
+def blank(tier: str) -> callable:
+    """Put zeros in place of a tier's responses."""
+
+    def apply(folder: Path) -> None:
+        for row in np.flatnonzero(tier == tiny.TIERS):
+            np.save(folder / spec.data_file("responses", row), np.zeros(tiny.N_UNITS, np.float32))
+
+    return apply
+
+
+_AGAIN = "Export or download the package again."
 FAULTS = {
     "manifest": (
         "open",
-        reformat,
+        say(format="nsd_bench.package/9"),
         "error: manifest.json: format is 'nsd_bench.package/9', not 'nsd_bench.package/1'. "
         "Export it again, or install the version of nsd-bench that made it.",
     ),
+    "manifest: kind": (
+        "open",
+        say(kind="opne"),
+        said("kind is 'opne', not one of open, track1, track2"),
+    ),
+    "manifest: key": ("open", say(sessions=None), said("does not say 'sessions'")),
+    "manifest: key inside": ("open", say(tiers={"name": "x"}), said("does not say 'tiers.title'")),
+    "manifest: type": (
+        "open",
+        say(n_trials=[1]),
+        "error: manifest.json: 'n_trials' is [1], not an object. Export the package again.",
+    ),
+    "agreement: subject": (
+        "open",
+        say(subject=5),
+        said("subject is 5, and 2 by the arrays and the kind"),
+    ),
+    "agreement: units": ("open", say(n_units=6), said("n_units is 6, and 5 by the arrays and the kind")),
+    "agreement: trials": (
+        "track1",
+        say(n_trials={"train": 6, "validation": 1, "test": 4}),
+        said(
+            "n_trials is {'train': 6, 'validation': 1, 'test': 4}, and "
+            "{'test': 4, 'train': 6, 'validation': 2} by the arrays and the kind"
+        ),
+    ),
+    "agreement: tiers": (
+        "track1",
+        edit("meta/trials/tiers.npy", lambda tiers: np.where(tiers == "test", "final_test", tiers)),
+        said("withheld_tiers is ['test'], and ['final_test'] by the arrays and the kind"),
+    ),
+    "agreement: commitments": (
+        "track1",
+        say(commitments=None),
+        said("commits to no truth of tier 'test', which is withheld"),
+    ),
+    "agreement: a digest": (
+        "track2",
+        say(commitments={"test": 7}),
+        said("commits to no truth of tier 'test', which is withheld"),
+    ),
+    "agreement: relabelled": (
+        "track1",
+        say(kind="open"),
+        said("commits to the truth of tier 'test', which is not withheld"),
+    ),
+    "agreement: withheld tiers of an open package": (
+        "track1",
+        say(kind="open"),
+        said("withheld_tiers is ['test'], and [] by the arrays and the kind"),
+    ),
+    "agreement: session": ("open", say(sessions=[1]), said("sessions lack 2, of which there are trials")),
+    "agreement: sessions": (
+        "open",
+        say(sessions=[1, 2, 3]),
+        said("sessions name 3, of which there is no trial"),
+    ),
+    "withholding: zeros in an open package": (
+        "track1",
+        say(kind="open"),
+        "error: data/responses/: all responses of tier 'test' are zero, in a package of kind 'open'. "
+        "Get the package from who made it: zeros stand for responses that are withheld.",
+    ),
+    "withholding: zeros in train": (
+        "track1",
+        blank("train"),
+        "error: data/responses/: all responses of tier 'train' are zero, in a package of kind 'track1'. "
+        "Get the package from who made it: zeros stand for responses that are withheld.",
+    ),
+    "withholding: ids": (
+        "track1",
+        say(kind="open"),
+        f"error: meta/trials/trial_idx.npy: holds keyed ids, in a package of kind 'open'. {_AGAIN}",
+    ),
+    "withholding: behaviour": (
+        "track1",
+        edit("data/behavior/2.npy", set_first(1.0)),
+        "error: data/behavior/2.npy: holds behavior that should be withheld. "
+        "Do not give this package to entrants; export it again.",
+    ),
+    "units: subjects": (
+        "open",
+        edit("meta/neurons/animal_ids.npy", set_first(7)),
+        f"error: meta/neurons/animal_ids.npy: holds 2 subjects, not one. {_AGAIN}",
+    ),
+    "units: atlas": (
+        "open",
+        remove("meta/neurons/roi_visual.npy"),
+        "error: meta/neurons/roi_visual.npy: is missing, though meta/roi_names.json names its labels. "
+        + _AGAIN,
+    ),
+    "units: dropped": (
+        "open",
+        say(units_dropped={"no data": [4, 9]}),
+        said("units_dropped names 1 units that are in the package, 9 first"),
+    ),
+    "units: dropped twice": (
+        "open",
+        say(units_dropped={"no data": [4, 5], "ncsnr": [5]}),
+        said("units_dropped names a unit more than once"),
+    ),
+    "statistics: shape": (
+        "open",
+        edit("meta/statistics/responses/stimulus_Frame/max.npy", lambda array: array[:-1]),
+        f"error: meta/statistics/responses/stimulus_Frame/max.npy: has shape (4,), not (5,). {_AGAIN}",
+    ),
+    "data: names of behaviour": (
+        "open",
+        write(spec.BEHAVIOR_NAMES, b'["RT"]'),
+        f"error: meta/behavior_names.json: has 1 names for behaviour of shape (2,). {_AGAIN}",
+    ),
+    "checksums: files": ("open", say(n_files=3), said("n_files is 3, not 86")),
     "trials": (
         "open",
         edit("meta/trials/tiers.npy", set_first("trian")),

@@ -45,6 +45,10 @@ class FittingView(Package):
             raise self._refused(f"trials of tier {tier!r} were asked for")
         return super().rows(tier)
 
+    def is_withheld(self, tier: str) -> bool:
+        """Whether the responses of a tier are withheld: from a fit, those of every other tier are."""
+        return tier not in FITTING_TIERS
+
     def trial_arrays(self, key: str) -> TrialArrays:
         """Return one kind of data of all trials, which gives those of train and validation only."""
         return _GuardedArrays(self, super().trial_arrays(key))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -30,9 +30,10 @@ def _describe(package: Package) -> list[str]:
     manifest = package.manifest
     tiers = {tier: package.rows(tier) for tier in dict.fromkeys(package.tiers.tolist())}
     images = package.trials["frame_image_id"]
+    kind = package.kind if manifest else "not said: it has no manifest"
     lines = [f"{package.name}: {manifest.get('title', 'a package of another making')}", ""]
     lines += [
-        f"  subject      {package.subject}, data key {package.data_key}, kind {package.kind}",
+        f"  subject      {package.subject}, data key {package.data_key}, kind {kind}",
         f"  trials       {package.n_trials} of {images.nunique()} images",
     ]
     for tier in (tier for tier in TIERS if tier in tiers):
@@ -50,14 +51,15 @@ def _describe(package: Package) -> list[str]:
         withheld = " (withheld)" if package.kind == "track1" else ""
         lines.append(f"  behaviour    {', '.join(package.behavior_names)}{withheld}")
     if manifest:
-        made = manifest["exporter"]
+        said = package.manifest_value
         lines += [
-            f"  sessions     {', '.join(map(str, manifest['sessions']))}",
-            f"  responses    {_scale(manifest)}",
-            f"  tiers        {manifest['tiers']['title']} ({manifest['tiers']['name']})",
-            f"  made by      nsd-bench {made['version']}, source {made['source_sha256'][:12]}",
+            f"  sessions     {', '.join(map(str, said('sessions')))}",
+            f"  responses    {_scale(package)}",
+            f"  tiers        {said('tiers', 'title')} ({said('tiers', 'name')})",
+            f"  made by      nsd-bench {said('exporter', 'version')}, "
+            f"source {str(said('exporter', 'source_sha256'))[:12]}",
             f"  manifest     sha256 {package.manifest_sha256}",
-            f"  cite         {manifest['citation']}",
+            f"  cite         {said('citation')}",
         ]
     return lines
 
@@ -71,7 +73,8 @@ def _regions(package: Package) -> list[str]:
     return lines
 
 
-def _scale(manifest: dict[str, Any]) -> str:
-    wanted = manifest["recipe"]["values"]["responses"]
-    scale = "percent signal change" if wanted["scale"] == "percent" else "z-scored within session"
-    return f"{wanted['version']} in {wanted['space']}, {scale}"
+def _scale(package: Package) -> str:
+    keys = ("recipe", "values", "responses")
+    version, space, scale = (package.manifest_value(*keys, name) for name in ("version", "space", "scale"))
+    unit = "percent signal change" if scale == "percent" else "z-scored within session"
+    return f"{version} in {space}, {unit}"

@@ -64,7 +64,7 @@ class TierDataset(Dataset[Batch]):
         self._trials = select_trials(package, tier, options)
         self._repeats = _Repeats(trial_ids(package)[0][self._trials]) if options.average_repeats else None
         self.rows = self._trials if self._repeats is None else self._trials[self._repeats.first]
-        self._is_nan = _withheld(package) & (options.withheld == "nan")
+        self._is_nan = package.withheld & (options.withheld == "nan")
         self._extra = extra_keys(package, options)
         self._channels = select_channels(package, options)
         self.transforms = self._transforms()
@@ -197,12 +197,6 @@ class _Repeats:
         within = np.arange(counts.sum()) - np.repeat(starts, counts)
         trials = self._order[np.repeat(self._starts[indices], counts) + within]
         return trials, starts, counts.astype(np.float32)
-
-
-def _withheld(package: Package) -> npt.NDArray[np.bool_]:
-    """Return of every trial whether its responses are withheld."""
-    tiers = [tier for tier in spec.WITHHELD_TIERS if package.is_withheld(tier)]
-    return np.isin(package.tiers, tiers)
 
 
 def _with_channels(images: Floats, values: Floats) -> Floats:

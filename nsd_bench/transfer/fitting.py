@@ -200,7 +200,7 @@ def _card(core: Package, source: TargetSource, n_trials: int, n_images: int) -> 
         "package": core.name,
         "subject": core.subject,
         "manifest_sha256": core.manifest_sha256,
-        "responses": core.manifest["recipe"]["values"]["responses"],
+        "responses": core.manifest_value("recipe", "values", "responses"),
         "features": source.card,
         "n_train_trials": n_trials,
         "n_train_images": n_images,

@@ -124,7 +124,7 @@ def _parts(wanted: str) -> tuple[str, str]:
 
 
 def _beta_map(package: Package, row: int, ids: npt.NDArray[np.int64]) -> UnitMap:
-    if package.is_withheld(str(package.tiers[row])):
+    if package.withheld[row]:
         raise OptionError(
             f"the response to trial {row} is withheld",
             place=str(package.path),
