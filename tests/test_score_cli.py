@@ -130,8 +130,12 @@ def withheld(tmp_path, monkeypatch) -> Path:
     """Return a folder with a package of kind track1, its zip, its truth, and predictions of validation."""
     monkeypatch.setattr(tiny, "IMAGE_OF_TRIAL", np.array([10, 10, 11, 12, 13, 14, 20, 21, 30, 31, 30, 31]))
     path = tiny.make_package(tmp_path, "track1")
-    rows = np.arange(8, 12)
-    Truth.of_rows(Package(path), rows).write(tmp_path / "tiny-subj02.truth.npz")
+    shown = Package(tiny.make_package(tmp_path / "open"))
+    truth = Truth.of_rows(shown, shown.rows("test"))
+    ids = Package(path).array("meta/trials/trial_idx.npy")[shown.rows("test")]
+    replace(truth, trial_idx=ids, manifest_sha256=Package(path).manifest_sha256).write(
+        tmp_path / "tiny-subj02.truth.npz"
+    )
     validation_of(Package(path)).write(tmp_path / "s" / "a.submission.npz")
     return tmp_path
 
