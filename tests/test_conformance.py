@@ -154,11 +154,11 @@ def test_values_of_another_implementation(tmp_path):
 
 def test_a_file_that_is_no_table_of_values_is_refused(tmp_path):
     path = tmp_path / "other.json"
-    path.write_text('{"format": "nsd_bench.scores/1"}')
+    path.write_text('{"format": "nsd_bench.scores/2"}')
     error = CliRunner().invoke(command, ["--values", str(path)]).exception
     assert isinstance(error, SubmissionError)
     assert str(error) == (
-        f"{path}: not a table of values (ValueError: its format is 'nsd_bench.scores/1').\n"
+        f"{path}: not a table of values (ValueError: its format is 'nsd_bench.scores/2').\n"
         "  Expected: JSON of format 'nsd_bench.conformance/1' as in expected.json.\n"
         "  What to do: copy the set with 'nsd-bench conformance --copy FOLDER' and fill in its expected.json."
     )

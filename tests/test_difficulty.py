@@ -8,12 +8,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from test_scoring import make_truth, row, submit, take
+from test_scoring import NO_VALUE, make_truth, row, submit, take
 
 from nsd_bench.cli.score import command
 from nsd_bench.errors import SubmissionError
 from nsd_bench.scoring import Options, score, scores_json
-from nsd_bench.scoring.difficulty import Distances, levels, read_distances, slopes
+from nsd_bench.scoring.difficulty import Distances, levels, read_distances, slope_terms
+from nsd_bench.scoring.moments import accumulate
 from nsd_bench.scoring.table import table
 
 FEW = Options(n_draws=200)
@@ -46,7 +47,9 @@ def test_a_level_scores_as_its_images_alone():
         alone = row(score(submit(take(truth, keep), submission.predictions[keep]), take(truth, keep), FEW))
         difficulty = row(found)["difficulty"][name]
         assert difficulty["value"] == pytest.approx(alone["scores"]["signed_ratio"]["value"], rel=1e-9)
-        assert difficulty["interval"][0] < difficulty["value"] < difficulty["interval"][1]
+        expected = alone["scores"]["signed_ratio"]
+        assert difficulty["interval"] == pytest.approx(expected["interval"])
+        assert (difficulty["corrected"], difficulty["df"]) == pytest.approx((expected["corrected"], 29))
         ends = found.summary["tiers"]["test"]["difficulty"]["levels"][name]
         assert ends == {
             "n_images": 30,
@@ -54,8 +57,7 @@ def test_a_level_scores_as_its_images_alone():
         }
     without = score(submission, truth, FEW)
     for name, expected in row(without)["scores"].items():
-        one = row(found)["scores"][name]
-        assert (one["value"], *one["interval"]) == pytest.approx((expected["value"], *expected["interval"]))
+        assert row(found)["scores"][name] == expected
     assert "difficulty" not in row(without)
 
 
@@ -64,16 +66,22 @@ def test_a_level_of_one_image_has_no_score():
     distance = np.array([0.1, 0.5, 0.2, 0.9, 0.4])
     found = score(fading(truth, signal, np.full(5, 0.6)), truth, FEW, distances=distances_of(truth, distance))
     ladder = row(found)["difficulty"]
-    assert ladder["far"] == {"value": None, "interval": None, "reason": "there are fewer than two images"}
-    assert ladder["near"]["value"] is not None  # though no image of it is in some draws
+    assert ladder["far"] == NO_VALUE | {"reason": "there are fewer than two images"}
+    assert ladder["near"]["value"] is not None
+    assert ladder["near"]["reason"] == "too few images: 2, and 10 are needed"
 
 
 def test_the_slope_is_that_of_the_images_shares():
     rng = np.random.default_rng(0)
-    share, distance, weights = rng.normal(size=30), rng.uniform(size=30), rng.integers(0, 3, (4, 30))
-    expected = [np.polyfit(np.repeat(distance, w), np.repeat(share, w), 1)[0] for w in weights]
-    np.testing.assert_allclose(slopes(share, distance, weights.astype(float)), expected, rtol=1e-9)
-    assert np.isnan(slopes(share, np.ones(30), np.ones((1, 30)))).all()
+    y, p = rng.normal(size=(2, 30, 3))
+    distance = rng.uniform(size=30)
+    found = slope_terms(accumulate(y, p, np.arange(30)), distance)
+    for column in range(31):
+        left = np.delete(np.arange(30), column - 1) if column else np.arange(30)
+        zy, zp = ((v[left] - v[left].mean(axis=0)) / v[left].std(axis=0) for v in (y, p))
+        expected = [np.polyfit(distance[left], zy[:, unit] * zp[:, unit], 1)[0] for unit in range(3)]
+        np.testing.assert_allclose(found[:, column], expected, rtol=1e-9)
+    assert np.isnan(slope_terms(accumulate(y, p, np.arange(30)), np.full(30, 0.3))).all()
 
 
 def test_a_model_that_fades_with_distance_has_the_slope_that_was_planted():
@@ -106,11 +114,7 @@ def test_equal_distances_have_no_slope():
     found = score(
         fading(truth, signal, np.full(60, 0.5)), truth, FEW, distances=distances_of(truth, np.full(60, 0.5))
     )
-    assert row(found)["difficulty"]["slope"] == {
-        "value": None,
-        "interval": None,
-        "reason": "all images are equally far",
-    }
+    assert row(found)["difficulty"]["slope"] == NO_VALUE | {"reason": "all images are equally far"}
 
 
 def test_subjects_are_pooled_and_shown():
@@ -127,9 +131,9 @@ def test_subjects_are_pooled_and_shown():
         mean = np.mean([row(part)["difficulty"][name]["value"] for part in parts])
         assert pooled[name]["value"] == pytest.approx(mean)
     ladder = row(parts[0])["difficulty"]
-    shown = " ".join(f"{name} {ladder[name]['value']:.2f}" for name in ("near", "mid", "far"))
+    shown = " ".join(f"{name} {ladder[name]['corrected']:.2f}" for name in ("near", "mid", "far"))
     assert (
-        f"  by distance to the nearest training image: {shown}, slope {ladder['slope']['value']:+.2f} ["
+        f"  by distance to the nearest training image: {shown}, slope {ladder['slope']['corrected']:+.2f} ["
         in (table(scores))
     )
 

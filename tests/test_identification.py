@@ -9,11 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nsd_bench.scoring.identification import chance, top1, two_way
+from nsd_bench.scoring.identification import chance, mean_top1, mean_two_way, top1, two_way
 from nsd_bench.scoring.pattern_metrics import PATTERN_METRICS
 from nsd_bench.scoring.patterns import Patterns
 
-ONCE = np.ones((1, 7))
 TIED = np.array(
     [
         [0.5, 0.5, 0.1, 0.2, 0.5],
@@ -80,38 +79,51 @@ def test_identification_asks_about_observed_and_retrieval_about_predicted_patter
     by_row = np.mean([(r[i, i] > np.delete(r[i], i)).mean() for i in range(7)])
     by_column = np.mean([(r[i, i] > np.delete(r[:, i], i)).mean() for i in range(7)])
     assert by_row != by_column
-    found = {name: metric.draws(patterns, ONCE)[0] for name, metric in PATTERN_METRICS.items()}
+    found = {name: metric.values(patterns)[0] for name, metric in PATTERN_METRICS.items()}
     assert found["identification_two_way"] == pytest.approx(by_row)
     assert found["retrieval_two_way"] == pytest.approx(by_column)
     assert found["identification_top1"] == pytest.approx(np.mean(r.argmax(axis=1) == np.arange(7)))
     assert found["retrieval_top1"] == pytest.approx(np.mean(r.argmax(axis=0) == np.arange(7)))
 
 
-def test_draws_weigh_the_images_that_are_asked_for():
-    patterns = make_patterns()
-    weights = np.array([[1.0] * 7, [3, 0, 0, 0, 0, 4, 0]])
-    each = two_way(patterns.similarity)
-    found = PATTERN_METRICS["identification_two_way"].draws(patterns, weights)
-    np.testing.assert_allclose(found, [each.mean(), (3 * each[0] + 4 * each[5]) / 7])
+def test_without_an_image_it_is_neither_asked_for_nor_in_two_way_a_candidate():
+    for similarity in (TIED, TIED.T, np.random.default_rng(4).normal(size=(6, 6))):
+        n = len(similarity)
+        two, top = mean_two_way(similarity), mean_top1(similarity)
+        assert (two[0], top[0]) == pytest.approx((two_way(similarity).mean(), top1(similarity).mean()))
+        for image in range(n):
+            left = np.delete(np.arange(n), image)
+            assert two[1 + image] == pytest.approx(two_way(similarity[np.ix_(left, left)]).mean())
+            assert top[1 + image] == pytest.approx(top1(similarity)[left].mean())
+
+
+def test_top1_has_the_standard_error_of_a_proportion():
+    patterns = make_patterns(n_images=40, n_units=8)
+    found = PATTERN_METRICS["identification_top1"].values(patterns)
+    p, without = found[0], found[1:]
+    assert 0.1 < p < 0.95
+    assert np.sqrt(39 / 40 * np.sum((without - without.mean()) ** 2)) == pytest.approx(
+        np.sqrt(p * (1 - p) / 39)
+    )
 
 
 @pytest.mark.parametrize("name", PATTERN_METRICS)
 def test_laws_of_pattern_metrics(name):
     patterns, metric = make_patterns(), PATTERN_METRICS[name]
     before = patterns.predicted.tobytes(), patterns.observed.tobytes()
-    value = metric.draws(patterns, ONCE)
+    value = metric.values(patterns)
     assert (patterns.predicted.tobytes(), patterns.observed.tobytes()) == before
-    assert metric.draws(make_patterns(), ONCE).tobytes() == value.tobytes()
+    assert metric.values(make_patterns()).tobytes() == value.tobytes()
     rng = np.random.default_rng(5)
     images, units = rng.permutation(7), rng.permutation(40)
     shuffled = Patterns(patterns.predicted[images][:, units], patterns.observed[images][:, units])
-    np.testing.assert_allclose(metric.draws(shuffled, ONCE), value, rtol=1e-12)
+    np.testing.assert_allclose(metric.values(shuffled), value[np.r_[0, 1 + images]], rtol=1e-12)
     scaled = Patterns(1e-30 * patterns.predicted, patterns.observed)
-    np.testing.assert_allclose(metric.draws(scaled, ONCE), value, rtol=1e-9)
+    np.testing.assert_allclose(metric.values(scaled), value, rtol=1e-9)
     one_unit = Patterns(patterns.predicted[:, :1], patterns.observed[:, :1])
     one_image = Patterns(patterns.predicted[:1], patterns.observed[:1])
-    assert np.isnan(metric.draws(one_unit, ONCE)).all()
-    assert np.isnan(metric.draws(one_image, np.ones((1, 1)))).all()
+    assert np.isnan(metric.values(one_unit)).all()
+    assert np.isnan(metric.values(one_image)).all()
     assert metric.version >= 1 and metric.source and metric.description and metric.empty
 
 
@@ -121,7 +133,7 @@ def test_a_random_prediction_is_at_chance(name):
     for seed in range(40):
         rng = np.random.default_rng(seed)
         patterns = Patterns(rng.normal(size=(20, 15)), rng.normal(size=(20, 15)))
-        values.append(PATTERN_METRICS[name].draws(patterns, np.ones((1, 20)))[0])
+        values.append(PATTERN_METRICS[name].values(patterns)[0])
     error = np.std(values, ddof=1) / np.sqrt(len(values))
     assert abs(np.mean(values) - PATTERN_METRICS[name].chance(20)) < 2 * error
 
@@ -133,11 +145,11 @@ def test_constant_perfect_and_flipped(name):
     flipped = Patterns(-patterns.observed, patterns.observed)
     constant = Patterns(np.full((7, 40), 0.3), patterns.observed)
     same = Patterns(np.tile(patterns.predicted[:1], (7, 1)), patterns.observed)
-    assert metric.draws(perfect, ONCE)[0] == 1
-    assert metric.draws(flipped, ONCE)[0] == 0
-    assert metric.draws(constant, ONCE)[0] == pytest.approx(metric.chance(7), abs=1e-12)
+    assert metric.values(perfect)[0] == 1
+    assert metric.values(flipped)[0] == 0
+    assert metric.values(constant)[0] == pytest.approx(metric.chance(7), abs=1e-12)
     if name.startswith("identification"):  # every candidate ties; a retrieval asks the same seven times
-        assert metric.draws(same, ONCE)[0] == pytest.approx(metric.chance(7), abs=1e-12)
+        assert metric.values(same)[0] == pytest.approx(metric.chance(7), abs=1e-12)
 
 
 def test_chance_is_stated():

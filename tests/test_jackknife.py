@@ -156,7 +156,7 @@ def test_too_few_images_have_no_interval():
     assert fixed([enough]).interval is not None
     found = fixed([few])
     assert (found.value, found.corrected, found.interval, found.p) == (few.value, None, None, None)
-    assert found.reason == "too few images for an interval: 9, and 10 are needed"
+    assert found.reason == "too few images: 9, and 10 are needed"
 
 
 def test_fewer_than_four_subjects_say_nothing_of_new_ones():
@@ -165,7 +165,7 @@ def test_fewer_than_four_subjects_say_nothing_of_new_ones():
     found = population(subjects)
     assert (found.interval, found.p) == (None, None)
     assert found.corrected == fixed(subjects).corrected
-    assert found.reason == "too few subjects for an interval: 3, and 4 are needed"
+    assert found.reason == "too few subjects: 3, and 4 are needed"
 
 
 def test_no_interval_where_one_image_decides_whether_there_is_a_value():

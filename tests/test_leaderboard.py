@@ -72,7 +72,7 @@ def write(
 ) -> Path:
     """Write the scores.json of a submission; `changes` replace what stands at its top."""
     content = {
-        "format": "nsd_bench.scores/1",
+        "format": "nsd_bench.scores/2",
         "scorer": {"version": "1", "n_draws": 10, "seed": 0, "confidence": 0.95},
         "metrics": {
             name: {"version": "1", "source": "nsd_bench", "description": f"what {name} is"}
@@ -201,8 +201,8 @@ def test_the_same_submission_twice(tmp_path):
     [
         ("{}", "not a score file (it says no format)"),
         ("[]", "not a score file (it says no format)"),
-        ('{"format": "nsd_bench.scores/2"}', "not a score file (its format is 'nsd_bench.scores/2')"),
-        ('{"format": "nsd_bench.scores/1"}', "not a score file ('scorer' is missing)"),
+        ('{"format": "nsd_bench.scores/1"}', "not a score file (its format is 'nsd_bench.scores/1')"),
+        ('{"format": "nsd_bench.scores/2"}', "not a score file ('scorer' is missing)"),
         ('{"format":\n "nsd', "not a score file (it is no JSON, or cut off at line 2)"),
         ("PK\xff", "not a score file (it is no text)"),
         (None, "not a score file (No such file or directory)"),
@@ -215,7 +215,7 @@ def test_what_is_no_score_file(tmp_path, content, problem):
     with pytest.raises(SubmissionError) as caught:
         read_entries([path])
     assert caught.value.problem == problem
-    assert caught.value.expected == "JSON of format 'nsd_bench.scores/1', as 'nsd-bench score' wrote it"
+    assert caught.value.expected == "JSON of format 'nsd_bench.scores/2', as 'nsd-bench score' wrote it"
 
 
 @pytest.mark.parametrize(
@@ -259,7 +259,7 @@ def test_a_folder_is_no_score_file(tmp_path):
         read_entries([tmp_path])
     assert str(caught.value) == (
         f"{tmp_path}: not a score file (Is a directory).\n"
-        "  Expected: JSON of format 'nsd_bench.scores/1', as 'nsd-bench score' wrote it.\n"
+        "  Expected: JSON of format 'nsd_bench.scores/2', as 'nsd-bench score' wrote it.\n"
         "  What to do: give the score files of the folder."
     )
 
@@ -387,7 +387,7 @@ def comparison(path: Path, first: Entry, second: Entry, p: float) -> Path:
         for side, entry in (("first", first), ("second", second))
     }
     row = {"atlas": "all", "roi": "all", "differences": {"signed_ratio": {"value": 0.01, "p": p}}}
-    path.write_text(json.dumps({"format": "nsd_bench.comparison/1", **sides, "pooled": {"test": [row]}}))
+    path.write_text(json.dumps({"format": "nsd_bench.comparison/2", **sides, "pooled": {"test": [row]}}))
     return path
 
 

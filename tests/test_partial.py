@@ -54,7 +54,7 @@ def test_regions_that_miss_a_unit_have_no_score_and_say_why():
     assert row(found, roi="V1")["scores"]["signed_ratio"]["value"] is not None
     tier = found.summary["tiers"]["test"]
     assert (tier["n_units"], tier["n_units_predicted"]) == (30, 29)
-    assert ("test", "all", "all", "signed_ratio") not in found.draws
+    assert ("test", "all", "all", "signed_ratio") not in found.scores
     assert [one["roi"] for one in scores_json([found], FEW)["pooled"]["test"]["rois"]] == [
         "V1v",
         "V1d",

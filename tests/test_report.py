@@ -156,9 +156,11 @@ def test_numbers_are_those_of_the_scores(folder):
     row = scores["subjects"][0]["tiers"]["test"]["rois"][0]
     text = " ".join(" ".join(Page(report(folder)).words).split())
     low, high = (f"{end:.2f}" for end in row["scores"]["signed_ratio"]["interval"])
-    assert f"{row['scores']['signed_ratio']['value']:.2f}" in text
+    assert f"{row['scores']['signed_ratio']['corrected']:.2f}" in text
     assert f"[{low}, {high}]" in text
-    assert f"{row['anchors']['oracle']['value']:.2f}" in text
+    assert f"{row['anchors']['oracle']['corrected']:.2f}" in text
+    assert "for these subjects, over new images like these (delete-one-image jackknife, t quantile)" in text
+    assert "Values are corrected for few images (fewer than 100): test." in text
     assert "28 trials of 14 images, 5 units" in text
 
 
@@ -171,12 +173,10 @@ def test_the_ladder_of_difficulty_is_told_by_an_audit(folder):
     text = " ".join(" ".join(Page(report(folder, "--force")).words).split())
     ladder = scored(folder)[0]["subjects"][0]["tiers"]["test"]["rois"][0]["difficulty"]
     assert "By distance to the nearest training image (colours of 16 x 16 pixels), all units: near" in text
-    shown = [one for one in ladder.values() if one["interval"] is not None]
-    assert shown
-    for one in shown:
-        low, high = (f"{end:.2f}".replace("-", "\u2212") for end in one["interval"])
-        assert one["interval"][0] <= one["value"] <= one["interval"][1]
-        assert f"[{low}, {high}]" in text
+    for level in ("near", "mid", "far"):
+        assert ladder[level]["reason"].startswith("too few images: ")
+        assert f"{level} {ladder[level]['value']:.2f} ".replace("-", "\u2212") in text
+    assert ladder["slope"]["reason"] == "all images are equally far"
 
 
 def test_flat_maps_are_drawn_where_a_surface_is_given(folder, package):
@@ -411,8 +411,10 @@ def test_broken_score_files(folder, name, how):
 
 
 def test_scores_of_another_format(folder):
+    (folder / "scores.json").write_text('{"format": "nsd_bench.scores/1"}')
+    assert "not a score file (its format is 'nsd_bench.scores/1')" in refused(folder)
     (folder / "scores.json").write_text('{"format": "nsd_bench.scores/2"}')
-    assert "not a score file (its format is 'nsd_bench.scores/2')" in refused(folder)
+    assert "not a score file ('scorer' is missing)" in refused(folder)
 
 
 def test_another_submission_than_was_scored(folder, evidence):

@@ -84,21 +84,54 @@ def test_another_package_does_not_hide_nan():
     ]
 
 
-@pytest.mark.parametrize("scale", [0.0, 1e-30])
-def test_constant_units_are_named_and_still_scored(scale):
+def test_constant_units_are_named_and_still_scored():
     truth, signal = make_truth(n_images=12, n_units=5)
     predictions = signal[truth.frame_image_id]
-    predictions[:, [1, 4]] *= scale
-    submission = submit(truth, predictions)
-    warning = (
-        "warning: predictions: 2 of 5 units have the same prediction in every trial (to within 1e-06), "
-        f"first unit {truth.unit_ids[1]}: their correlations are 0. "
-        "Predict in standardised units, or accept that these count as 0."
-    )
-    assert problems(submission, truth) == [warning]
-    result = score(submission, truth, FEW)
-    assert result.summary["warnings"] == [warning]
-    np.testing.assert_allclose(result.units["test/r"][[1, 4]], 0, atol=1e-6)
+    predictions[:, [1, 4]] = 0.7
+    result = score(submit(truth, predictions), truth, FEW)
+    assert result.summary["warnings"] == [
+        "warning: predictions, test: 2 of 5 units have the same prediction for every image and count as r = 0"
+        f", first unit {truth.unit_ids[1]}. Predict them, or accept that they lower the score."
+    ]
+    np.testing.assert_array_equal(result.units["test/r"][[1, 4]], 0)
+    (everything, *regions) = result.summary["tiers"]["test"]["rois"]
+    assert everything["n_units_constant_predictions"] == 2
+    assert {one["roi"]: one["n_units_constant_predictions"] for one in regions}["V1"] == 1
+    r, ceiling = (result.units[f"test/{name}"].astype(float) for name in ("r", "noise_ceiling"))
+    value = everything["scores"]["signed_ratio"]["value"]
+    assert value == pytest.approx(r[[0, 2, 3]].sum() / np.sqrt(ceiling).sum(), rel=1e-5)
+
+
+def test_constants_that_no_score_depends_on_are_not_warned_of():
+    truth, signal = make_truth(n_images=12, n_units=5, tiers=("test", "final_test"))
+    predictions = signal[truth.frame_image_id]
+    predictions[:, 1] = 0.7  # has no ceiling
+    predictions[truth.tier == "final_test", 2] = 0.7  # in another tier
+    ncsnr = np.where(np.arange(5) == 1, np.nan, truth.ncsnr).astype(np.float32)
+    unknown = replace(truth, ncsnr=ncsnr)
+    assert score(submit(unknown, predictions), unknown, FEW, tiers=["test"]).summary["warnings"] == []
+    (warning,) = score(submit(unknown, predictions), unknown, FEW).summary["warnings"]
+    assert warning.startswith("warning: predictions, final_test: 1 of 5 units have the same prediction")
+
+
+def test_units_whose_responses_do_not_vary_are_left_out_and_named():
+    truth, signal = make_truth(n_images=12, n_units=5)
+    responses = truth.responses.copy()
+    responses[:, 3] = 0.25
+    still = replace(truth, responses=responses)
+    submission = submit(still, signal[truth.frame_image_id])
+    result, whole = score(submission, still, FEW), score(submission, truth, FEW)
+    assert result.summary["warnings"] == [
+        "warning: truth, test: 1 of 5 units have responses that do not vary over the images, and do not count"
+        f", first unit {truth.unit_ids[3]}. Nothing can be right or wrong about them."
+    ]
+    assert result.summary["tiers"]["test"]["n_units_constant_responses"] == 1
+    assert np.isnan(result.units["test/r"][3])
+    r, ceiling = (whole.units[f"test/{name}"][[0, 1, 2, 4]].astype(float) for name in ("r", "noise_ceiling"))
+    found = result.summary["tiers"]["test"]["rois"][0]["scores"]
+    assert found["signed_ratio"]["value"] == pytest.approx(r.sum() / np.sqrt(ceiling).sum(), rel=1e-6)
+    assert found["median_r"]["value"] == pytest.approx(np.median(r), rel=1e-6)
+    assert found["signed_ratio"]["interval"] is not None
 
 
 def problems_of_tier(submission, truth, tier: str) -> list[str]:

@@ -24,7 +24,7 @@ ZERO = {"value": 0.0, "interval": [-0.1, 0.1]}
 def scores(value: dict) -> dict:
     row = {"atlas": "all", "roi": "all", "n_subjects": 2, "scores": {"signed_ratio": value}}
     return {
-        "format": "nsd_bench.scores/1",
+        "format": "nsd_bench.scores/2",
         "headline": "signed_ratio",
         "pooled": {"test": {"n_subjects": 2, "rois": [row]}},
     }
@@ -131,7 +131,7 @@ def test_other_results_are_refused(tmp_path):
         "regime ood: a result of format 'nsd_bench.transfer/1'.\n"
         "  Expected: JSON of 'nsd-bench transfer ood'."
     )
-    part = {"format": "nsd_bench.scores/1", "headline": "signed_ratio"}
+    part = {"format": "nsd_bench.scores/2", "headline": "signed_ratio"}
     with pytest.raises(
         SubmissionError, match="regime in_distribution: not a score file: 'pooled' is missing"
     ):
@@ -171,6 +171,6 @@ def test_the_command_writes_what_report_and_leaderboard_read(tmp_path):
     done = CliRunner().invoke(command, ["regimes", *arguments], catch_exceptions=False)
     assert ["ood", "missing", "not", "scored"] in [line.split() for line in done.output.splitlines()]
     written = json.loads((tmp_path / "all.json").read_text())
-    assert written["format"] == "nsd_bench.scores/1"
+    assert written["format"] == "nsd_bench.scores/2"
     assert list(written["regimes"]["imagery"])[:2] == ["perception (correlation)", "imagery (correlation)"]
     assert (tmp_path / "all.units.npz").read_bytes() == b"units"

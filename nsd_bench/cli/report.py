@@ -10,6 +10,7 @@ import click
 from nsd_bench.cli.shared.inputs import Truths, packages_below, submissions_below
 from nsd_bench.cli.shared.places import place_options
 from nsd_bench.errors import SubmissionError
+from nsd_bench.scores import SCORES_FORMAT
 from nsd_bench.spec import TIERS
 
 if TYPE_CHECKING:
@@ -160,12 +161,17 @@ def _without_final(scores: dict[str, Any], tier: str | None) -> dict[str, Any]:
 
 
 def _read_scores(path: Path) -> dict[str, Any]:
+    from nsd_bench.leaderboard.shape import SCORES, fault
     from nsd_bench.storage import read_json
 
     try:
-        return read_json(path, "nsd_bench.scores/1")
+        scores = read_json(path, SCORES_FORMAT)
     except (OSError, ValueError) as error:
         raise _not_scores(path, error) from error
+    problem = fault(scores, SCORES)
+    if problem:
+        raise _not_scores(path, problem)
+    return scores
 
 
 def _read_units(path: Path) -> dict[str, npt.NDArray[Any]]:
@@ -177,7 +183,7 @@ def _read_units(path: Path) -> dict[str, npt.NDArray[Any]]:
         raise _not_scores(path, error) from error
 
 
-def _not_scores(path: Path, error: Exception) -> SubmissionError:
+def _not_scores(path: Path, error: Exception | str) -> SubmissionError:
     return SubmissionError(
         f"not a score file ({error})",
         place=str(path),

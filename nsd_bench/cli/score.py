@@ -27,9 +27,15 @@ __all__ = ["command"]
 )
 @click.option("--tier", "tiers", type=click.Choice(TIERS), multiple=True, help="Only this tier.")
 @click.option(
-    "--draws", default=1000, show_default=True, type=click.IntRange(min=0), help="0 leaves out intervals."
+    "--draws",
+    default=1000,
+    show_default=True,
+    type=click.IntRange(min=0),
+    help="Permutations of the null anchor, which nothing else needs; 0 leaves it out.",
 )
-@click.option("--seed", default=0, show_default=True)
+@click.option(
+    "--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Of these permutations."
+)
 @click.option(
     "--audit",
     "audits",
@@ -49,7 +55,6 @@ __all__ = ["command"]
     is_flag=True,
     help="Refuse what leaves out a package of TRUTH, a unit or a withheld tier, as a season does.",
 )
-@click.option("--device", help="Draw the bootstrap on this device of torch, for example cuda.")
 @click.option("--force", is_flag=True, help="Replace --out.")
 def command(
     submission: Path,
@@ -62,7 +67,6 @@ def command(
     patterns: bool,
     legacy: tuple[str, ...],
     complete: bool,
-    device: str | None,
     force: bool,
 ) -> None:
     """Score SUBMISSION against TRUTH: files, or folders of them, matched by the package's name.
@@ -81,10 +85,6 @@ def command(
         refuse_existing(path, force=force)
     names = known_legacy(legacy)
     options = Options(n_draws=draws, seed=seed, patterns=patterns)
-    if device is not None:
-        from nsd_bench.loaders.products import product_on
-
-        options = replace(options, product=product_on(device))
     distances = read_audits(audits)
     truths, subjects, pairs = Truths(truth, tiers), [], []
     handed_in = submissions_below(submission)

@@ -96,15 +96,21 @@ def _median(values: Sequence[float]) -> float:
 # -- nsd_bench's own metrics ----------------------------------------------------------------------
 
 
+def _headline_r(p: Array, y: Array) -> float:
+    """Pearson's r, whatever the scale; a prediction that is the same for every image has 0."""
+    return 0.0 if np.ptp(p) == 0 else _pearson(p, y)
+
+
 def _ratios(one: Arrays) -> dict[str, float]:
     single = [_sensorium_corr(p, y) for p, y, _ in one]
     means = one.means(one.p), one.means(one.y)
     if len(means[0]) > 1:
         average = [_sensorium_corr(p, y) for p, y in zip(means[0].T, means[1].T, strict=True)]
+        exact = [_headline_r(p, y) for p, y in zip(means[0].T, means[1].T, strict=True)]
     else:
-        average = [math.nan] * len(one.ncsnr)  # no correlation over one image
+        average = exact = [math.nan] * len(one.ncsnr)  # no correlation over one image
     ceilings = [_ceiling(s, one.mean_inverse_k()) for s in one.ncsnr]
-    known = [(r, c) for r, c in zip(average, ceilings, strict=True) if not math.isnan(c)]
+    known = [(r, c) for r, c in zip(exact, ceilings, strict=True) if not math.isnan(c)]
     top, bottom = sum(r for r, _ in known), sum(math.sqrt(c) for _, c in known)
     top2, bottom2 = sum(math.copysign(r * r, r) for r, _ in known), sum(c for _, c in known)
     repeated = [rows for rows in one.groups() if len(rows) > 1]
@@ -115,8 +121,8 @@ def _ratios(one: Arrays) -> dict[str, float]:
         "single_trial_correlation": _mean(single),
         "correlation_to_average": _mean(average),
         "feve": _mean(feve),
-        "median_r": _median(average),
-        "median_r2": _median([r * r for r in average]),
+        "median_r": _median(exact),
+        "median_r2": _median([r * r for r in exact]),
     }
 
 

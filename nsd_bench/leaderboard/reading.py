@@ -16,12 +16,11 @@ from nsd_bench.leaderboard.alike import refuse_mixed, refuse_twice
 from nsd_bench.leaderboard.cards import Cards
 from nsd_bench.leaderboard.entries import Entry
 from nsd_bench.leaderboard.shape import COMPARISON, SCORES, fault
+from nsd_bench.scores import COMPARISON_FORMAT, SCORES_FORMAT
 from nsd_bench.storage import read_json
 
-__all__ = ["CARD_SUFFIX", "COMPARISON_FORMAT", "SCORES_FORMAT", "read_comparison", "read_entries"]
+__all__ = ["CARD_SUFFIX", "read_comparison", "read_entries"]
 
-SCORES_FORMAT: Final = "nsd_bench.scores/1"
-COMPARISON_FORMAT: Final = "nsd_bench.comparison/1"
 CARD_SUFFIX: Final = ".card.json"
 _MOST_SLUG = 40
 

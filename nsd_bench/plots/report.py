@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import copy
 from collections.abc import Mapping
 from importlib.resources import files
 from typing import Any
@@ -15,6 +16,7 @@ from nsd_bench import __version__
 from nsd_bench.errors import PackageError, choices
 from nsd_bench.plots.examples import Evidence, example_images
 from nsd_bench.plots.figures import ceiling_figure, roi_figure
+from nsd_bench.scores import CORRECTED, THESE_SUBJECTS, is_small, new_subjects, no_interval, shown
 from nsd_bench.spec import TIERS
 
 __all__ = ["Evidence", "report_page"]
@@ -71,8 +73,9 @@ def report_page(
             expected=choices(tier, scored),
             fix="choose one of these, or score again",
         )
-    shown = [subject for subject in scores["subjects"] if tier in subject["tiers"]]
-    limits = _limits([row for subject in shown for row in subject["tiers"][tier]["rois"]])
+    scores, corrected_tiers = _as_shown(scores)
+    drawn = [subject for subject in scores["subjects"] if tier in subject["tiers"]]
+    limits = _limits([row for subject in drawn for row in subject["tiers"][tier]["rois"]])
     return _template().render(
         scores=scores,
         tier=tier,
@@ -81,12 +84,37 @@ def report_page(
         subjects=[
             _subject(subject, units, evidence[subject["package"]], tier, images, limits)
             | {"flatmap": _embedded((flatmaps or {}).get(subject["package"]))}
-            for subject in shown
+            for subject in drawn
         ],
         pooled=_in_order(_pooled_rows(scores, tier)),
         images=images,
         version=__version__,
+        corrected_tiers=corrected_tiers,
+        corrected_note=CORRECTED,
+        these_subjects=THESE_SUBJECTS,
+        new_subjects=new_subjects,
+        no_interval=no_interval,
     )
+
+
+def _as_shown(scores: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """Return scores with values as they are shown in place of those as scored, and where they differ."""
+    out, tiers = copy.deepcopy(dict(scores)), dict[str, None]()
+    for subject in out["subjects"]:
+        for name, found in subject["tiers"].items():
+            if is_small([found["n_images"]]):
+                tiers[name] = None
+                for row in found["rois"]:
+                    _correct(row["scores"], row.get("difficulty", {}), {"oracle": row["anchors"]["oracle"]})
+    for name in tiers:
+        for row in _pooled_rows(out, name):
+            _correct(row["scores"], row.get("difficulty", {}))
+    return out, list(tiers)
+
+
+def _correct(*named: dict[str, Any]) -> None:
+    for score in (one for scores in named for one in scores.values()):
+        score["value"] = shown(score, small=True)
 
 
 def _embedded(png: bytes | None) -> str | None:

@@ -1,16 +1,13 @@
-"""Bootstrap over images: draws as rows of weights, shared by all units."""
+"""Bootstrap over images: draws as rows of weights. Only `nsd_bench.transfer` still draws."""
 
 from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
 
+from nsd_bench.scoring.anchors import generator
+
 __all__ = ["generator", "image_weights", "interval"]
-
-
-def generator(seed: int, *purpose: int) -> np.random.Generator:
-    """Return a counter-based generator of its own for each purpose (numbers)."""
-    return np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, *purpose])))
 
 
 def image_weights(n_images: int, n_draws: int, rng: np.random.Generator) -> npt.NDArray[np.float64]:

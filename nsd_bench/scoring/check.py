@@ -18,7 +18,6 @@ from nsd_bench.truth import Truth
 __all__ = ["aligned", "check", "is_partial", "positions", "predictions_digest", "tiers_covered"]
 
 _MOST_NAMED = 3
-_CONSTANT_RANGE = 1e-6
 _LARGEST = 1e15  # its fourth power, which metrics come near to, is still a float64
 
 
@@ -33,8 +32,8 @@ def check(submission: Submission, truth: Truth, tiers: Sequence[str] | None = No
     Returns
     -------
     issues
-        Errors, and warnings where the package was another export of the same name or a unit's prediction
-        is constant.
+        Errors, and warnings where the package was another export of the same name, or units are missing of
+        a submission that may be partial.
     """
     package, tier = list(_check_card(submission, truth)), list(_check_tiers(truth, tiers))
     issues = package + tier
@@ -194,16 +193,6 @@ def _check_numbers(submission: Submission) -> Iterator[Issue]:
             f"{bad.sum()} are {what}, first that of trial {submission.trial_idx[row]}, "
             f"unit {submission.unit_ids[column]}",
             "Give a finite number for every trial and unit",
-        )
-        return
-    constant = np.flatnonzero(high - low < _CONSTANT_RANGE)
-    if constant.size:
-        yield Issue(
-            "warning",
-            "predictions",
-            f"{constant.size} of {len(low)} units have the same prediction in every trial (to within "
-            f"{_CONSTANT_RANGE:g}), first unit {submission.unit_ids[constant[0]]}: their correlations are 0",
-            "Predict in standardised units, or accept that these count as 0",
         )
 
 

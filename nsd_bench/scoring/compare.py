@@ -1,22 +1,20 @@
-"""Compare two submissions on the same images: difference, interval and p, from the same bootstrap draws."""
+"""Compare two submissions on the same images: difference, interval and p, image by image."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Final
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-import numpy as np
+from scipy import stats
 
-from nsd_bench.scoring.bootstrap import interval
+from nsd_bench.scores import COMPARISON_FORMAT, INTERVALS, THESE_SUBJECTS
 from nsd_bench.scoring.described import DESCRIBED
-from nsd_bench.scoring.moments import Array
+from nsd_bench.scoring.jackknife import NOTHING_CHANGES, Jackknife, Uncertainty, difference, fixed, population
 from nsd_bench.scoring.options import Options
-from nsd_bench.scoring.pooled import Draws, mean_over_subjects
+from nsd_bench.scoring.pooled import Key
 from nsd_bench.scoring.score import SubjectScores
 
-__all__ = ["FORMAT", "comparison"]
-
-FORMAT: Final = "nsd_bench.comparison/1"
+__all__ = ["comparison"]
 
 
 def comparison(
@@ -24,44 +22,60 @@ def comparison(
 ) -> dict[str, Any]:
     """Say by how much the first submission is better, per subject, tier, region and metric, and pooled.
 
-    Both were scored with the same options, so that draw i of one and of the other count the same images:
-    what makes an image hard for both cancels. The p value is two-sided: twice the smaller share of draws of
-    the difference, moved to lie about 0, that are as far out as the difference itself.
+    Values, and values without each image, are subtracted before anything else is done with them: what makes
+    an image hard for both cancels. Intervals and p are those of `nsd_bench.scoring.jackknife`. Regions are
+    many tests: `p_adjusted` controls the false discovery rate over the regions of a metric (Benjamini and
+    Hochberg 1995, Journal of the Royal Statistical Society B 57, 289), all units together not among them.
 
     Parameters
     ----------
     first, second
         See `nsd_bench.scoring.score`; subjects, tiers and regions that only one of them has are left out.
     options
-        Those that both were scored with.
+        Only the confidence is used.
 
     Returns
     -------
     comparison
         Ready for JSON.
+
+    Raises
+    ------
+    SubmissionError
+        If a subject's scores are not over the same images.
     """
-    by_subject = {scores.summary["package"]: scores for scores in second}
+    by_package = {scores.summary["package"]: scores for scores in second}
     pairs = [
-        (mine, by_subject[mine.summary["package"]]) for mine in first if mine.summary["package"] in by_subject
+        (mine, by_package[mine.summary["package"]]) for mine in first if mine.summary["package"] in by_package
     ]
     differences = [
-        {key: draws - theirs.draws[key] for key, draws in mine.draws.items() if key in theirs.draws}
+        {key: difference(one, theirs.scores[key]) for key, one in mine.scores.items() if key in theirs.scores}
         for mine, theirs in pairs
     ]
+    common = [key for found in differences[:1] for key in found if all(key in one for one in differences)]
     return {
-        "format": FORMAT,
-        "scorer": {"n_draws": options.n_draws, "seed": options.seed, "confidence": options.confidence},
+        "format": COMPARISON_FORMAT,
+        "scorer": {
+            "confidence": options.confidence,
+            "intervals": INTERVALS,
+            "interval": THESE_SUBJECTS,
+            "new_subjects": "for new subjects, from n_subjects subjects",
+            "p_adjusted": "false discovery rate over the n_tests regions of a metric, Benjamini-Hochberg",
+        },
         "first": _cards(first),
         "second": _cards(second),
         "subjects": [
             {
                 "subject": mine.summary["subject"],
                 "package": mine.summary["package"],
-                "tiers": _tiers(found, options),
+                "n_images": {tier: one["n_images"] for tier, one in mine.summary["tiers"].items()},
+                "tiers": _tiers({key: [one] for key, one in found.items()}, options.confidence),
             }
             for (mine, _), found in zip(pairs, differences, strict=True)
         ],
-        "pooled": _tiers(_pooled(differences, options), options),
+        "pooled": _tiers(
+            {key: [found[key] for found in differences] for key in common}, options.confidence, pooled=True
+        ),
     }
 
 
@@ -71,37 +85,39 @@ def _cards(scores: Sequence[SubjectScores]) -> list[dict[str, Any]]:
     ]
 
 
-def _pooled(differences: Sequence[Draws], options: Options) -> Draws:
-    """Average over subjects with equal weight, where all have a value; draws take subjects, too."""
-    return {
-        key: mean_over_subjects([found[key] for found in differences], options.seed)
-        for key in dict.fromkeys(key for found in differences for key in found)
-        if all(key in found for found in differences)
-    }
-
-
-def _tiers(differences: Draws, options: Options) -> dict[str, Any]:
+def _tiers(
+    differences: Mapping[Key, Sequence[Jackknife]], confidence: float, *, pooled: bool = False
+) -> dict[str, Any]:
     tiers: dict[str, list[dict[str, Any]]] = {}
     rows: dict[tuple[str, str, str], dict[str, Any]] = {}
-    for (tier, atlas, roi, metric), draws in differences.items():
+    for (tier, atlas, roi, metric), subjects in differences.items():
         if (tier, atlas, roi) not in rows:
             rows[tier, atlas, roi] = {"atlas": atlas, "roi": roi, "differences": {}}
             tiers.setdefault(tier, []).append(rows[tier, atlas, roi])
-        value = float(draws[0])
-        rows[tier, atlas, roi]["differences"][metric] = {
-            "version": DESCRIBED[metric].version,
-            "value": value,
-            "interval": interval(value, draws[1:], options.confidence),
-            "p": _two_sided(value, draws[1:]),
-        }
+        found = fixed(subjects, confidence)
+        one: dict[str, Any] = {"version": DESCRIBED[metric].version}
+        one |= {"value": found.value, "corrected": found.corrected, **_known(found)}
+        if pooled:
+            new = _known(population(subjects, confidence))
+            one |= {"n_subjects": len(subjects), "new_subjects": new | {"n_subjects": len(subjects)}}
+        rows[tier, atlas, roi]["differences"][metric] = one
+    for of_tier in tiers.values():
+        for metric in dict.fromkeys(metric for row in of_tier for metric in row["differences"]):
+            regions = (row["differences"].get(metric) for row in of_tier if row["atlas"] != "all")
+            _adjust([one for one in regions if one is not None and one["p"] is not None])
     return tiers
 
 
-def _two_sided(value: float, draws: Array) -> float | None:
-    """Return how often a difference of 0 would look like this one; never below 2 in n_draws + 1."""
-    finite = draws[np.isfinite(draws)]
-    if finite.size < 2:
-        return None
-    null = finite - finite.mean()
-    tail = min((null >= value).sum(), (null <= value).sum())
-    return float(min(1.0, 2 * (tail + 1) / (finite.size + 1)))
+def _known(found: Uncertainty) -> dict[str, Any]:
+    ends = None if found.interval is None else list(found.interval)
+    same = found.value == 0 and found.reason == NOTHING_CHANGES
+    reason = "the same predictions" if same else found.reason
+    return {"se": found.se, "df": found.df, "interval": ends, "p": found.p, "reason": reason}
+
+
+def _adjust(tests: Sequence[dict[str, Any]]) -> None:
+    if not tests:
+        return
+    adjusted = stats.false_discovery_control([one["p"] for one in tests])
+    for one, p in zip(tests, adjusted, strict=True):
+        one |= {"p_adjusted": float(p), "n_tests": len(tests)}

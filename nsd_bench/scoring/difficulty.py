@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -13,13 +13,14 @@ import numpy as np
 import numpy.typing as npt
 
 from nsd_bench.errors import SubmissionError
-from nsd_bench.scoring.metrics import correlation, image_mean_ceiling, signed_ratio_terms
-from nsd_bench.scoring.moments import Array, Group, over_images
+from nsd_bench.scoring.metrics import correlation
+from nsd_bench.scoring.moments import Array, Moments, over_images, total_and_without
 
-__all__ = ["LEVELS", "Distances", "image_mean_terms", "levels", "read_audits", "read_distances", "slopes"]
+__all__ = ["LEVELS", "Distances", "levels", "read_audits", "read_distances", "slope_terms"]
 
 LEVELS: Final = ("near", "mid", "far")
 """Thirds of a tier's images by their distance."""
+_ROUNDING: Final = 1e-12
 
 
 @dataclass(frozen=True)
@@ -145,45 +146,33 @@ def levels(distance: Array) -> npt.NDArray[np.int64]:
     return out
 
 
-def image_mean_terms(groups: Sequence[Group], ncsnr: npt.NDArray[np.floating]) -> tuple[Array, Array]:
-    """Return numerator and denominator of the headline over the images of some groups.
+def slope_terms(moments: Moments, distance: Array) -> Array:
+    """Regress the images' shares of r on their distance, by least squares, over all images and without each.
 
-    The noise ceiling takes the signal's variance over these images to be that over all. NaN in both for
-    fewer than two images, which have no correlation, and in draws that hold none of them.
-    """
-    if sum(group.n[0, 0] for group in groups) < 2:
-        empty = np.full((1, len(ncsnr)), np.nan)
-        return empty, empty
-    with np.errstate(divide="ignore", invalid="ignore"):  # a draw may hold no image of a level
-        return signed_ratio_terms(correlation(over_images(groups)), image_mean_ceiling(groups, ncsnr))
-
-
-def slopes(share: Array, distance: Array, weights: Array) -> Array:
-    """Regress the images' shares of a score on their distance, by weighted least squares.
-
-    With responses and predictions z-scored over images, a unit's r is a mean over images, and so is a
-    region's score: each image has its share. The slope is the change of the score from distance 0 to 1.
+    With responses and predictions z-scored over images, r is the mean of their products, one an image. The
+    slope is the change of r from distance 0 to 1. The slope of a sum of r over something else is the sum of
+    slopes over the same.
 
     Parameters
     ----------
-    share, distance : float64 arrays of shape (n_images,)
-        The mean of the shares is the score.
-    weights : float64 array of shape (n_draws, n_images)
+    distance : float64 array of shape (n_images,)
 
     Returns
     -------
-    slope : float64 array of shape (n_draws,)
-        NaN where all images of a draw are equally far.
-
-    Examples
-    --------
-    >>> slopes(np.array([0.9, 0.8, 0.7]), np.array([0.1, 0.2, 0.3]), np.ones((1, 3))).round(6).tolist()
-    [-1.0]
+    slope : float64 array of shape (n_units, 1 + n_images)
+        NaN where all images are equally far.
     """
-    total = weights.sum(axis=1)
-    mean_share, mean_distance = weights @ share / total, weights @ distance / total
-    covariance = weights @ (share * distance) / total - mean_share * mean_distance
-    variance = weights @ distance**2 / total - mean_distance**2
+    d = distance - distance.mean()
+    scatter = over_images(moments)
+    y, p = moments.y / moments.k, moments.p / moments.k
     with np.errstate(divide="ignore", invalid="ignore"):
-        slope: Array = np.where(variance > 1e-12, covariance / variance, np.nan)
+        of_y, of_p, far, y_far, p_far, product, product_far = (
+            total_and_without(one) / scatter.n for one in (y, p, d, y * d, p * d, y * p, y * p * d)
+        )
+        covariance = product_far - of_y * p_far - of_p * y_far + 2 * of_y * of_p * far - product * far
+        variance = total_and_without(d * d) / scatter.n - far**2
+        variance[variance <= _ROUNDING * np.mean(distance**2)] = np.nan
+        r = correlation(scatter)
+        slope: Array = covariance * scatter.n / np.sqrt(scatter.yy * scatter.pp) / variance
+    slope[(r == 0) & np.isfinite(variance)] = 0
     return slope

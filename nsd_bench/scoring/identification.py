@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import gammaln
 
-__all__ = ["chance", "top1", "two_way"]
+__all__ = ["chance", "mean_top1", "mean_two_way", "top1", "two_way"]
 
 Array = npt.NDArray[np.float64]
 
@@ -84,6 +84,61 @@ def top1(similarity: npt.NDArray[np.floating], n_ways: int | None = None) -> Arr
     return accuracy
 
 
+def mean_two_way(similarity: npt.NDArray[np.floating]) -> Array:
+    """Return the mean of `two_way` over all queries, and without each image as query and as candidate.
+
+    Parameters
+    ----------
+    similarity : array of shape (n_images, n_images)
+
+    Returns
+    -------
+    means : float64 array of shape (1 + n_images,)
+
+    Examples
+    --------
+    >>> mean_two_way(np.array([[0.9, 0.1, 0.9], [0.5, 0.4, 0.1], [0.0, 0.0, 0.0]])).round(6).tolist()
+    [0.583333, 0.75, 0.5, 0.5]
+    """
+    n = len(similarity)
+    if n < 2:
+        return np.full(1 + n, np.nan)
+    better, tied = _beats(similarity)
+    lost = better + tied / 2
+    by_query, by_candidate = lost.sum(axis=1), lost.sum(axis=0)
+    without = lost.sum() - by_query - by_candidate
+    with np.errstate(invalid="ignore", divide="ignore"):  # one image is left of two
+        means: Array = np.r_[1 - lost.sum() / (n * (n - 1)), 1 - without / np.float64((n - 1) * (n - 2))]
+    return means
+
+
+def mean_top1(similarity: npt.NDArray[np.floating]) -> Array:
+    """Return the mean of `top1` among all candidates, and without each image as query.
+
+    The image stays a candidate: among fewer of them the best is another measure, and its jumps would make
+    standard errors a third too large at any number of images.
+
+    Parameters
+    ----------
+    similarity : array of shape (n_images, n_images)
+
+    Returns
+    -------
+    means : float64 array of shape (1 + n_images,)
+
+    Examples
+    --------
+    >>> mean_top1(np.array([[0.9, 0.1, 0.9], [0.5, 0.4, 0.1], [0.0, 0.0, 0.0]])).round(6).tolist()
+    [0.277778, 0.166667, 0.416667, 0.25]
+    """
+    accuracy = top1(similarity)
+    n = len(accuracy)
+    if n < 2:
+        return np.full(1 + n, np.nan)
+    means: Array = np.r_[accuracy.mean(), (accuracy.sum() - accuracy) / (n - 1)]
+    return means
+
+
 def chance(n_ways: int) -> float:
     """Return the accuracy of guessing among `n_ways` candidates.
 
@@ -94,10 +149,16 @@ def chance(n_ways: int) -> float:
 
 
 def _rivals(similarity: npt.NDArray[np.floating]) -> tuple[Array, Array]:
+    better, tied = _beats(similarity)
+    return better.sum(axis=1).astype(np.float64), tied.sum(axis=1).astype(np.float64)
+
+
+def _beats(similarity: npt.NDArray[np.floating]) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    """Return which candidates are better than the right one, and which wrong ones tie with it."""
     right = np.diag(similarity)[:, None]
-    better = (similarity > right).sum(axis=1).astype(np.float64)
-    tied = (similarity == right).sum(axis=1) - 1.0
-    return better, tied
+    tied = similarity == right
+    np.fill_diagonal(tied, False)
+    return similarity > right, tied
 
 
 def _log_choose(n: Array, k: int) -> Array:

@@ -24,7 +24,17 @@ from scipy.special import stdtr, stdtrit
 
 from nsd_bench.errors import SubmissionError
 
-__all__ = ["MIN_IMAGES", "MIN_SUBJECTS", "Jackknife", "Uncertainty", "difference", "fixed", "population"]
+__all__ = [
+    "MIN_IMAGES",
+    "MIN_SUBJECTS",
+    "NOTHING_CHANGES",
+    "Jackknife",
+    "Uncertainty",
+    "difference",
+    "fixed",
+    "population",
+    "unpaired",
+]
 
 Array = npt.NDArray[np.float64]
 
@@ -32,6 +42,9 @@ MIN_IMAGES: Final = 10
 """Fewest images of each subject for an interval or p: with fewer, coverage is not what is claimed."""
 MIN_SUBJECTS: Final = 4
 """Fewest subjects for an interval or p of new subjects."""
+
+NOTHING_CHANGES: Final = "leaving out any one image changes nothing"
+"""Reason of no interval: as of two submissions with the same predictions."""
 
 _SAME: Final = 1e-12
 
@@ -52,12 +65,18 @@ class Jackknife:
         nothing to say about several subjects.
     corrects
         Whether the small-sample bias is taken off. Not where that adds more noise than it takes off.
+    fewest
+        With fewer images there is no interval.
+    no_interval
+        Why there is none however many images there are; `without` is then empty.
     """
 
     value: float
     without: Array
     images: npt.NDArray[np.int64] | None = None
     corrects: bool = True
+    fewest: int = MIN_IMAGES
+    no_interval: str | None = None
 
     @property
     def corrected(self) -> float:
@@ -134,9 +153,35 @@ def difference(first: Jackknife, second: Jackknife) -> Jackknife:
             expected="two submissions that were scored against the same truth",
             fix="score both against one truth",
         )
-    images = first.images if second.images is not None else None
-    corrects = first.corrects and second.corrects
-    return Jackknife(first.value - second.value, first.without - second.without, images, corrects)
+    return replace(
+        first,
+        value=first.value - second.value,
+        without=first.without - second.without,
+        images=first.images if second.images is not None else None,
+    )
+
+
+def unpaired(first: Jackknife, second: Jackknife, confidence: float = 0.95) -> Uncertainty:
+    """Say how well the first less the second is known, where they are over different images.
+
+    That is Welch's test: the mean of twice the first and minus twice the second, which share no image.
+
+    Parameters
+    ----------
+    confidence
+        Of the interval.
+    """
+    n = len(first.without)
+    pair = (
+        replace(first, value=2 * first.value, without=2 * first.without, images=np.arange(n)),
+        replace(
+            second,
+            value=-2 * second.value,
+            without=-2 * second.without,
+            images=np.arange(n, n + len(second.without)),
+        ),
+    )
+    return fixed(pair, confidence)
 
 
 def fixed(subjects: Sequence[Jackknife], confidence: float = 0.95) -> Uncertainty:
@@ -176,7 +221,7 @@ def population(subjects: Sequence[Jackknife], confidence: float = 0.95) -> Uncer
     """
     mean, reason, n = _mean(subjects), _why_not(subjects), len(subjects)
     if n < MIN_SUBJECTS:
-        reason = f"too few subjects for an interval: {n}, and {MIN_SUBJECTS} are needed"
+        reason = f"too few subjects: {n}, and {MIN_SUBJECTS} are needed"
     if reason is not None:
         return replace(mean, reason=reason)
     contributions, seen = _contributions(subjects)
@@ -197,13 +242,15 @@ def _mean(subjects: Sequence[Jackknife]) -> Uncertainty:
 
 
 def _is_usable(one: Jackknife) -> bool:
-    return len(one.without) >= MIN_IMAGES and bool(np.isfinite(one.without).all())
+    return len(one.without) >= one.fewest and bool(np.isfinite(one.without).all())
 
 
 def _why_not(subjects: Sequence[Jackknife]) -> str | None:
-    fewest = min(len(one.without) for one in subjects)
-    if fewest < MIN_IMAGES:
-        return f"too few images for an interval: {fewest}, and {MIN_IMAGES} are needed"
+    for one in subjects:
+        if one.no_interval is not None:
+            return one.no_interval
+        if len(one.without) < one.fewest:
+            return f"too few images: {len(one.without)}, and {one.fewest} are needed"
     if not all(map(_is_usable, subjects)):
         return "there is no value without one of the images"
     if len(subjects) > 1 and any(one.images is None for one in subjects):
@@ -243,7 +290,7 @@ def _over_images(total: Array, seen: npt.NDArray[np.bool_]) -> tuple[float, floa
 def _with_interval(mean: Uncertainty, variance: float, df: float, confidence: float) -> Uncertainty:
     se = math.sqrt(variance)
     if se <= _SAME * max(1.0, abs(mean.value)):  # rounding, or nothing at all
-        return replace(mean, reason="leaving out any one image changes nothing")
+        return replace(mean, reason=NOTHING_CHANGES)
     half = float(stdtrit(df, (1 + confidence) / 2)) * se
     p = float(2 * stdtr(df, -abs(mean.centre) / se))
     return replace(mean, se=se, df=df, interval=(mean.centre - half, mean.centre + half), p=p)

@@ -1,4 +1,10 @@
-"""Medians over a region's units: common in papers, and no ratio of sums as the metrics are."""
+"""Medians over a region's units: common in papers, and no ratio of sums as the metrics are.
+
+They have a value and no interval. The noise of single units' r shifts their median by more than its standard
+error once a region has many units, and no interval around the value holds what it would be without noise: of
+those of 95 % that a bootstrap gives for 400 units and 100 images, 13 in 100 do. The jackknife fails,
+too: the median over units is one unit's r, whatever its neighbours do.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +15,11 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["MEDIANS", "Median"]
+__all__ = ["MEDIANS", "NO_INTERVAL", "Median"]
 
 Array = npt.NDArray[np.float64]
+
+NO_INTERVAL: Final = "no interval for a median over units holds what it claims to"
 
 
 @dataclass(frozen=True)
@@ -27,8 +35,7 @@ class Median:
     description
         One line.
     over_units
-        From r of image means, shape (n_draws, n_units), to one value a draw, shape (n_draws,); NaN for a
-        region without units.
+        From r of image means, shape (n_units,), to the value; NaN without units.
     empty
         Why there is no score when there is none.
     """
@@ -36,26 +43,23 @@ class Median:
     version: int
     source: str
     description: str
-    over_units: Callable[[Array], Array]
-    empty: str = "no unit lies in this region"
+    over_units: Callable[[Array], float]
+    empty: str = "no unit with responses that vary lies in this region"
 
 
-def _median(values: Array) -> Array:
-    if not values.shape[1]:
-        return np.full(len(values), np.nan)
-    middle: Array = np.median(values, axis=1)
-    return middle
+def _median(values: Array) -> float:
+    return float(np.median(values)) if values.size else np.nan
 
 
 MEDIANS: Final[Mapping[str, Median]] = {
     "median_r": Median(
-        1,
+        2,
         "common; GNet (St-Yves et al. 2023) takes it over single-trial r",
         "median over units of r between image means",
         _median,
     ),
     "median_r2": Median(
-        1,
+        2,
         "common; Algonauts 2023 participants' local scores",
         "median over units of r^2 between image means; the sign is lost",
         lambda r: _median(r**2),

@@ -1,28 +1,34 @@
-"""The metrics: each a formula per unit and a rule that makes one number of a region's units."""
+"""The metrics: each a formula per unit and a rule that makes one number of a region's units.
+
+Arrays have a row a unit. Their first column is over all images; one more column an image follows, over all
+images but that one.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
-from nsd_bench.scoring.moments import Array, Group, Sums, over_images, over_trials
+from nsd_bench.scoring.moments import Array, Moments, Scatter, over_images, over_trials, total_and_without
 
 __all__ = [
     "FEV_THRESHOLD",
-    "Array",
-    "correlation",
     "HEADLINE",
     "METRICS",
+    "Array",
     "Metric",
     "UnitValues",
+    "correlation",
+    "headline_terms",
     "image_mean_ceiling",
+    "kinds_of_images",
     "noise_ceiling",
+    "sensoriums_correlation",
     "signal_variance",
-    "signed_ratio_terms",
     "unit_values",
 ]
 
@@ -36,24 +42,30 @@ HEADLINE: Final = "signed_ratio"
 
 @dataclass(frozen=True)
 class UnitValues:
-    """What the metrics say of single units, once per row of weights: arrays of shape (n_draws, n_units).
+    """What the metrics say of single units, over all images and without each.
 
     Parameters
     ----------
-    single_trial_r
-        Correlation over trials.
-    r
-        Correlation of image means.
-    ceiling
-        Noise ceiling of the image means, a fraction of variance; NaN where ncsnr is unknown.
-    feve
-        Fraction of explainable variance explained; NaN where the unit or the tier does not allow it.
+    single_trial_r, r_to_average : float64 arrays of shape (n_units, 1 + n_images)
+        Sensorium's correlations, over trials and of image means.
+    r : float64 array of shape (n_units, 1 + n_images)
+        Pearson's correlation of image means; see `correlation`.
+    ceiling : float64 array of shape (n_units, 1 + n_kinds)
+        Noise ceiling of the image means, a fraction of variance; NaN where ncsnr is unknown. Without an image
+        it depends on the image's number of repeats alone: a column a kind, see `kinds_of_images`.
+    feve : float64 array of shape (n_units, 1 + n_images_repeated)
+        Fraction of explainable variance explained, over the images with repeats; NaN where the unit or the
+        tier does not allow it.
+    constant : bool array of shape (n_units,)
+        Whether the prediction is the same for every image.
     """
 
     single_trial_r: Array
+    r_to_average: Array
     r: Array
     ceiling: Array
     feve: Array
+    constant: npt.NDArray[np.bool_]
 
 
 def signal_variance(ncsnr: npt.NDArray[np.floating]) -> Array:
@@ -79,68 +91,135 @@ def noise_ceiling(ncsnr: npt.NDArray[np.floating], mean_inverse_k: Array | float
     return ceiling
 
 
-def correlation(sums: Sums) -> Array:
-    """Return Pearson's r with population standard deviations + 1e-8, so that a constant gives 0.
+def correlation(scatter: Scatter) -> Array:
+    """Return Pearson's r, at any scale of responses and predictions.
 
-    Sensorium 2022 (sensorium/utility/measure_helpers.py; neuralpredictors' corr). What varies by no more than
-    rounding does, counts as constant: else a draw of one image alone would have any r.
+    A prediction that does not vary has 0: it says nothing, and leaving the unit out would reward that. r is
+    NaN where the responses do not vary: nobody can be right or wrong about them.
     """
-    y, p = sums.y / sums.n, sums.p / sums.n
-    square_y, square_p = sums.yy / sums.n, sums.pp / sums.n
-    variance_y, variance_p = square_y - y * y, square_p - p * p
-    varies = (variance_y > _ROUNDING * square_y) & (variance_p > _ROUNDING * square_p)
-    std_y, std_p = (np.sqrt(np.maximum(v, 0)) + _EPSILON for v in (variance_y, variance_p))
-    r: Array = np.where(varies, (sums.yp / sums.n - y * p) / (std_y * std_p), 0.0)
+    still_y, still_p = (
+        _still(scatter.yy, scatter.n, scatter.y_mean),
+        _still(scatter.pp, scatter.n, scatter.p_mean),
+    )
+    with np.errstate(invalid="ignore", divide="ignore"):
+        r: Array = scatter.yp / np.sqrt(scatter.yy * scatter.pp)
+    for still, value in ((still_p, 0.0), (still_y, np.nan)):
+        if still.any():
+            r[still] = value
     return r
 
 
-def _feve(groups: Sequence[Group]) -> Array:
+def sensoriums_correlation(scatter: Scatter) -> Array:
+    """Return r with population standard deviations + 1e-8, so that a constant gives 0.
+
+    Sensorium 2022 (sensorium/utility/measure_helpers.py; neuralpredictors' corr).
+    """
+    inverse = 1 / scatter.n
+    still = _still(scatter.yy, scatter.n, scatter.y_mean) | _still(scatter.pp, scatter.n, scatter.p_mean)
+    with np.errstate(invalid="ignore"):
+        std_y, std_p = (np.sqrt(squares * inverse) for squares in (scatter.yy, scatter.pp))
+    std_y += _EPSILON
+    std_p += _EPSILON
+    std_y *= std_p
+    r: Array = scatter.yp * inverse
+    r /= std_y
+    if still.any():
+        r[still] = 0
+    return r
+
+
+def _still(squares: Array, n: Array, mean: Array) -> npt.NDArray[np.bool_]:
+    """Return where nothing varies by more than float32 rounds to, or than is left of a single image."""
+    return np.asarray(squares <= _ROUNDING * (squares[:, :1] + n[0] * mean**2))
+
+
+def _feve(moments: Moments) -> Array:
     """Return feve per unit: 1 - (mean (y-p)^2 - s2) / (var(y) - s2), on images with repeats.
 
     s2 is the mean over images of the variance within an image, var(y) over trials, both with ddof 1.
     Sensorium 2022, after Cadena et al. 2019 (neuralpredictors' fev). Units with (var(y) - s2) / var(y)
-    below 0.15 in the first row of weights are NaN; all are, if no image has repeats, and in draws of one
-    image with repeats alone, over which nothing but noise varies.
+    below 0.15 over all images are NaN; all are, if no image has repeats. So is what is left of two images
+    with repeats: over one alone nothing but noise varies.
     """
-    repeated = [group for group in groups if group.k > 1]
-    if not repeated:
-        return np.full_like(groups[0].y, np.nan)
-    sums = over_trials(repeated)
-    within: Any = sum((g.yy - g.y_y / g.k) / (g.k - 1) for g in repeated)
-    n_images: Any = sum(g.n for g in repeated)
-    several = n_images**2 > sum(g.n_squared for g in repeated)
-    with np.errstate(divide="ignore", invalid="ignore"):  # a draw may hold no image with repeats
-        noise = within / n_images
-        variance = (sums.yy - sums.y**2 / sums.n) / (sums.n - 1)
-        error = (sums.yy - 2 * sums.yp + sums.pp) / sums.n
-        eligible = (variance[0] - noise[0]) / variance[0] >= FEV_THRESHOLD
-        feve: Array = 1 - (error - noise) / (variance - noise)
-    return np.where(eligible & several, feve, np.nan)
+    repeated = moments.of_images(moments.k > 1)
+    k = repeated.k
+    feve = np.full((len(moments.y), 1 + len(k)), np.nan)
+    if not len(k):
+        return feve
+    n_images, n = total_and_without(np.ones(len(k))), total_and_without(k)
+    within = repeated.yy - repeated.y * repeated.y / k
+    within /= k - 1
+    noise, total = within.mean(axis=1), repeated.yy.sum(axis=1) - repeated.y.sum(axis=1) ** 2 / n[0]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        eligible = np.flatnonzero(1 - noise / (total / (n[0] - 1)) >= FEV_THRESHOLD)
+        repeated, within = repeated.of_units(eligible), within[eligible]
+        offset = repeated.y_mean - repeated.p_mean
+        error = repeated.yy + repeated.pp - 2 * repeated.yp
+        error += (2 * (repeated.y - repeated.p) + k * offset) * offset
+        noise = total_and_without(within) / n_images
+        variance = (total_and_without(repeated.yy) - total_and_without(repeated.y) ** 2 / n) / (n - 1)
+        feve[eligible] = 1 - (total_and_without(error) / n - noise) / (variance - noise)
+    feve[:, n_images < 2] = np.nan
+    return feve
 
 
-def image_mean_ceiling(groups: Sequence[Group], ncsnr: npt.NDArray[np.floating]) -> Array:
-    """Return the noise ceiling of image means under every row of weights, shape (n_draws, n_units)."""
-    with np.errstate(divide="ignore", invalid="ignore"):  # a draw may hold no image of a stratum
-        mean_inverse_k = sum(g.n / g.k for g in groups) / sum(g.n for g in groups)
-    return noise_ceiling(ncsnr, mean_inverse_k)
+def kinds_of_images(k: Array) -> tuple[Array, npt.NDArray[np.int64]]:
+    """Return the different numbers of repeats, and which column of a `ceiling` each column of an r goes with.
+
+    >>> [found.tolist() for found in kinds_of_images(np.array([3.0, 1.0, 3.0]))]
+    [[1.0, 3.0], [0, 2, 1, 2]]
+    """
+    kinds, which = np.unique(k, return_inverse=True)
+    return kinds, np.r_[0, 1 + which]
 
 
-def unit_values(groups: Sequence[Group], ncsnr: npt.NDArray[np.floating]) -> UnitValues:
-    """Evaluate every formula for every unit under every row of weights.
+def image_mean_ceiling(k: Array, ncsnr: npt.NDArray[np.floating]) -> Array:
+    """Return the noise ceiling of image means, over all images and without one of each kind.
 
     Parameters
     ----------
-    groups
-        See `nsd_bench.scoring.moments.grouped`; the first row of weights should be the sample itself, all
-        ones.
+    k : float64 array of shape (n_images,)
+        Number of repeats.
+    ncsnr : array of shape (n_units,)
+
+    Returns
+    -------
+    ceiling : float64 array of shape (n_units, 1 + n_kinds)
+    """
+    kinds, _ = kinds_of_images(k)
+    total = (1 / k).sum()
+    with np.errstate(divide="ignore", invalid="ignore"):
+        mean_inverse_k = np.r_[total / len(k), (total - 1 / kinds) / (len(k) - 1)]
+        return noise_ceiling(ncsnr[:, None], mean_inverse_k)
+
+
+def unit_values(moments: Moments, ncsnr: npt.NDArray[np.floating]) -> UnitValues:
+    """Evaluate every formula for every unit, over all images and without each.
+
+    Parameters
+    ----------
     ncsnr : array of shape (n_units,)
     """
-    return UnitValues(
-        single_trial_r=correlation(over_trials(groups)),
-        r=correlation(over_images(groups)),
-        ceiling=image_mean_ceiling(groups, ncsnr),
-        feve=_feve(groups),
-    )
+    with np.errstate(divide="ignore", invalid="ignore"):  # without the only image there is nothing
+        averages = over_images(moments)
+        return UnitValues(
+            single_trial_r=sensoriums_correlation(over_trials(moments)),
+            r_to_average=sensoriums_correlation(averages),
+            r=correlation(averages),
+            ceiling=image_mean_ceiling(moments.k, ncsnr),
+            feve=_feve(moments),
+            constant=_still(averages.pp[:, :1], averages.n, averages.p_mean)[:, 0],
+        )
+
+
+def headline_terms(moments: Moments, ncsnr: npt.NDArray[np.floating]) -> tuple[Array, Array]:
+    """Return numerator and denominator of the headline over some images.
+
+    The noise ceiling takes the signal's variance over these images to be that over all.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        r = correlation(over_images(moments))
+        return r, np.sqrt(image_mean_ceiling(moments.k, ncsnr))
 
 
 @dataclass(frozen=True)
@@ -156,12 +235,17 @@ class Metric:
     description
         One line.
     terms
-        Returns numerator and denominator, each of shape (n_draws, n_units), NaN in both where a unit does
-        not count. The mean over units has 1 as its denominator.
+        Returns the numerator, of shape (n_units, 1 + n_images), and the denominator, of shape (n_units, 1) or
+        (n_units, 1 + n_kinds). A unit does not count where either is NaN over all images. The mean over units
+        has 1 as its denominator.
     empty
         Why there is no score when no unit counts.
     over_images
         Whether it needs two images or more.
+    repeated
+        Whether it is over the images with repeats alone.
+    corrects
+        Whether the jackknife takes off its small-sample bias.
     """
 
     version: int
@@ -170,24 +254,12 @@ class Metric:
     terms: Callable[[UnitValues], tuple[Array, Array]]
     empty: str
     over_images: bool = True
+    repeated: bool = False
+    corrects: bool = True
 
 
 def _mean_of(values: Array) -> tuple[Array, Array]:
-    return values, np.where(np.isnan(values), np.nan, 1.0)
-
-
-def _signed_ratio(units: UnitValues) -> tuple[Array, Array]:
-    return signed_ratio_terms(units.r, units.ceiling)
-
-
-def signed_ratio_terms(r: Array, ceiling: Array) -> tuple[Array, Array]:
-    """Return r and sqrt(noise ceiling), both NaN where the ceiling is unknown."""
-    return np.where(np.isnan(ceiling), np.nan, r), np.sqrt(ceiling)
-
-
-def _signed_r2(units: UnitValues) -> tuple[Array, Array]:
-    square = np.sign(units.r) * units.r**2
-    return np.where(np.isnan(units.ceiling), np.nan, square), units.ceiling
+    return values, np.ones((len(values), 1))
 
 
 _SENSORIUM = "Willeke et al. 2022, the Sensorium competition, arXiv:2206.08666"
@@ -195,17 +267,17 @@ _NO_CEILING = "no unit has a known noise ceiling above 0"
 
 METRICS: Final[Mapping[str, Metric]] = {
     "signed_ratio": Metric(
-        1,
+        2,
         "nsd_bench; noise ceiling from the NSD data manual",
         "sum of r (image means) over sum of sqrt(noise ceiling); 0 is chance, 1 the ceiling",
-        _signed_ratio,
+        lambda units: (units.r, np.sqrt(units.ceiling)),
         _NO_CEILING,
     ),
     "signed_r2": Metric(
-        1,
+        2,
         "nsd_bench; noise ceiling from the NSD data manual",
         "sum of sign(r) r^2 (image means) over sum of noise ceiling",
-        _signed_r2,
+        lambda units: (units.r * np.abs(units.r), units.ceiling),
         _NO_CEILING,
     ),
     "single_trial_correlation": Metric(
@@ -220,7 +292,7 @@ METRICS: Final[Mapping[str, Metric]] = {
         1,
         _SENSORIUM,
         "mean over units of r between image means",
-        lambda units: _mean_of(units.r),
+        lambda units: _mean_of(units.r_to_average),
         "no unit lies in this region",
     ),
     "feve": Metric(
@@ -230,6 +302,8 @@ METRICS: Final[Mapping[str, Metric]] = {
         lambda units: _mean_of(units.feve),
         "no unit has an explainable fraction of variance of 0.15 or more over repeated images",
         over_images=False,
+        repeated=True,
+        corrects=False,
     ),
 }
 """Name to metric; the first is the headline. The contract tests run over all of them."""

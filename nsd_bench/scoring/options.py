@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from nsd_bench.errors import OptionError
-from nsd_bench.scoring.moments import Product
 
 __all__ = ["Options"]
 
@@ -19,15 +16,13 @@ class Options:
     Parameters
     ----------
     n_draws
-        Bootstrap draws over images, and permutations of the null; 0 leaves out intervals and null.
+        Permutations of the null; 0 leaves it out. Nothing else is drawn.
     seed
-        Of both.
+        Of the permutations.
     confidence
         Of the intervals.
     patterns
-        Whether to score identification, retrieval and RSA, too: a minute for 50 regions and 1,000 images.
-    product
-        What multiplies matrices in float64: numpy, or `nsd_bench.loaders.products.product_on(device)`.
+        Whether to score identification, retrieval and RSA, too.
 
     Raises
     ------
@@ -39,7 +34,6 @@ class Options:
     seed: int = 0
     confidence: float = 0.95
     patterns: bool = False
-    product: Product = np.matmul
 
     def __post_init__(self) -> None:
         if self.n_draws < 0 or self.seed < 0 or not 0 < self.confidence < 1:

@@ -9,9 +9,9 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from nsd_bench.scoring.identification import chance, top1, two_way
+from nsd_bench.scoring.identification import chance, mean_top1, mean_two_way
 from nsd_bench.scoring.patterns import Patterns
-from nsd_bench.scoring.rsa import rsa
+from nsd_bench.scoring.rsa import rsa_delete_one
 
 __all__ = ["PATTERN_METRICS", "PatternMetric"]
 
@@ -30,38 +30,39 @@ class PatternMetric:
         Where the formula is from.
     description
         One line.
-    draws
-        From patterns and weights of shape (n_draws, n_images) to one value a draw, shape (n_draws,); NaN
+    values
+        From patterns to the value and, behind it, the value without each image, shape (1 + n_images,); NaN
         where there is none.
     chance
         From the number of images to what guessing scores.
     empty
         Why there is no score when there is none.
+    fewest
+        With fewer images there is no interval: in simulations it holds less, or more, than it claims to.
     """
 
     version: int
     source: str
     description: str
-    draws: Callable[[Patterns, Array], Array]
+    values: Callable[[Patterns], Array]
     chance: Callable[[int], float]
     empty: str
+    fewest: int
 
 
-def _rsa(patterns: Patterns, weights: Array) -> Array:
-    return rsa(patterns.predicted_rdm, patterns.observed_rdm, weights)
+def _rsa(patterns: Patterns) -> Array:
+    return rsa_delete_one(patterns.predicted_rdm, patterns.observed_rdm)
 
 
-def _over_images(accuracy: Callable[[Array], Array], *, retrieve: bool) -> Callable[[Patterns, Array], Array]:
-    """Average over the images that are asked for; the candidates stay the same in every draw."""
+def _mean(accuracy: Callable[[Array], Array], *, retrieve: bool) -> Callable[[Patterns], Array]:
+    """Average over the images that are asked for."""
 
-    def draws(patterns: Patterns, weights: Array) -> Array:
+    def values(patterns: Patterns) -> Array:
         if patterns.observed.shape[1] < 2:
-            return np.full(len(weights), np.nan)
-        similarity = patterns.similarity.T if retrieve else patterns.similarity
-        mean: Array = (weights @ accuracy(similarity)) / weights.sum(axis=1)
-        return mean
+            return np.full(1 + len(patterns.observed), np.nan)
+        return accuracy(patterns.similarity.T if retrieve else patterns.similarity)
 
-    return draws
+    return values
 
 
 _KAY = "Kay et al. 2008, doi:10.1038/nature06713"
@@ -76,38 +77,43 @@ PATTERN_METRICS: Final[Mapping[str, PatternMetric]] = {
         _rsa,
         lambda _: 0.0,
         "there are fewer than three images, or a pattern is the same in all units",
+        fewest=30,
     ),
     "identification_two_way": PatternMetric(
         1,
         _KAY,
         "how often an observed pattern is closer to its own prediction than to another image's",
-        _over_images(two_way, retrieve=False),
+        _mean(mean_two_way, retrieve=False),
         lambda _: chance(2),
         _ONE,
+        fewest=60,
     ),
     "identification_top1": PatternMetric(
         1,
         _KAY,
         "how often an observed pattern is closest to its own prediction, among all test images",
-        _over_images(top1, retrieve=False),
+        _mean(mean_top1, retrieve=False),
         chance,
         _ONE,
+        fewest=20,
     ),
     "retrieval_two_way": PatternMetric(
         1,
         _MINDEYE,
         "how often a predicted pattern is closer to its own observation than to another image's",
-        _over_images(two_way, retrieve=True),
+        _mean(mean_two_way, retrieve=True),
         lambda _: chance(2),
         _ONE,
+        fewest=60,
     ),
     "retrieval_top1": PatternMetric(
         1,
         _MINDEYE,
         "how often a predicted pattern is closest to its own observation, among all test images",
-        _over_images(top1, retrieve=True),
+        _mean(mean_top1, retrieve=True),
         chance,
         _ONE,
+        fewest=20,
     ),
 }
 """Name to metric. The contract tests run over all of them."""

@@ -1,50 +1,70 @@
-"""Scores averaged over subjects, with intervals over images and subjects."""
+"""Scores with their intervals as scores.json has them, of one subject and averaged over subjects."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
-from nsd_bench.scoring.bootstrap import generator
-from nsd_bench.scoring.moments import Array
+from nsd_bench.scoring.jackknife import Jackknife, Uncertainty, fixed, population
 from nsd_bench.scoring.options import Options
-from nsd_bench.scoring.tier import valued
 
-__all__ = ["Draws", "mean_over_subjects", "pooled_json"]
+__all__ = ["Key", "Scores", "mean_json", "pooled_json", "uncertain_json", "without_value"]
 
-Draws = dict[tuple[str, str, str, str], Array]
-"""(tier, atlas, roi, metric) to an array of shape (1 + n_draws,): the value, then its draws."""
+Key = tuple[str, str, str, str]
+"""(tier, atlas, roi, metric)."""
+Scores = Mapping[Key, Jackknife]
 
 
-def mean_over_subjects(draws: Sequence[Array], seed: int) -> Array:
-    """Average values and draws over subjects with equal weight; draw i takes subjects with replacement.
+def uncertain_json(score: Jackknife | None, confidence: float, reason: str) -> dict[str, Any]:
+    """Put together one subject's score with its interval over new images like these, or null with the reason.
 
-    The same subjects are drawn for every region and metric.
+    The reason is that of the missing value or, where there is a value, of the missing interval.
+    """
+    if score is None:
+        return without_value(reason) | {"corrected": None, "se": None, "df": None}
+    return _json(fixed([score], confidence))
 
-    Parameters
-    ----------
-    draws
-        One array of shape (1 + n_draws,) a subject.
-    seed
-        Of the draws.
+
+def without_value(reason: str) -> dict[str, Any]:
+    """Say that there is no value, and why.
+
+    >>> without_value("no unit lies in this region")
+    {'value': None, 'interval': None, 'reason': 'no unit lies in this region'}
+    """
+    return {"value": None, "interval": None, "reason": reason}
+
+
+def mean_json(scores: Sequence[Jackknife], confidence: float) -> dict[str, Any]:
+    """Average a score over subjects with equal weight.
 
     Returns
     -------
-    draws : float64 array of shape (1 + n_draws,)
+    mean
+        `value` and `corrected`; `interval` for these subjects, over new images like these, with its `se` and
+        `df`, or the `reason` why there is none; `new_subjects`, the same for new subjects, from `n_subjects`.
     """
-    stacked = np.stack(draws)
-    n_subjects, n_draws = len(stacked), stacked.shape[1] - 1
-    rng = generator(seed, 0, 2)
-    drawn = rng.integers(0, n_subjects, (n_draws, n_subjects))
-    means = stacked[drawn, 1 + np.arange(n_draws)[:, None]].mean(axis=1)
-    pooled: Array = np.r_[stacked[:, 0].mean(), means]
-    return pooled
+    new = _json(population(scores, confidence))
+    del new["value"], new["corrected"]
+    return {
+        **_json(fixed(scores, confidence)),
+        "n_subjects": len(scores),
+        "new_subjects": new | {"n_subjects": len(scores)},
+    }
+
+
+def _json(found: Uncertainty) -> dict[str, Any]:
+    return {
+        "value": found.value,
+        "corrected": found.corrected,
+        "se": found.se,
+        "df": found.df,
+        "interval": None if found.interval is None else list(found.interval),
+        "reason": found.reason,
+    }
 
 
 def pooled_json(
-    tiers: Sequence[Sequence[str]], scores: Sequence[Draws], difficulty: Sequence[Draws], options: Options
+    tiers: Sequence[Sequence[str]], scores: Sequence[Scores], difficulty: Sequence[Scores], options: Options
 ) -> dict[str, Any]:
     """Average over subjects with equal weight.
 
@@ -59,20 +79,15 @@ def pooled_json(
         Of every subject.
     """
     found: dict[str, Any] = {}
-    for tier in dict.fromkeys(tier for draws in scores for tier, *_ in draws):
+    for tier in dict.fromkeys(tier for of_subject in scores for tier, *_ in of_subject):
         rows: dict[tuple[str, str], dict[str, Any]] = {}
         for part, subjects in (("scores", scores), ("difficulty", difficulty)):
-            for key in dict.fromkeys(key for draws in subjects for key in draws if key[0] == tier):
+            for key in dict.fromkeys(key for of_subject in subjects for key in of_subject if key[0] == tier):
                 _, atlas, roi, name = key
-                having = [draws[key] for draws in subjects if key in draws]
+                having = [of_subject[key] for of_subject in subjects if key in of_subject]
                 row = rows.setdefault(
                     (atlas, roi), {"atlas": atlas, "roi": roi, "n_subjects": len(having), "scores": {}}
                 )
-                value = valued(
-                    mean_over_subjects(having, options.seed),
-                    options.confidence,
-                    "no subject has a score here",
-                )
-                row.setdefault(part, {})[name] = value | {"n_subjects": len(having)}
+                row.setdefault(part, {})[name] = mean_json(having, options.confidence)
         found[tier] = {"n_subjects": sum(tier in one for one in tiers), "rois": list(rows.values())}
     return found

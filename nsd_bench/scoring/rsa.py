@@ -12,54 +12,67 @@ from scipy.stats import rankdata
 
 from nsd_bench.scoring.patterns import rdm
 
-__all__ = ["RsaScore", "repeat_rdms", "rsa", "rsa_ceilings", "rsa_score"]
+__all__ = ["RsaScore", "repeat_rdms", "rsa", "rsa_ceilings", "rsa_delete_one", "rsa_score"]
 
 Array = npt.NDArray[np.float64]
 
 
-def rsa(first: Array, second: Array, weights: Array | None = None) -> Array:
-    """Return Spearman's correlation between the upper triangles of two RDMs, once per row of weights.
+def rsa(first: Array, second: Array) -> float:
+    """Return Spearman's correlation between the upper triangles of two RDMs.
 
     Kriegeskorte et al. 2008, doi:10.3389/neuro.06.004.2008. It is blind to sign: patterns and their negatives
     have the same distances.
-
-    A bootstrap draw counts the pair of images i and j w_i w_j times and leaves pairs of an image with itself
-    out; ranks are those of the whole sample. A draw is then a quadratic form, and a thousand are a few
-    matrix products.
 
     Parameters
     ----------
     first, second : float64 arrays of shape (n_images, n_images)
         From `nsd_bench.scoring.patterns.rdm`.
-    weights : float64 array of shape (n_draws, n_images)
-        How often each image counts. None: each once.
 
     Returns
     -------
-    rho : float64 array of shape (n_draws,)
+    rho
         NaN where there are fewer than three images, or an RDM is constant or holds NaN.
 
     Examples
     --------
     >>> near = np.array([[0, 1, 2], [1, 0, 3], [2, 3, 0]], dtype=float)
     >>> far = np.array([[0, 9, 8], [9, 0, 5], [8, 5, 0]], dtype=float)
-    >>> rsa(near, far).tolist()
-    [-1.0]
+    >>> rsa(near, far)
+    -1.0
     """
-    w = np.ones((1, len(first))) if weights is None else weights
-    if len(first) < 3 or not (np.isfinite(first).all() and np.isfinite(second).all()):
-        return np.full(len(w), np.nan)
+    return float(rsa_delete_one(first, second)[0])
+
+
+def rsa_delete_one(first: Array, second: Array) -> Array:
+    """Return `rsa` of all images and, behind it, without each.
+
+    Without an image, the other pairs keep the ranks that they have among all pairs. Ranked anew they would
+    give standard errors within 10 % of these from 10 images on, and within 3 % from 50 on, for a thousand
+    times the work.
+
+    Parameters
+    ----------
+    first, second : float64 arrays of shape (n_images, n_images)
+
+    Returns
+    -------
+    rho : float64 array of shape (1 + n_images,)
+    """
+    n = len(first)
+    if n < 3 or not (np.isfinite(first).all() and np.isfinite(second).all()):
+        return np.full(1 + n, np.nan)
     a, b = _centred_ranks(first), _centred_ranks(second)
+    n_pairs = np.r_[n * (n - 1), np.full(n, (n - 1) * (n - 2))] / 2
 
-    def total(of_pairs: Array) -> Array:
-        summed: Array = ((w @ of_pairs) * w).sum(axis=1)
-        return summed
+    def mean(of_pairs: Array) -> Array:
+        of_image = of_pairs.sum(axis=1)
+        total = of_image.sum() / 2
+        return np.asarray(np.r_[total, total - of_image] / n_pairs)
 
-    n = w.sum(axis=1) ** 2 - (w**2).sum(axis=1)
     with np.errstate(invalid="ignore", divide="ignore"):
-        mean_a, mean_b = total(a) / n, total(b) / n
-        covariance = total(a * b) / n - mean_a * mean_b
-        variances = (total(a * a) / n - mean_a**2) * (total(b * b) / n - mean_b**2)
+        mean_a, mean_b = mean(a), mean(b)
+        covariance = mean(a * b) - mean_a * mean_b
+        variances = (mean(a * a) - mean_a**2) * (mean(b * b) - mean_b**2)
         rho: Array = np.where(variances > 0, covariance / np.sqrt(variances), np.nan)
     return np.clip(rho, -1, 1)
 
@@ -130,7 +143,7 @@ def rsa_score(predicted: Array, observed: Sequence[Array]) -> RsaScore:
     score
         NaN where there is no number.
     """
-    values = [rsa(predicted, one)[0] for one in observed]
+    values = [rsa(predicted, one) for one in observed]
     lower, upper = rsa_ceilings(observed)
     return RsaScore(float(np.mean(values)) if values else np.nan, lower, upper)
 

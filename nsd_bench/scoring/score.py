@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import numpy as np
@@ -14,24 +14,26 @@ import numpy.typing as npt
 from nsd_bench import spec
 from nsd_bench.errors import PackageError, SubmissionError
 from nsd_bench.issues import has_errors
+from nsd_bench.scores import INTERVALS, SCORES_FORMAT, THESE_SUBJECTS
 from nsd_bench.scoring.check import check, is_partial, positions, predictions_digest, tiers_covered
 from nsd_bench.scoring.described import descriptions
 from nsd_bench.scoring.difficulty import Distances
+from nsd_bench.scoring.jackknife import Jackknife
 from nsd_bench.scoring.metrics import HEADLINE
-from nsd_bench.scoring.moments import Moments, accumulate
+from nsd_bench.scoring.moments import accumulate
 from nsd_bench.scoring.options import Options
 from nsd_bench.scoring.patterns import patterns_of
-from nsd_bench.scoring.pooled import Draws, pooled_json
+from nsd_bench.scoring.pooled import Key, pooled_json
+from nsd_bench.scoring.region_sums import RegionSums
 from nsd_bench.scoring.rois import rois_of
 from nsd_bench.scoring.tier import TierSums
 from nsd_bench.statistics import response_precision
 from nsd_bench.submission import Submission
 from nsd_bench.truth import Truth
 
-__all__ = ["FORMAT", "SCORER_VERSION", "Options", "SubjectScores", "score", "scores_json"]
+__all__ = ["SCORER_VERSION", "Options", "SubjectScores", "score", "scores_json"]
 
-FORMAT: Final = "nsd_bench.scores/1"
-SCORER_VERSION: Final = "2"
+SCORER_VERSION: Final = "3"
 _UNITS_AT_ONCE = 128
 _AHEAD = 2
 
@@ -46,16 +48,16 @@ class SubjectScores:
         What goes into scores.json.
     units
         "test/r" and so on to a float32 array of shape (n_units,).
-    draws
-        (tier, atlas, roi, metric) to an array of shape (1 + n_draws,): the value, then its draws.
+    scores
+        (tier, atlas, roi, metric) to the score with its value without each image, where there is one.
     difficulty
         The same of the levels near, mid and far, and of the slope on distance, where distances were given.
     """
 
     summary: dict[str, Any]
     units: dict[str, npt.NDArray[Any]] = field(default_factory=dict)
-    draws: Draws = field(default_factory=dict)
-    difficulty: Draws = field(default_factory=dict)
+    scores: dict[Key, Jackknife] = field(default_factory=dict)
+    difficulty: dict[Key, Jackknife] = field(default_factory=dict)
 
 
 def score(
@@ -131,15 +133,16 @@ def _score_tier(
     rois = rois_of(truth, predicted)
     n_units, truth = len(predicted), truth if predicted.all() else truth.of_units(predicted)
     rows = np.flatnonzero(truth.tier == tier)
-    images, image = np.unique(truth.frame_image_id[rows], return_inverse=True)
+    images, first, image = np.unique(truth.frame_image_id[rows], return_index=True, return_inverse=True)
     k = np.bincount(image)
     distance = None
     if distances is not None:
         distance = distances.of_images(truth.package, truth.trial_idx[rows], image)
-    sums = TierSums(truth, rois, k.astype(np.float64), options, distance)
+    nsd_id = None if truth.nsd_id is None else truth.nsd_id[rows[first]]
+    sums = TierSums(truth, rois, k.astype(np.float64), options, nsd_id, distance)
     _refuse_broken(truth, rows)
-    for columns, moments in _blocks(submission, truth, rows, image):
-        sums.add(moments, columns)
+    for block in _blocks(submission, truth, rows, image, sums):
+        sums.add(block)
     sums.finish(patterns_of(submission, truth, rows, image) if options.patterns else None)
     result.summary["tiers"][tier] = {
         "n_trials": len(rows),
@@ -149,40 +152,47 @@ def _score_tier(
         "n_units_predicted": len(truth.unit_ids),
         "n_units_without_ceiling": int(np.isnan(truth.ncsnr).sum()),
         "predictions_sha256": predictions_digest(submission, truth, rows),
+        "n_units_constant_responses": sums.n_constant_responses,
         "rois": sums.rois_json(),
     }
+    named = (replace(issue, place=f"{issue.place}, {tier}") for issue in sums.warnings())
+    result.summary["warnings"] += map(str, named)
     if distances is not None:
         result.summary["tiers"][tier]["difficulty"] = sums.levels_json() | {"features": distances.features}
-    result.draws |= {(tier, *key): draws for key, draws in sums.draws().items()}
-    result.difficulty |= {(tier, *key): draws for key, draws in sums.difficulty_draws().items()}
+    result.scores |= {(tier, *key): one for key, one in sums.scores().items()}
+    result.difficulty |= {(tier, *key): one for key, one in sums.difficulty().items()}
     result.units |= {f"{tier}/unit_ids": truth.unit_ids, f"{tier}/ncsnr": truth.ncsnr}
     for name, values in sums.per_unit.items():
         result.units[f"{tier}/{name}"] = values.astype(np.float32)
 
 
 def _blocks(
-    submission: Submission, truth: Truth, rows: npt.NDArray[np.int64], image: npt.NDArray[np.int64]
-) -> Iterator[tuple[slice, Moments]]:
-    """Yield the moments of all units, a block at a time and in order; the next ones are made meanwhile."""
+    submission: Submission,
+    truth: Truth,
+    rows: npt.NDArray[np.int64],
+    image: npt.NDArray[np.int64],
+    sums: TierSums,
+) -> Iterator[RegionSums]:
+    """Yield the sums of all units, a block at a time and in order; the next ones are made meanwhile."""
     trial, unit = positions(submission, truth, rows)
     in_order = np.array_equal(unit, np.arange(len(unit)))
     precision = response_precision(truth.response_std)
 
-    def make(columns: slice) -> Moments:
+    def make(columns: slice) -> RegionSums:
         predictions = submission.predictions[:, columns if in_order else unit[columns]]
         responses = truth.responses[:, columns]
-        return accumulate(responses, predictions, image, rows=(rows, trial), scale=precision[columns])
+        moments = accumulate(responses, predictions, image, rows=(rows, trial), scale=precision[columns])
+        return sums.block(moments, columns)
 
     starts = range(0, len(unit), _UNITS_AT_ONCE)
-    waiting: deque[tuple[slice, Future[Moments]]] = deque()
+    waiting: deque[Future[RegionSums]] = deque()
     with ThreadPoolExecutor(_AHEAD) as pool:  # numpy lets other threads run while it computes
-        for columns in (slice(start, start + _UNITS_AT_ONCE) for start in starts):
-            waiting.append((columns, pool.submit(make, columns)))
+        for columns in (slice(start, min(start + _UNITS_AT_ONCE, len(unit))) for start in starts):
+            waiting.append(pool.submit(make, columns))
             if len(waiting) > _AHEAD:
-                first, moments = waiting.popleft()
-                yield first, moments.result()
-        for first, moments in waiting:
-            yield first, moments.result()
+                yield waiting.popleft().result()
+        for block in waiting:
+            yield block.result()
 
 
 def _refuse_broken(truth: Truth, rows: npt.NDArray[np.int64]) -> None:
@@ -210,20 +220,23 @@ def scores_json(subjects: Sequence[SubjectScores], options: Options) -> dict[str
     """
     _refuse_twice([(one.summary["subject"], one.summary["package"]) for one in subjects])
     return {
-        "format": FORMAT,
+        "format": SCORES_FORMAT,
         "scorer": {
             "version": SCORER_VERSION,
             "n_draws": options.n_draws,
             "seed": options.seed,
             "confidence": options.confidence,
-            "intervals": "percentiles of bootstrap draws over images, their mean moved to the value",
+            "intervals": INTERVALS,
+            "interval": THESE_SUBJECTS,
+            "new_subjects": "for new subjects, from n_subjects subjects",
+            "not_included": "the uncertainty of ncsnr",
         },
         "metrics": descriptions(options.patterns),
         "headline": HEADLINE,
         "subjects": [subject.summary for subject in subjects],
         "pooled": pooled_json(
             [subject.summary["tiers"] for subject in subjects],
-            [subject.draws for subject in subjects],
+            [subject.scores for subject in subjects],
             [subject.difficulty for subject in subjects],
             options,
         ),

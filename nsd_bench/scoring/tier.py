@@ -2,33 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import replace
-from typing import Any
+from collections.abc import Iterable, Iterator
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
-from nsd_bench.scoring.anchors import NullProducts, oracle_terms, permutations, z_scored_means
-from nsd_bench.scoring.bootstrap import generator, image_weights, interval
+from nsd_bench.issues import Issue
+from nsd_bench.scoring.anchors import NullProducts, generator, oracle_terms, permutations, z_scored_means
 from nsd_bench.scoring.described import DESCRIBED
-from nsd_bench.scoring.difficulty import LEVELS, image_mean_terms, levels, slopes
-from nsd_bench.scoring.medians import MEDIANS
-from nsd_bench.scoring.metrics import HEADLINE, METRICS, unit_values
-from nsd_bench.scoring.moments import Array, Moments, grouped
+from nsd_bench.scoring.difficulty import LEVELS, levels, slope_terms
+from nsd_bench.scoring.jackknife import MIN_IMAGES, Jackknife
+from nsd_bench.scoring.medians import MEDIANS, NO_INTERVAL
+from nsd_bench.scoring.metrics import HEADLINE, METRICS, headline_terms, kinds_of_images, unit_values
+from nsd_bench.scoring.moments import Array, Moments
 from nsd_bench.scoring.options import Options
 from nsd_bench.scoring.pattern_metrics import PATTERN_METRICS
 from nsd_bench.scoring.patterns import Patterns
+from nsd_bench.scoring.pooled import uncertain_json, without_value
+from nsd_bench.scoring.region_sums import Regions, RegionSums
 from nsd_bench.scoring.rois import Roi
 from nsd_bench.truth import Truth
 
-__all__ = ["UNIT_COLUMNS", "TierSums", "valued"]
+__all__ = ["UNIT_COLUMNS", "TierSums"]
 
 UNIT_COLUMNS = ("r", "single_trial_r", "feve", "noise_ceiling")
-_DRAWS_AT_ONCE = 64
+_UNITS_IN_CACHE: Final = 32
+_CONSTANT = (
+    "predictions",
+    "have the same prediction for every image and count as r = 0",
+    "Predict them, or accept that they lower the score",
+)
+_STILL = (
+    "truth",
+    "have responses that do not vary over the images, and do not count",
+    "Nothing can be right or wrong about them",
+)
 _PARTIAL = "not all units of this region were predicted"
 _ONE_IMAGE = "there are fewer than two images"
 _ONE_TRIAL = "there are fewer than two trials"
+
+Key = tuple[str, str, str]
+"""(atlas, roi, metric)."""
 
 
 class TierSums:
@@ -37,84 +52,120 @@ class TierSums:
     Parameters
     ----------
     truth
-        Only its ncsnr and subject are used.
+        Only its ncsnr, unit ids and subject are used.
     rois
         Regions of the truth's units.
     k : float64 array of shape (n_images,)
         Number of repeats of every image of the tier.
     options
         How uncertainty is computed.
+    nsd_id : int64 array of shape (n_images,)
+        Which images they are; None where the truth does not say.
     distance : float64 array of shape (n_images,)
         From the nearest training image; None scores no levels of difficulty.
     """
 
     def __init__(
-        self, truth: Truth, rois: list[Roi], k: Array, options: Options, distance: Array | None = None
+        self,
+        truth: Truth,
+        rois: list[Roi],
+        k: Array,
+        options: Options,
+        nsd_id: npt.NDArray[np.int64] | None = None,
+        distance: Array | None = None,
     ) -> None:
-        self.rois, self.options, self.distance = rois, options, distance
+        self.rois, self.options, self.nsd_id, self.distance = rois, options, nsd_id, distance
+        self.unit_ids = truth.unit_ids
         self.ncsnr, self.has_one_image, self.has_one_trial = truth.ncsnr, len(k) < 2, k.sum() < 2
-        self.inside = np.stack([roi.inside for roi in rois], axis=1).astype(np.float64)
-        self.weights = image_weights(len(k), options.n_draws, generator(options.seed, truth.subject, 0))
+        self.inside = np.stack([roi.inside for roi in rois], axis=1)
         self.permuted = permutations(k, options.n_draws, generator(options.seed, truth.subject, 1))
         self.levels = None if distance is None else levels(distance)
-        shape = (len(self.weights), len(rois))
-        names = (*METRICS, "oracle", "train_mean", *LEVELS)
-        self.top = {name: np.zeros(shape) for name in names}
-        self.bottom = {name: np.zeros(shape) for name in names}
-        self.counted = {name: np.zeros(len(rois), dtype=np.int64) for name in names}
-        self.ceiling = np.zeros(len(rois))
-        self.null = NullProducts(len(k), len(rois))
-        self.shares = np.zeros((len(k), len(rois)))
-        self.per_unit = {name: np.empty(len(self.ncsnr)) for name in UNIT_COLUMNS}
-        self.r = np.empty((len(self.weights), len(self.ncsnr)))
-        self.other: dict[tuple[str, str, str], Array] = {}
-
-    def add(self, moments: Moments, columns: slice) -> None:
-        """Add a block of units."""
-        inside, ncsnr = self.inside[columns], self.ncsnr[columns]
-        groups = grouped(self.weights, moments, self.levels, self.options.product)
-        values = unit_values(groups, ncsnr)
-        for name, metric in METRICS.items():
-            self._add_terms(name, inside, *metric.terms(values))
-        if (moments.k > 1).any():
-            self._add_terms("oracle", inside, *oracle_terms(groups, ncsnr))
+        everything, self.repeated = np.ones(len(k), dtype=bool), k > 1
+        self.images = {name: self.repeated if one.repeated else everything for name, one in METRICS.items()}
+        self.images |= {"oracle": self.repeated, "slope": everything}
         if self.levels is not None:
-            responses, predictions = z_scored_means(moments)
-            self.shares += (responses * predictions) @ (inside * np.isfinite(ncsnr)[:, None])
-            for number, name in enumerate(LEVELS):
-                within = [group for group in groups if group.stratum == number]
-                self._add_terms(name, inside, *image_mean_terms(within, ncsnr))
-        # The training mean predicts the same for every image, and a constant's r is 0 by definition.
-        of_mean = replace(values, r=np.zeros_like(values.r[:1]), ceiling=values.ceiling[:1])
-        self._add_terms("train_mean", inside, *METRICS[HEADLINE].terms(of_mean))
-        known = np.where(np.isnan(ncsnr), 0.0, 1.0)[:, None]
+            self.images |= {name: self.levels == number for number, name in enumerate(LEVELS)}
+        # Which column of a denominator goes with each column of the numerator.
+        self.kind = {name: kinds_of_images(k[images])[1] for name, images in self.images.items()}
+        self.sums = RegionSums()
+        largest = int(max(roi.inside.sum() for roi in rois))
+        self.null = NullProducts(len(k) if options.n_draws else 0, largest, len(rois))
+        self.per_unit = {name: np.empty(len(self.ncsnr)) for name in UNIT_COLUMNS}
+        self.constant = np.zeros(len(self.ncsnr), dtype=bool)
+        self.other: dict[Key, Jackknife] = {}
+
+    def block(self, moments: Moments, columns: slice) -> RegionSums:
+        """Sum over a block of units, for `add`; several blocks may be summed at once."""
+        starts = range(columns.start, columns.stop, _UNITS_IN_CACHE)
+        parts = [
+            self._terms(
+                moments.of_units(slice(start - columns.start, stop - columns.start)), slice(start, stop)
+            )
+            for start in starts
+            if (stop := min(start + _UNITS_IN_CACHE, columns.stop))
+        ]
+        sums, regions = RegionSums(), Regions(self.inside[columns])
+        for name in parts[0]:
+            top, bottom = (np.concatenate(one) for one in zip(*(part[name] for part in parts), strict=True))
+            sums.add_terms(name, regions, top, bottom)
+        sums.constant = regions.sum(self.constant[columns].astype(np.float64))
+        sums.ceiling = regions.sum(np.nan_to_num(self.per_unit["noise_ceiling"][columns]))
         if self.options.n_draws:
-            self.null.add(moments, inside * known)
-        self.r[:, columns] = values.r
-        self.ceiling += np.nansum(values.ceiling[0][:, None] * inside, axis=0)
+            y, p = (self.null.rounded(one) for one in z_scored_means(moments))
+            known = ~(np.isnan(self.ncsnr[columns]) | np.isnan(self.per_unit["r"][columns]))
+            sums.null = (y, p, self.inside[columns] & known[:, None])
+        return sums
+
+    def _terms(self, moments: Moments, columns: slice) -> dict[str, tuple[Array, Array]]:
+        """Return numerator and denominator of every score for some units; keep what single units have."""
+        ncsnr = self.ncsnr[columns]
+        values = unit_values(moments, ncsnr)
+        terms = {name: metric.terms(values) for name, metric in METRICS.items()}
+        if self.repeated.any():
+            terms["oracle"] = oracle_terms(moments.of_images(self.repeated), ncsnr)
+        if self.levels is not None and self.distance is not None:
+            terms["slope"] = slope_terms(moments, self.distance), np.sqrt(values.ceiling)
+            for name in LEVELS:
+                terms[name] = headline_terms(moments.of_images(self.images[name]), ncsnr)
         found = (values.r, values.single_trial_r, values.feve, values.ceiling)
         for name, of_unit in zip(UNIT_COLUMNS, found, strict=True):
-            self.per_unit[name][columns] = of_unit[0]
+            self.per_unit[name][columns] = of_unit[:, 0]
+        self.constant[columns] = values.constant & (values.ceiling[:, 0] > 0)
+        return terms
 
-    def _add_terms(self, name: str, inside: Array, top: Array, bottom: Array) -> None:
-        rows = len(top)
-        counts = ~np.isnan(bottom[0])
-        # A unit without a value counts nowhere; 0 in both sums leaves the other units as they are.
-        self.top[name][:rows] += np.where(counts, top, 0.0) @ inside
-        self.bottom[name][:rows] += np.where(counts, bottom, 0.0) @ inside
-        self.counted[name] += (inside[counts] > 0).sum(axis=0)
+    def add(self, sums: RegionSums) -> None:
+        """Add what `block` returned, in the order of the units."""
+        if sums.null is not None:
+            self.null.add(*sums.null)
+        self.sums.add(sums)
 
-    def _ratio(self, name: str, roi: int) -> Array | None:
+    def _ratio(self, name: str, roi: int) -> Jackknife | None:
         if (
-            (name in METRICS and self._too_few(name))
+            name not in self.sums.top
+            or (name in METRICS and self._too_few(name))
             or not self.rois[roi].is_complete
-            or not self.counted[name][roi]
-            or self.bottom[name][0, roi] <= 0
+            or not self.sums.counted[name][roi]
+            or not self.sums.bottom[name][roi, 0] > 0
         ):
             return None
+        bottom = self.sums.bottom[name][roi]
         with np.errstate(invalid="ignore", divide="ignore"):
-            ratio: Array = self.top[name][:, roi] / self.bottom[name][:, roi]
-        return ratio
+            ratio = self.sums.top[name][roi] / (bottom if len(bottom) == 1 else bottom[self.kind[name]])
+        corrects = METRICS[name].corrects if name in METRICS else True
+        return self._jackknife(ratio, self.images[name], corrects=corrects)
+
+    def _jackknife(
+        self,
+        values: Array,
+        images: npt.NDArray[np.bool_] | None = None,
+        *,
+        corrects: bool = True,
+        fewest: int = MIN_IMAGES,
+    ) -> Jackknife | None:
+        if not np.isfinite(values[0]):
+            return None
+        ids = self.nsd_id if self.nsd_id is None or images is None else self.nsd_id[images]
+        return Jackknife(float(values[0]), values[1:], ids, corrects, fewest)
 
     def _too_few(self, name: str) -> str | None:
         """Say what there is too little of for any correlation; None if there is enough."""
@@ -133,35 +184,28 @@ class TierSums:
         for roi in self.rois:
             if not roi.n_units or not roi.is_complete or self.has_one_image:
                 continue
-            found = self._medians(roi.inside)
+            r = self.per_unit["r"][roi.inside]
+            for name, median in MEDIANS.items():
+                value = median.over_units(r[~np.isnan(r)])
+                if np.isfinite(value):
+                    one = Jackknife(value, np.empty(0), no_interval=NO_INTERVAL)
+                    self.other[roi.atlas, roi.name, name] = one
             if patterns is not None:
                 within = Patterns(patterns.predicted[:, roi.inside], patterns.observed[:, roi.inside])
-                found |= {name: one.draws(within, self.weights) for name, one in PATTERN_METRICS.items()}
-            for name, draws in found.items():
-                if np.isfinite(draws[0]):
-                    self.other[roi.atlas, roi.name, name] = draws
+                for name, metric in PATTERN_METRICS.items():
+                    found = self._jackknife(metric.values(within), corrects=False, fewest=metric.fewest)
+                    if found is not None:
+                        self.other[roi.atlas, roi.name, name] = found
 
-    def _medians(self, inside: npt.NDArray[np.bool_]) -> dict[str, Array]:
-        """Take medians a few draws at a time: r of all draws and units is the largest array there is."""
-        starts = range(0, len(self.r), _DRAWS_AT_ONCE)
-        blocks = (self.r[start : start + _DRAWS_AT_ONCE, inside] for start in starts)
-        parts = [{name: median.over_units(r) for name, median in MEDIANS.items()} for r in blocks]
-        return {name: np.concatenate([part[name] for part in parts]) for name in MEDIANS}
+    def scores(self) -> dict[Key, Jackknife]:
+        """Return (atlas, roi, metric) to the score, where there is one."""
+        return self._scores_of(METRICS) | self.other
 
-    def draws(self) -> dict[tuple[str, str, str], Array]:
-        """Return (atlas, roi, metric) to the value and its draws, where there is a value."""
-        return self._draws_of(METRICS) | self.other
+    def difficulty(self) -> dict[Key, Jackknife]:
+        """Return (atlas, roi, level or "slope") to the score, where there is one."""
+        return self._scores_of((*LEVELS, "slope"))
 
-    def difficulty_draws(self) -> dict[tuple[str, str, str], Array]:
-        """Return (atlas, roi, level or "slope") to the value and its draws, where there is a value."""
-        found = self._draws_of(LEVELS)
-        for number, roi in enumerate(self.rois):
-            slope = self._slope(number)
-            if slope is not None:
-                found[roi.atlas, roi.name, "slope"] = slope
-        return found
-
-    def _draws_of(self, names: Iterable[str]) -> dict[tuple[str, str, str], Array]:
+    def _scores_of(self, names: Iterable[str]) -> dict[Key, Jackknife]:
         return {
             (roi.atlas, roi.name, name): ratio
             for number, roi in enumerate(self.rois)
@@ -169,15 +213,31 @@ class TierSums:
             if (ratio := self._ratio(name, number)) is not None
         }
 
-    def _slope(self, number: int) -> Array | None:
-        if self.distance is None or self._ratio(HEADLINE, number) is None:
-            return None
-        share = self.shares[:, number] / self.bottom[HEADLINE][0, number]
-        return slopes(share, self.distance, self.weights)
+    def warnings(self) -> list[Issue]:
+        """List what keeps units from counting as they could; nothing that the headline does not depend on."""
+        if self.has_one_image:
+            return []
+        return [*self._warned(self.constant, _CONSTANT), *self._warned(self._still(), _STILL)]
+
+    @property
+    def n_constant_responses(self) -> int:
+        """How many units with a noise ceiling have responses that do not vary."""
+        return int(self._still().sum())
+
+    def _still(self) -> npt.NDArray[np.bool_]:
+        return np.asarray(np.isnan(self.per_unit["r"]) & (self.per_unit["noise_ceiling"] > 0))
+
+    def _warned(self, units: npt.NDArray[np.bool_], what: tuple[str, str, str]) -> Iterator[Issue]:
+        place, problem, remedy = what
+        if units.any():
+            first = self.unit_ids[units][0]
+            yield Issue(
+                "warning", place, f"{units.sum()} of {len(units)} units {problem}, first unit {first}", remedy
+            )
 
     def rois_json(self) -> list[dict[str, Any]]:
         """Return what scores.json says of every region."""
-        null = self.null.sums(self.permuted)
+        null = self.null.sums(self.permuted) if self.options.n_draws else np.empty((0, len(self.rois)))
         return [self._roi_json(number, roi, null[:, number]) for number, roi in enumerate(self.rois)]
 
     def levels_json(self) -> dict[str, Any]:
@@ -197,25 +257,28 @@ class TierSums:
         empty = None if roi.n_units else "no unit lies in this region"
         empty = empty or (None if roi.is_complete else _PARTIAL)
         no_ceiling = empty or (_ONE_IMAGE if self.has_one_image else METRICS[HEADLINE].empty)
+        headline = self._ratio(HEADLINE, number)
         found: dict[str, Any] = {
             "atlas": roi.atlas,
             "roi": roi.name,
             "n_units": roi.n_units,
             "n_units_predicted": int(roi.inside.sum()),
-            "noise_ceiling": float(self.ceiling[number] / n_known) if n_known else None,
+            "n_units_constant_predictions": int(np.broadcast_to(self.sums.constant, len(self.rois))[number]),
+            "noise_ceiling": float(np.broadcast_to(self.sums.ceiling, len(self.rois))[number] / n_known)
+            if n_known
+            else None,
             "scores": {
-                name: valued(self._draws_of_metric(name, number), confidence, empty or self._reason(name))
+                name: uncertain_json(self._score(name, number), confidence, empty or self._reason(name))
                 for name in DESCRIBED
                 if self.options.patterns or name not in PATTERN_METRICS
             },
             "anchors": {
-                "null": valued(
-                    self._null(number, null),
-                    confidence,
-                    no_ceiling if len(null) else "no draws were asked for",
-                ),
-                "train_mean": valued(self._first("train_mean", number), confidence, no_ceiling),
-                "oracle": valued(
+                "null": self._null_json(headline, number, null, no_ceiling),
+                # The training mean predicts the same for every image, and a constant's r is 0 by definition.
+                "train_mean": without_value(no_ceiling)
+                if headline is None
+                else {"value": 0.0, "interval": None, "reason": None},
+                "oracle": uncertain_json(
                     self._ratio("oracle", number), confidence, empty or "no image has repeats, or no ceiling"
                 ),
             },
@@ -223,44 +286,27 @@ class TierSums:
         if self.levels is not None:
             few = np.bincount(self.levels, minlength=len(LEVELS)) < 2
             reasons = [empty or _ONE_IMAGE if is_few else no_ceiling for is_few in few]
-            found["difficulty"] = self._ladder_json(number, reasons, no_ceiling)
+            slope = no_ceiling if headline is None else "all images are equally far"
+            found["difficulty"] = {
+                name: uncertain_json(self._ratio(name, number), confidence, reason)
+                for name, reason in zip((*LEVELS, "slope"), (*reasons, slope), strict=True)
+            }
         return found
-
-    def _ladder_json(self, number: int, reasons: list[str], no_ceiling: str) -> dict[str, Any]:
-        ladder = {
-            name: valued(self._ratio(name, number), self.options.confidence, reason)
-            for name, reason in zip(LEVELS, reasons, strict=True)
-        }
-        slope = self._slope(number)
-        reason = no_ceiling if slope is None else "all images are equally far"
-        return ladder | {"slope": valued(slope, self.options.confidence, reason)}
 
     def _reason(self, name: str) -> str:
         """Say why a region whose units were all predicted has no score."""
         return self._too_few(name) or DESCRIBED[name].empty
 
-    def _draws_of_metric(self, name: str, number: int) -> Array | None:
+    def _score(self, name: str, number: int) -> Jackknife | None:
         roi = self.rois[number]
         return self._ratio(name, number) if name in METRICS else self.other.get((roi.atlas, roi.name, name))
 
-    def _null(self, number: int, null: Array) -> Array | None:
-        if not len(null) or self._ratio(HEADLINE, number) is None:
-            return None
-        scores = null / self.bottom[HEADLINE][0, number]
-        draws: Array = np.r_[scores.mean(), scores]
-        return draws
-
-    def _first(self, name: str, roi: int) -> Array | None:
-        ratio = self._ratio(name, roi)
-        return None if ratio is None else ratio[:1]
-
-
-def valued(draws: Array | None, confidence: float, reason: str) -> dict[str, Any]:
-    """Put together a value (first of `draws`) with its interval, or null with the reason."""
-    if draws is None or not np.isfinite(draws[0]):
-        return {"value": None, "interval": None, "reason": reason}
-    return {
-        "value": float(draws[0]),
-        "interval": interval(float(draws[0]), draws[1:], confidence),
-        "reason": None,
-    }
+    def _null_json(
+        self, headline: Jackknife | None, number: int, null: Array, no_ceiling: str
+    ) -> dict[str, Any]:
+        if not len(null) or headline is None:
+            return without_value(no_ceiling if len(null) else "no draws were asked for")
+        scores = null / self.sums.bottom[HEADLINE][number, 0]
+        tail = 50 * (1 - self.options.confidence)
+        ends = np.percentile(scores, [tail, 100 - tail])
+        return {"value": float(scores.mean()), "interval": ends.tolist(), "reason": None}

@@ -10,17 +10,20 @@ import numpy.typing as npt
 
 from nsd_bench.imagery.reliability import pooled_ncsnr
 from nsd_bench.package import Package
+from nsd_bench.scoring.jackknife import Jackknife, unpaired
 from nsd_bench.scoring.metrics import HEADLINE
+from nsd_bench.scoring.pooled import uncertain_json
 from nsd_bench.scoring.score import Options, SubjectScores, score
 from nsd_bench.submission import Submission
 from nsd_bench.transfer.companions import rows_of_tier, tier_truth
 from nsd_bench.transfer.identification import identification_json
-from nsd_bench.transfer.results import missing, valued
+from nsd_bench.transfer.results import missing
 from nsd_bench.truth import Truth
 
 __all__ = ["FORMAT", "evaluate_ood"]
 
 FORMAT: Final = "nsd_bench.ood/1"
+_NO_CEILING: Final = "no unit has a noise ceiling"
 _ALL: Final = ("test", "all", "all", HEADLINE)
 
 
@@ -38,8 +41,8 @@ def evaluate_ood(
     Parameters
     ----------
     in_distribution
-        Scores of the same model on the package itself, tier `test`, for the drop: ood minus that. Its
-        interval takes the draws of both as independent.
+        Scores of the same model on the package itself, tier `test`, for the drop: ood minus that. The images
+        are others, so that its interval is that of two independent scores.
 
     Returns
     -------
@@ -56,8 +59,8 @@ def evaluate_ood(
     truth = tier_truth(companion, "ood")
     classes = companion.trials["frame_image_class"].to_numpy()[rows_of_tier(companion, "ood")]
     whole = score(submission, truth, options, tiers=("test",))
-    ood = whole.draws.get(_ALL)
-    known = None if in_distribution is None else in_distribution.draws.get(_ALL)
+    ood = whole.scores.get(_ALL)
+    known = None if in_distribution is None else in_distribution.scores.get(_ALL)
     by_class = {
         str(name): _class_score(submission, truth, classes == name, options)
         for name in dict.fromkeys(classes.tolist())
@@ -72,8 +75,8 @@ def evaluate_ood(
         "n_trials": len(images),
         "repeats": _repeat_pattern(images),
         "noise_ceiling": "ncsnr from repeats of this session, noise pooled over degrees of freedom",
-        "ood": _valued(ood, options),
-        "in_distribution": _valued(known, options, "no score of tier 'test' was given"),
+        "ood": uncertain_json(ood, options.confidence, _NO_CEILING),
+        "in_distribution": uncertain_json(known, options.confidence, "no score of tier 'test' was given"),
         "drop": _drop(ood, known, options),
         "classes": by_class,
         "identification": identification_json(submission, truth, classes, options),
@@ -99,20 +102,22 @@ def _class_score(
         trial_idx=submission.trial_idx[predicted],
         predictions=submission.predictions[predicted],
     )
-    draws = score(given, part, options, tiers=("test",)).draws.get(_ALL)
+    found = score(given, part, options, tiers=("test",)).scores.get(_ALL)
     n_images = len(np.unique(part.frame_image_id))
-    return {"n_trials": len(rows), "n_images": n_images, **_valued(draws, options)}
+    return {
+        "n_trials": len(rows),
+        "n_images": n_images,
+        **uncertain_json(found, options.confidence, _NO_CEILING),
+    }
 
 
-def _valued(
-    draws: npt.NDArray[np.float64] | None, options: Options, reason: str = "no unit has a noise ceiling"
-) -> dict[str, Any]:
-    return missing(reason) if draws is None else valued(draws, options.confidence, reason)
-
-
-def _drop(
-    ood: npt.NDArray[np.float64] | None, known: npt.NDArray[np.float64] | None, options: Options
-) -> dict[str, Any]:
+def _drop(ood: Jackknife | None, known: Jackknife | None, options: Options) -> dict[str, Any]:
     if ood is None or known is None:
         return missing("one of the two scores is missing")
-    return valued(ood - known, options.confidence)
+    found = unpaired(ood, known, options.confidence)
+    return {
+        "value": ood.value - known.value,
+        "corrected": found.corrected,
+        "interval": None if found.interval is None else list(found.interval),
+        "reason": found.reason,
+    }
