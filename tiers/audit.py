@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Collection
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
+from nsd_bench import spec
+from nsd_bench.errors import OptionError, PackageError, choices
 from nsd_bench.issues import Issue
 from nsd_bench.package import Package
-from tiers.fits import check_fits
+from tiers.fits import check_data
 from tiers.gallery import open_gallery
 from tiers.leakage import CHECKS, Thresholds
 
-__all__ = ["Audit", "audit"]
+__all__ = ["ALLOWABLE", "Audit", "audit"]
+
+ALLOWABLE: Final = ("sides", "copies", "near duplicates", "trials", "repeats", "fits", "ids")
+"""The checks that find leaks."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +40,8 @@ class Audit:
         Name of a check to its numbers.
     thresholds
         Those that were used.
+    allowed
+        Names of checks whose errors were made warnings.
     """
 
     package: str
@@ -41,6 +49,7 @@ class Audit:
     issues: list[Issue]
     checks: dict[str, dict[str, Any]]
     thresholds: Thresholds
+    allowed: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """Return everything as what JSON knows."""
@@ -52,8 +61,11 @@ def audit(
     *,
     features: npt.NDArray[np.floating[Any]] | None = None,
     thresholds: Thresholds | None = None,
+    allow: Collection[str] = (),
 ) -> Audit:
     """Look for leakage between the tiers of a package.
+
+    Every trial's files are read, once.
 
     Parameters
     ----------
@@ -61,9 +73,11 @@ def audit(
         Folder or zip.
     features : array of shape (73000, n_features)
         Row i describes nsd_id i; distances and clusters are then of these, and not of the built-in
-        descriptor.
+        descriptor, and images with nearly the same features count as near duplicates.
     thresholds
         None takes the defaults.
+    allow
+        Names of checks, of `ALLOWABLE`, whose leaks are known: what they find is a warning.
 
     Returns
     -------
@@ -75,17 +89,64 @@ def audit(
         If the package is broken; `nsd-bench validate` lists everything that is.
     TierError
         If the features do not fit the package.
+    OptionError
+        If there is no check of a name that is allowed.
     """
+    _check_allowed(allow)
     package, thresholds = Package(path), thresholds or Thresholds()
+    _check_tables(package)
     gallery = open_gallery(package, features)
-    found = {
-        name: check(package, gallery, thresholds) for name, check in {**CHECKS, "fits": check_fits}.items()
-    }
-    recorded = package.manifest.get("tiers", {})
+    found = {name: check(package, gallery, thresholds) for name, check in CHECKS.items()}
+    found |= check_data(package, gallery)
+    recorded = package.manifest.get("tiers")
     return Audit(
         package=package.name,
-        tiers={name: str(recorded.get(name, "")) for name in ("name", "title")},
-        issues=[issue for one in found.values() for issue in one.issues],
+        tiers={
+            name: str(recorded.get(name, "") if isinstance(recorded, dict) else "")
+            for name in ("name", "title")
+        },
+        issues=[
+            replace(issue, level="warning", problem=f"{issue.problem} (allowed)")
+            if name in allow and issue.level == "error"
+            else issue
+            for name, one in found.items()
+            for issue in one.issues
+        ],
         checks={name: one.numbers for name, one in found.items()},
         thresholds=thresholds,
+        allowed=tuple(name for name in ALLOWABLE if name in allow),
     )
+
+
+def _check_allowed(allow: Collection[str]) -> None:
+    for name in allow:
+        if name not in ALLOWABLE:
+            raise OptionError(
+                f"there is no check {name!r}",
+                place="allow",
+                expected=choices(name, ALLOWABLE),
+                fix="name the check whose leaks are known",
+            )
+
+
+def _check_tables(package: Package) -> None:
+    """Refuse what no check could work with; `nsd-bench validate` lists the rest."""
+    problem, place = "", spec.MANIFEST
+    manifest: object = package.manifest
+    if not isinstance(manifest, dict):
+        problem = "is not a table of names and values"
+    elif package.array(spec.trials_file("tiers")).dtype.kind != "U":
+        problem, place = "holds no texts", spec.trials_file("tiers")
+    elif not package.n_trials:
+        problem, place = "has no rows", spec.trials_file("tiers")
+    for column in () if problem else {*package.trial_columns, "trial_idx", "frame_image_id"}:
+        shape = package.array(spec.trials_file(column)).shape
+        if shape != (package.n_trials,):
+            problem, place = f"has shape {shape}, not ({package.n_trials},)", spec.trials_file(column)
+    if problem:
+        raise PackageError(
+            problem,
+            place=f"{package.path}, {place}",
+            expected="a package whose tables are whole: a row for every trial",
+            fix="run 'nsd-bench validate' to list everything that is wrong, then export the package again",
+        )

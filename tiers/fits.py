@@ -1,6 +1,9 @@
-"""What a package's statistics and z-scores were fitted on: what it says, and what the numbers say."""
+"""What a package's statistics, z-scores and units were fitted on: what it says, and what the numbers say."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -8,73 +11,108 @@ from nsd_bench import spec
 from nsd_bench.issues import Issue
 from nsd_bench.package import Package
 from tiers.gallery import Gallery
-from tiers.leakage import Found, Thresholds
+from tiers.leakage import Found
+from tiers.moments import Summary, merged, summarise
+from tiers.stored import FIX, Stored, compared, read_stored
+from tiers.watches import ChosenUnits, SameTrials, Watch, ZScores, sessions_of
 
-__all__ = ["check_fits"]
+__all__ = ["check_data"]
 
-_FIX = "Apply the tiers again with 'nsd-bench tiers apply', or export the package again"
-_BLOCK_TRIALS = 512
-_TOLERANCE = 1e-3
+_BLOCK_BYTES = 1 << 22
 
 
-def check_fits(package: Package, gallery: Gallery, thresholds: Thresholds) -> Found:
-    """Find statistics or z-scores that were fitted on other trials than those of the train tier."""
-    return Found(
-        [*_strangers(package), *_means(package), *_zscores(package)],
-        {
-            "fitted on trials": len(package.fit_on.get("trial_idx", [])),
-            "said by the manifest": package.manifest.get("fitted", {}),
-        },
-    )
+def check_data(package: Package, gallery: Gallery) -> dict[str, Found]:
+    """Read the data of every trial once, but for its image, and say what was fitted on which trials.
+
+    Returns
+    -------
+    found
+        "fits": statistics, z-scores or units that were fitted on other trials than those of the train tier.
+        "trials": the same trial in two tiers.
+    """
+    same, zscores = SameTrials(package), ZScores(package)
+    issues = _strangers(package)
+    numbers: dict[str, Any] = {
+        "fitted on trials": len(_fitted_on(package)),
+        "said by the manifest": package.manifest.get("fitted", {}),
+    }
+    why = _not_comparable(package)
+    statistics: dict[str, Any] = {}
+    with ChosenUnits(package) as chosen:
+        for key in package.data_keys:
+            if key == "images":
+                stored, sums = gallery.stored, gallery.sums
+            else:
+                stored = read_stored(package, key)
+                sums = _read(package, key, stored, (same, zscores, chosen) if key == "responses" else ())
+            if why:
+                statistics[key] = why
+                continue
+            found, statistics[key] = compared(package, key, stored, sums)
+            issues += found
+        for watch in (zscores, chosen):
+            if not why:
+                issues += watch.found().issues
+                numbers |= watch.found().numbers
+    return {"fits": Found(issues, numbers | {"statistics": statistics}), "trials": same.found()}
+
+
+def _not_comparable(package: Package) -> str:
+    if "companion_of" in package.manifest:
+        return "not checked: it has those of the package that it goes with"
+    return "" if (package.tiers == "train").any() else "not checked: there is no training trial"
+
+
+def _fitted_on(package: Package) -> list[str]:
+    named = package.fit_on.get("trial_idx") if isinstance(package.fit_on, dict) else None
+    return [str(trial) for trial in named] if isinstance(named, list) else []
 
 
 def _strangers(package: Package) -> list[Issue]:
-    ids = package.array(spec.trials_file("trial_idx"))
-    fitted = np.array(package.fit_on.get("trial_idx", []), dtype=ids.dtype)
-    strangers = np.setdiff1d(fitted, ids[package.tiers == "train"])
-    missing = np.setdiff1d(ids[package.tiers == "train"], fitted)
+    """Compare the trials that fit_on.json names with those of the train tier."""
+    if "companion_of" in package.manifest:
+        return []
+    fitted, ids = _fitted_on(package), map(str, package.array(spec.trials_file("trial_idx")).tolist())
+    if not fitted:
+        problem = "names no trials: nothing says what the statistics were fitted on"
+        return [Issue("warning", spec.FIT_ON, problem, FIX)]
+    tier_of = dict(zip(ids, package.tiers.tolist(), strict=True))
+    strangers = [trial for trial in fitted if tier_of.get(trial) != "train"]
+    missing = {trial for trial, tier in tier_of.items() if tier == "train"}.difference(fitted)
     issues = []
-    if strangers.size:
-        tiers = np.unique(package.tiers[np.isin(ids, strangers)]).tolist() or ["no tier"]
-        problem = f"{strangers.size} trials outside the train tier ({', '.join(tiers)}), {strangers[0]} first"
-        issues.append(Issue("error", spec.FIT_ON, problem, _FIX))
-    if missing.size:
-        issues.append(Issue("warning", spec.FIT_ON, f"{missing.size} training trials are not named", _FIX))
+    if strangers:
+        tiers = sorted({tier_of.get(trial, "no tier") for trial in strangers})
+        problem = f"{len(strangers)} trials outside the train tier ({', '.join(tiers)}), {strangers[0]} first"
+        issues.append(Issue("error", spec.FIT_ON, problem, FIX))
+    if missing:
+        issues.append(Issue("warning", spec.FIT_ON, f"{len(missing)} training trials are not named", FIX))
     return issues
 
 
-def _means(package: Package) -> list[Issue]:
-    """Compare the stored mean of responses with that of the training trials."""
-    name = spec.statistics_file("responses", "all", "mean")
-    rows = package.rows("train")
-    if not rows.size:
-        return []
-    total = np.zeros(package.n_units)
-    for start in range(0, len(rows), _BLOCK_TRIALS):
-        total += package.responses(rows[start : start + _BLOCK_TRIALS]).sum(axis=0, dtype=np.float64)
-    std = package.statistic("responses", "std").astype(np.float64)
-    error = np.abs(total / len(rows) - package.statistic("responses", "mean"))
-    wrong = error > _TOLERANCE * np.maximum(std, np.finfo(np.float32).eps)
-    if not wrong.any():
-        return []
-    problem = f"is not the mean over training trials, for {wrong.sum()} of {len(wrong)} units"
-    return [Issue("error", name, problem, _FIX)]
-
-
-def _zscores(package: Package) -> list[Issue]:
-    """Check that z-scores have mean 0 over the training trials of a session, if sessions are known."""
-    recipe = package.manifest.get("recipe", {}).get("values", {})
-    zscored = recipe.get("responses", {}).get("scale") == "session_zscore"
-    if not zscored or "session" not in package.trial_columns:
-        return []
-    sessions, train = package.trials["session"].to_numpy(), package.tiers == "train"
+def _read(package: Package, key: str, stored: Stored, watches: Sequence[Watch]) -> dict[str, Summary]:
+    """Read one kind of data of all trials, session by session; return tier to the summary of its trials."""
+    arrays, sessions = package.trial_arrays(key), sessions_of(package)
+    if sessions is None:
+        sessions = np.zeros(package.n_trials, dtype=np.int64)
+    n_columns = int(np.prod(arrays.shape))
+    n_rows = max(1, _BLOCK_BYTES // (8 * max(1, n_columns)))
+    sums: dict[str, Summary] = {}
     for session in np.unique(sessions).tolist():
-        rows = np.flatnonzero(train & (sessions == session))
-        mean = package.responses(rows).mean(axis=0, dtype=np.float64)
-        if np.abs(mean).max(initial=0) > _TOLERANCE:
-            problem = (
-                f"session {session} was z-scored on other trials than those of the train tier: training "
-                f"trials have a mean of up to {np.abs(mean).max():.3f}"
-            )
-            return [Issue("error", "data/responses/", problem, _FIX)]
-    return []
+        here: dict[str, Summary] = {}
+        for tier in (tier for tier in spec.TIERS if tier in package.tiers):
+            rows = np.flatnonzero((sessions == session) & (package.tiers == tier))
+            for start in range(0, len(rows), n_rows):
+                block = rows[start : start + n_rows]
+                values = arrays.gather(block).reshape(len(block), n_columns)
+                for watch in watches:
+                    watch.trials(tier, block, values)
+                _add(here, tier, summarise(values, stored.guess))
+        for watch in watches:
+            watch.session(session, here)
+        for tier, summary in here.items():
+            _add(sums, tier, summary)
+    return sums
+
+
+def _add(sums: dict[str, Summary], tier: str, summary: Summary) -> None:
+    sums[tier] = merged([sums[tier], summary]) if tier in sums else summary

@@ -6,9 +6,10 @@ import hashlib
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
-__all__ = ["HASHES", "SPELLINGS", "inverted"]
+__all__ = ["HASHES", "SPELLINGS", "inverted", "plain"]
 
 HASHES = ("md5", "sha1", "sha256")
 SPELLINGS: dict[str, Callable[[int], bytes]] = {
@@ -19,9 +20,11 @@ SPELLINGS: dict[str, Callable[[int], bytes]] = {
 """How a number may have been written before it was hashed."""
 
 _SMALL = 73_001
+_LENGTH = 16
+"""Of a digest's characters, how many are looked at: so many agree by chance once in 10**13 packages."""
 
 
-def inverted(ids: npt.NDArray[Any], length: int = 16) -> dict[str, int]:
+def inverted(ids: npt.NDArray[Any], length: int = _LENGTH) -> dict[str, int]:
     """Count the ids that are hashes of numbers from 0 to 73,000.
 
     Sensorium's own ids were: MD5 of small integers, undone by trying them all.
@@ -29,9 +32,9 @@ def inverted(ids: npt.NDArray[Any], length: int = 16) -> dict[str, int]:
     Parameters
     ----------
     ids
-        Text ids. Numbers are not hashes and give nothing.
+        Text ids, or bytes. Numbers are not hashes and give nothing.
     length
-        How many leading characters have to agree: 16 of them do so by chance once in 10**13 packages.
+        How many leading characters have to agree.
 
     Returns
     -------
@@ -44,6 +47,8 @@ def inverted(ids: npt.NDArray[Any], length: int = 16) -> dict[str, int]:
     >>> inverted(np.array([hashlib.md5(b"7").hexdigest(), "f" * 32]))
     {'md5 of decimal': 1}
     """
+    if ids.dtype.kind == "S":
+        ids = np.char.decode(ids, "latin-1")
     if ids.dtype.kind != "U":
         return {}
     wanted = {str(identifier)[:length].lower() for identifier in ids if len(str(identifier)) >= length}
@@ -54,3 +59,21 @@ def inverted(ids: npt.NDArray[Any], length: int = 16) -> dict[str, int]:
             if count := len(wanted.intersection(tried)):
                 found[f"{name} of {spelling}"] = count
     return found
+
+
+def plain(ids: npt.NDArray[Any], *, dense: bool) -> bool:
+    """Say whether ids are plain numbers, as numbers or spelled out.
+
+    Parameters
+    ----------
+    dense
+        Whether numbers that leave none out, 0 to n - 1, are no secret.
+
+    Examples
+    --------
+    >>> plain(np.array([7, 9]), dense=True), plain(np.array([1, 0]), dense=True)
+    (True, False)
+    """
+    if ids.dtype.kind in "SU":
+        return bool(len(ids)) and bool(np.char.isdigit(ids).all()) and np.char.str_len(ids).max() < _LENGTH
+    return ids.dtype.kind in "buif" and not (dense and len(np.unique(ids)) > ids.max(initial=0))

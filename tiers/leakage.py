@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any, Literal
 
 import numpy as np
 from sklearn.cluster import MiniBatchKMeans
+from sklearn.exceptions import ConvergenceWarning
 
 from nsd_bench import spec
 from nsd_bench.issues import Issue
 from nsd_bench.package import Package
+from tiers.duplicates import Duplicate, near_duplicates
 from tiers.gallery import Gallery
-from tiers.identifiers import inverted
+from tiers.identifiers import inverted, plain
 from tiers.similarity import close_pairs, nearest
 
 __all__ = ["CHECKS", "TESTED", "TRAINED", "Found", "Thresholds"]
 
 TRAINED, TESTED = ("train", "validation"), ("test", "final_test")
 _APART = "Choose tiers that keep the repeats of an image, and its copies, on one side"
+_LISTED = 100
 _QUANTILES = (0, 0.05, 0.25, 0.5, 0.75, 0.95, 1)
 Numbers = dict[str, Any]
 
@@ -31,15 +35,16 @@ class Thresholds:
 
     Parameters
     ----------
-    max_bits
-        Of the 63 bits of the perceptual hash that may differ.
+    min_agreement
+        How well images have to agree, laid upon each other: the median over textured blocks of their
+        correlation, from 0 to 1. See `tiers.duplicates`.
     max_distance
-        Of the descriptors: 1 minus their correlation.
+        Of features that were given: 1 minus their correlation, from 0 to 2.
     n_clusters
         For the overlap of clusters; about 40 is what Shirakawa et al. found in NSD.
     """
 
-    max_bits: int = 4
+    min_agreement: float = 0.8
     max_distance: float = 0.02
     n_clusters: int = 40
 
@@ -55,16 +60,25 @@ class Found:
 Check = Callable[[Package, Gallery, Thresholds], Found]
 
 
-def _level(first: str, second: str) -> Literal["error", "warning"]:
-    return "error" if {first, second} & set(TESTED) else "warning"
+def check_tiers(package: Package, gallery: Gallery, thresholds: Thresholds) -> Found:
+    """Warn of a package that has nothing to compare."""
+    counts = {tier: int((package.tiers == tier).sum()) for tier in np.unique(package.tiers).tolist()}
+    missing = [
+        name for name, tiers in (("training", TRAINED), ("test", TESTED)) if not set(tiers) & counts.keys()
+    ]
+    if not missing:
+        return Found([], counts)
+    problem = f"there is no {' and no '.join(missing)} trial: nothing can leak between them"
+    fix = f"Its tiers are {', '.join(counts)}; give the package that is trained and tested on"
+    return Found([Issue("warning", spec.trials_file("tiers"), problem, fix)], counts)
 
 
 def check_sides(package: Package, gallery: Gallery, thresholds: Thresholds) -> Found:
     """Find images, and with them repeats, that lie in two tiers."""
     issues, shared = [], {}
-    image = np.searchsorted(gallery.image_id, package.trials["frame_image_id"].to_numpy())
+    image_id, image = np.unique(package.array(spec.trials_file("frame_image_id")), return_inverse=True)
     for first, second in combinations(spec.TIERS, 2):
-        both = np.intersect1d(gallery.members([first]), gallery.members([second]))
+        both = np.intersect1d(image[package.tiers == first], image[package.tiers == second])
         if not both.size:
             continue
         n_trials = int((np.isin(image, both) & (package.tiers == second)).sum())
@@ -75,11 +89,28 @@ def check_sides(package: Package, gallery: Gallery, thresholds: Thresholds) -> F
             f"share of {second} trials": share,
         }
         problem = (
-            f"{len(both)} images are in {first} and in {second}, image {gallery.image_id[both[0]]} first: "
+            f"{len(both)} images are in {first} and in {second}, image {image_id[both[0]]} first: "
             f"{n_trials} {second} trials ({share:.1%}) repeat them"
         )
         issues.append(Issue(_level(first, second), spec.trials_file("tiers"), problem, _APART))
     return Found(issues, shared)
+
+
+def _level(first: str, second: str) -> Literal["error", "warning"]:
+    return "error" if {first, second} & set(TESTED) else "warning"
+
+
+def check_repeats(package: Package, gallery: Gallery, thresholds: Thresholds) -> Found:
+    """Find images whose repeats are shown by files that differ."""
+    _, image, n_files = np.unique(gallery.image_id, return_inverse=True, return_counts=True)
+    several = np.flatnonzero(n_files > 1)
+    files = [sorted(gallery.row[image == one].tolist()) for one in several[:_LISTED]]
+    numbers = {"images with several pictures": len(several), "files": files}
+    if not files:
+        return Found([], numbers)
+    place = " and ".join(spec.data_file("images", file) for file in files[0][:2])
+    problem = f"{len(several)} images are shown by files that differ though they have one frame_image_id"
+    return Found([Issue("error", place, problem, "Export or download the package again")], numbers)
 
 
 def check_copies(package: Package, gallery: Gallery, thresholds: Thresholds) -> Found:
@@ -107,39 +138,80 @@ def _copies(gallery: Gallery, first: str, second: str) -> list[tuple[int, int]]:
 
 
 def check_near_duplicates(package: Package, gallery: Gallery, thresholds: Thresholds) -> Found:
-    """Find images in two tiers that are nearly the same."""
+    """Find images in two tiers that show the same picture, or whose given features are nearly the same."""
     issues, pairs = [], []
     for first, second in combinations(spec.TIERS, 2):
-        found = _near(gallery, first, second, thresholds)
+        found = list(_near(gallery, first, second, thresholds))
         if found:
-            closest = min(found, key=lambda pair: pair["distance"])
-            problem = f"{len(found)} pairs of images in {first} and {second} are nearly the same"
+            closest = min(found, key=_closeness)
+            problem = (
+                f"{len(found)} pairs of images in {first} and {second} are nearly the same, the closest "
+                f"{closest['change']}"
+            )
             place = " and ".join(spec.data_file("images", file) for file in closest["files"])
+            across = {first, second} & set(TRAINED) and {first, second} & set(TESTED)
             fix = "Look at them on the page; put both on one side, or leave one out"
-            issues.append(Issue("warning", place, problem, fix))
+            issues.append(Issue("error" if across else "warning", place, problem, fix))
         pairs += found
-    pairs.sort(key=lambda pair: (pair["distance"], pair["files"]))
-    return Found(issues, {"pairs": pairs})
+    return Found(issues, {"pairs": sorted(pairs, key=_closeness)})
 
 
-def _near(gallery: Gallery, first: str, second: str, thresholds: Thresholds) -> list[Numbers]:
+def _closeness(pair: Numbers) -> tuple[float, float, list[int]]:
+    return -pair.get("agreement", 0.0), pair["distance"], pair["files"]
+
+
+def _near(gallery: Gallery, first: str, second: str, thresholds: Thresholds) -> Iterator[Numbers]:
+    """Yield pairs that are not copies, found by their looks or by given features."""
     ones, others = gallery.members([first]), gallery.members([second])
-    close = close_pairs(
-        (gallery.hashes[ones], gallery.hashes[others]),
-        (gallery.features[ones], gallery.features[others]),
-        thresholds.max_bits,
-        thresholds.max_distance,
-    )
-    return [
-        {
+    if not ones.size or not others.size:
+        return
+    looks = {
+        (one.first, one.second): one
+        for one in near_duplicates(gallery.small[ones], gallery.small[others], thresholds.min_agreement)
+    }
+    alike: dict[tuple[int, int], float] = {}
+    if gallery.given:
+        close = close_pairs(gallery.features[ones], gallery.features[others], thresholds.max_distance)
+        alike = {(a, b): distance for a, b, distance in close}
+    for a, b in sorted(looks.keys() | alike.keys()):
+        one, other = ones[a], others[b]
+        if gallery.pixels[one] == gallery.pixels[other]:
+            continue
+        distance = max(0.0, 1 - float(gallery.features[one] @ gallery.features[other]))
+        found = looks.get((a, b))
+        yield {
             "tiers": [first, second],
-            "files": [int(gallery.row[ones[a]]), int(gallery.row[others[b]])],
-            "bits": bits,
+            "files": [int(gallery.row[one]), int(gallery.row[other])],
+            "found by": [name for name, pairs in (("looks", looks), ("features", alike)) if (a, b) in pairs],
             "distance": distance,
-        }
-        for a, b, bits, distance in close
-        if gallery.pixels[ones[a]] != gallery.pixels[others[b]]
+            "change": _change(found) if found else "by their features alone",
+        } | (_geometry(found) if found else {})
+
+
+def _geometry(found: Duplicate) -> Numbers:
+    return {
+        "agreement": found.agreement,
+        "mirrored": found.mirrored,
+        "shift": list(found.shift),
+        "size": found.size,
+        "turned_deg": found.turned_deg,
+    }
+
+
+def _change(found: Duplicate) -> str:
+    """Say what turns one image into the other.
+
+    >>> _change(Duplicate(0, 0, 0.9, mirrored=True, shift=(0.05, -0.01), size=1.0, turned_deg=-2.2))
+    'mirrored, shifted by 5 %, turned by 2 degrees'
+    """
+    shift = max(map(abs, found.shift))
+    parts = [
+        "mirrored" if found.mirrored else "",
+        f"shifted by {shift:.0%}".replace("%", " %") if shift >= 0.015 else "",
+        f"at {found.size:.2f} times the size" if abs(found.size - 1) >= 0.02 else "",
+        f"turned by {abs(found.turned_deg):.0f} degrees" if abs(found.turned_deg) >= 1 else "",
     ]
+    return ", ".join(filter(None, parts)) or "in place, with other light or coding"
 
 
 def check_distances(package: Package, gallery: Gallery, thresholds: Thresholds) -> Found:
@@ -149,7 +221,7 @@ def check_distances(package: Package, gallery: Gallery, thresholds: Thresholds) 
         return Found([], {})
     found = nearest(gallery.features[test], gallery.features[train])
     quantiles = np.quantile(found.distance, _QUANTILES).tolist()
-    trial_idx = package.array(spec.trials_file("trial_idx")).tolist()
+    trial_idx = [_plain(one) for one in package.array(spec.trials_file("trial_idx")).tolist()]
     images = [
         {
             "file": int(gallery.row[a]),
@@ -164,6 +236,11 @@ def check_distances(package: Package, gallery: Gallery, thresholds: Thresholds) 
     return Found([], numbers | {"test images": images})
 
 
+def _plain(identifier: object) -> int | str:
+    """Return an id as JSON has it: the whole number or the text that submissions use, else its text."""
+    return identifier if isinstance(identifier, int | str) else str(identifier)
+
+
 def check_clusters(package: Package, gallery: Gallery, thresholds: Thresholds) -> Found:
     """Compare the clusters of images that are trained on with those that are tested on."""
     train, test = gallery.members(["train"]), gallery.members(TESTED)
@@ -171,10 +248,10 @@ def check_clusters(package: Package, gallery: Gallery, thresholds: Thresholds) -
         return Found([], {})
     n_clusters = min(thresholds.n_clusters, len(train))
     model = MiniBatchKMeans(n_clusters, random_state=0, n_init=3, batch_size=2048)
-    counts = [
-        np.bincount(clusters, minlength=n_clusters)
-        for clusters in (model.fit_predict(gallery.features[train]), model.predict(gallery.features[test]))
-    ]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # images of one colour are all described alike
+        found = model.fit_predict(gallery.features[train]), model.predict(gallery.features[test])
+    counts = [np.bincount(clusters, minlength=n_clusters) for clusters in found]
     shares = [count / count.sum() for count in counts]
     return Found(
         [],
@@ -197,16 +274,21 @@ def check_ids(package: Package, gallery: Gallery, thresholds: Thresholds) -> Fou
         found = inverted(ids)
         for how, count in found.items():
             issues.append(Issue("error", place, f"{count} ids are {how} numbers, undone by trying them", fix))
-        plain = ids.dtype.kind in "iu" and (column == "trial_idx" or len(np.unique(ids)) <= ids.max())
-        if plain:
+        is_plain = plain(ids, dense=column == "frame_image_id")
+        if is_plain:
             issues.append(Issue("error", place, "holds plain numbers", fix))
-        numbers[column] = {"inverted": found, "plain numbers": bool(plain)}
+        numbers[column] = {"inverted": found, "plain numbers": is_plain}
     return Found(issues, numbers)
 
 
 def check_sessions(package: Package, gallery: Gallery, thresholds: Thresholds) -> Found:
     """Describe in which sessions tiers lie, and how long ago their images were last seen."""
-    if not {"session", "trial_idx"} <= set(package.trial_columns) or package.kind != "open":
+    whole = [
+        name
+        for name in ("session", "trial_idx")
+        if name in package.trial_columns and package.array(spec.trials_file(name)).dtype.kind in "iu"
+    ]
+    if len(whole) < 2 or package.kind != "open":
         return Found([], {"known": False})
     trials = package.trials.sort_values("trial_idx")
     lag = trials.groupby("frame_image_id")["trial_idx"].diff()
@@ -225,7 +307,9 @@ def check_sessions(package: Package, gallery: Gallery, thresholds: Thresholds) -
 
 
 CHECKS: dict[str, Check] = {
+    "tiers": check_tiers,
     "sides": check_sides,
+    "repeats": check_repeats,
     "copies": check_copies,
     "near duplicates": check_near_duplicates,
     "distances": check_distances,
@@ -233,4 +317,4 @@ CHECKS: dict[str, Check] = {
     "ids": check_ids,
     "sessions": check_sessions,
 }
-"""Name to check; `tiers.fits` adds what was fitted on which trials."""
+"""Name to check; `tiers.fits` adds "fits" and "trials", for which it reads the data."""

@@ -1,4 +1,4 @@
-"""How alike images are: a light descriptor, a perceptual hash, nearest neighbours."""
+"""How alike images are: a light descriptor, and nearest neighbours."""
 
 from __future__ import annotations
 
@@ -8,36 +8,34 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import scipy.fft
 from PIL import Image
 
 __all__ = [
     "DESCRIPTOR_SIDE",
-    "HASH_BITS",
+    "SMALL_SIDE",
     "Nearest",
     "blocks",
     "close_pairs",
     "descriptor",
     "nearest",
-    "perceptual_hash",
     "thumbnail",
     "unit_length",
 ]
 
 DESCRIPTOR_SIDE = 16
-_HASH_SIDE, _HASH_PIXELS = 8, 32
-HASH_BITS = _HASH_SIDE**2 - 1
+SMALL_SIDE = 64
 _BLOCK_ROWS = 128
 
 
 def thumbnail(image: npt.NDArray[Any], side: int) -> Image.Image:
     """Shrink an image of shape (channels, height, width) to a square, each pixel the mean of an area.
 
-    Values that are not uint8 are stretched to 0-255.
+    Values that are not uint8 are stretched to 0-255, those that are not finite taken for 0.
     """
     if image.dtype != np.uint8:
-        low, high = float(image.min()), float(image.max())
-        image = ((image - low) * (255 / max(high - low, 1e-12))).round().astype(np.uint8)
+        values = np.nan_to_num(image.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
+        low, high = float(values.min()), float(values.max())
+        image = ((values - low) * (255 / max(high - low, 1e-12))).round().astype(np.uint8)
     pixels = image[0] if len(image) != 3 else np.ascontiguousarray(image.transpose(1, 2, 0))
     return Image.fromarray(pixels).resize((side, side), Image.Resampling.BOX)
 
@@ -59,18 +57,6 @@ def unit_length(features: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float
     """Scale rows to length 1; rows of zeros stay."""
     length = np.linalg.norm(features, axis=1, keepdims=True)
     return np.asarray(features / np.where(length > 0, length, 1), dtype=np.float32)
-
-
-def perceptual_hash(image: npt.NDArray[Any]) -> int:
-    """Hash an image to 63 bits that change little when it is resized, compressed or relit.
-
-    Which of the 63 lowest frequencies of a 32 x 32 grey image, the constant apart, exceed their median
-    (the "pHash" of C. Zauner, 2010, https://www.phash.org).
-    """
-    grey = np.asarray(thumbnail(image, _HASH_PIXELS).convert("L"), dtype=np.float64)
-    low = scipy.fft.dctn(grey, norm="ortho")[:_HASH_SIDE, :_HASH_SIDE].ravel()[1:]
-    bits = low > np.median(low)
-    return int("".join("1" if bit else "0" for bit in bits), 2)
 
 
 @dataclass(frozen=True)
@@ -119,19 +105,15 @@ def blocks(n: int) -> Iterator[slice]:
 
 
 def close_pairs(
-    hashes: tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint64]],
-    features: tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]],
-    max_bits: int,
-    max_distance: float,
-) -> Iterator[tuple[int, int, int, float]]:
-    """Yield pairs of one image each that differ in few bits of their hash or little in their descriptor.
+    first: npt.NDArray[np.float32], second: npt.NDArray[np.float32], max_distance: float
+) -> Iterator[tuple[int, int, float]]:
+    """Yield pairs of one row of each whose distance, 1 minus their inner product, is small.
 
     Yields
     ------
-    first, second, bits, distance
+    first, second, distance
     """
-    for rows in blocks(len(hashes[0])):
-        bits = np.bitwise_count(hashes[0][rows, None] ^ hashes[1][None])
-        distance = 1 - features[0][rows] @ features[1].T
-        for row, column in np.argwhere((bits <= max_bits) | (distance <= max_distance)).tolist():
-            yield rows.start + row, column, int(bits[row, column]), max(0.0, float(distance[row, column]))
+    for rows in blocks(len(first)):
+        distance = 1 - first[rows] @ second.T
+        for row, column in np.argwhere(distance <= max_distance).tolist():
+            yield rows.start + row, column, max(0.0, float(distance[row, column]))

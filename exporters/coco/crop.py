@@ -178,7 +178,7 @@ class Crop:
 
 def _nearest(n: int) -> npt.NDArray[np.int64]:
     """Return which of `n` pixels lies nearest to each of NSD's, ties decided as scikit-image decides them."""
-    nearest = resize(np.arange(n), (SIDE,), order=0, preserve_range=True)  # type: ignore[no-untyped-call]
+    nearest = resize(np.arange(n), (SIDE,), order=0, preserve_range=True)
     return np.asarray(nearest, dtype=np.int64)
 
 

@@ -14,8 +14,10 @@ from nsd_bench.cli.shared.inputs import key_option, numbers
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["command"]
+__all__ = ["CHECKS", "command"]
 
+CHECKS = ("sides", "copies", "near-duplicates", "trials", "repeats", "fits", "ids")
+"""Of `tiers audit`, those that find leaks."""
 _PATH = click.Path(path_type=Path)
 _design = click.option("--design", type=_PATH, help="Design table, if it does not lie beside the package.")
 _features = click.option("--features", type=_PATH, help=".npy whose row i describes nsd_id i.")
@@ -145,20 +147,51 @@ def diff(first: str, second: str, package: Path | None, design: Path | None, fea
 @click.argument("package", type=_PATH)
 @click.option("--out", type=_PATH, required=True, help="audit.json to write; the page goes beside it.")
 @_features
-@click.option("--max-bits", default=4, show_default=True, help="Near duplicates: bits of 63 that may differ.")
-@click.option("--max-distance", default=0.02, show_default=True, help="Near duplicates: distance.")
+@click.option(
+    "--min-agreement",
+    type=click.FloatRange(0, 1),
+    default=0.8,
+    show_default=True,
+    help="Near duplicates: how well images agree, laid upon each other.",
+)
+@click.option(
+    "--max-distance",
+    type=click.FloatRange(0, 2),
+    default=0.02,
+    show_default=True,
+    help="Near duplicates by --features: 1 minus their correlation.",
+)
+@click.option(
+    "--allow",
+    "allowed",
+    multiple=True,
+    type=click.Choice(CHECKS),
+    help="A known leak, which is listed and leaves the exit code 0. May be given several times.",
+)
 @click.option("--no-images", is_flag=True, help="Show no photographs: such a page may be passed on.")
 @click.option("--force", is_flag=True, help="Replace --out.")
 def audit(
     package: Path,
     out: Path,
     features: Path | None,
-    max_bits: int,
+    min_agreement: float,
     max_distance: float,
+    allowed: tuple[str, ...],
     no_images: bool,
     force: bool,
 ) -> None:
-    """Look for leakage between the tiers of PACKAGE; exit 1 if there is any."""
+    """Look for leakage between the tiers of PACKAGE.
+
+    Exit code 1 if something leaks, 0 if not, 2 if the command line is wrong; --out and its page are written
+    whether something leaks or not.
+
+    What leaks, by the name that --allow takes: an image in a test tier and in another (sides); the same
+    pixels there under another image id (copies); nearly the same picture in train or validation and in test
+    or final_test (near-duplicates); a trial that is there twice (trials); repeats of an image that are
+    different pictures (repeats); statistics, z-scores or units that were not fitted on the train tier (fits);
+    ids of a package that withholds that can be undone (ids). Images that train and validation share, or test
+    and final_test nearly, are warned of.
+    """
     from nsd_bench.issues import has_errors
     from nsd_bench.outputs import new_file, refuse_existing
     from nsd_bench.package import Package
@@ -173,15 +206,17 @@ def audit(
     found = audited(
         package,
         features=read_features(features) if features else None,
-        thresholds=Thresholds(max_bits=max_bits, max_distance=max_distance),
+        thresholds=Thresholds(min_agreement=min_agreement, max_distance=max_distance),
+        allow=[name.replace("-", " ") for name in allowed],
     )
     with new_file(page) as file:
-        file.write(audit_page(found, Package(package), images=not no_images).encode())
+        file.write(audit_page(found, Package(package), images=not no_images).encode(errors="replace"))
     with new_file(out) as file:
         file.write(json.dumps(found.as_json(), indent=1).encode() + b"\n")
     for issue in found.issues:
-        click.echo(str(issue))
-    click.echo(f"{len(found.issues)} issues; {out}, {page}")
+        click.echo(str(issue).encode(errors="replace").decode())
+    n_errors = sum(issue.level == "error" for issue in found.issues)
+    click.echo(f"{n_errors} errors, {len(found.issues) - n_errors} warnings; {out}, {page}")
     sys.exit(1 if has_errors(found.issues) else 0)
 
 

@@ -30,5 +30,5 @@ def outlines(inside: npt.NDArray[np.bool_]) -> list[npt.NDArray[np.float64]]:
     from skimage.measure import find_contours
 
     framed = np.pad(inside.astype(np.float64), 1)
-    loops: list[npt.NDArray[np.float64]] = find_contours(framed, 0.5)  # type: ignore[no-untyped-call]
+    loops: list[npt.NDArray[np.float64]] = find_contours(framed, 0.5)
     return [loop[:, ::-1] - 0.5 for loop in loops]

@@ -222,7 +222,7 @@ def _simplified(ring: Points, tolerance_mm: float) -> Points:
         return ring
     from skimage.measure import approximate_polygon
 
-    return np.asarray(approximate_polygon(ring, tolerance_mm))  # type: ignore[no-untyped-call]
+    return np.asarray(approximate_polygon(ring, tolerance_mm))
 
 
 def multi_polygon(polygons: Iterable[Polygon]) -> dict[str, Any]:
