@@ -42,6 +42,7 @@ def show_more_images(folder: Path) -> None:
         np.save(folder / spec.data_file("images", row), grey[number])
         response = np.float32([1, 2, 0.5, 3, 1]) * (number + np.arange(5)) ** 2 % 17 + rng.normal(0, 1, 5)
         np.save(folder / spec.data_file("responses", row), response.astype(np.float32))
+        np.save(folder / spec.data_file("behavior", row), rng.normal(size=2).astype(np.float32))
     columns = {
         "tiers": tiers,
         "trial_idx": np.arange(len(tiers)) * 10,
