@@ -260,8 +260,9 @@ def write_transforms(root: Path, space="func1pt8", *, shape=(11, 13, 9)) -> dict
     files, made = transform_files(Layout(root), 1, {"func1pt8": "func1pt8mm"}.get(space, space)), {}
     for depth in DEPTHS:
         made[depth] = []
-        for path, count in zip(files[depth], native_counts(root), strict=True):
+        for side, (path, count) in enumerate(zip(files[depth], native_counts(root), strict=True)):
             voxels = rng.uniform(0.6, np.array(shape) + 0.4, (count, 3))
+            voxels[:, 0] = (voxels[:, 0] + side * (shape[0] - 0.2)) / 2 + 0.3  # left half, right half
             voxels[2] = 9999
             mgh(path, voxels)
             made[depth].append(voxels)
@@ -389,6 +390,29 @@ def test_transforms_of_another_kind_are_refused(nsd_copy):
     (folder / "lh.func1pt8-to-layerB2.mgz").write_bytes(b"no gzip")
     with pytest.raises(SourceError, match="cannot be read whole"):
         read_placement(Layout(nsd_copy), 1, "func1pt8mm", flat)
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (lambda lh, rh: (rh, lh), r"lh\.func1pt8-to-layerB1\.mgz: lies to the right of the other hemisphere"),
+        (
+            lambda lh, rh: (lh * 1.8, rh * 1.8),
+            r"lh.func1pt8-to-layerB1.mgz: names voxels beyond the grid for \d+",
+        ),
+        (lambda lh, rh: (lh[:-1], rh), r"lh\.func1pt8-to-layerB2\.mgz: has \d+ vertices"),
+    ],
+)
+def test_places_of_another_surface_or_space_are_refused(nsd_copy, change, problem):
+    made = write_transforms(nsd_copy)
+    files = transform_files(Layout(nsd_copy), 1, "func1pt8mm")
+    for number, depth in enumerate(DEPTHS):
+        changed = change(*made[depth])
+        if number or "vertices" not in problem or "beyond" in problem:
+            for path, voxels in zip(files[depth], changed, strict=True):
+                mgh(path, voxels)
+    with pytest.raises(SourceError, match=problem):
+        read_placement(Layout(nsd_copy), 1, "func1pt8mm", icosahedron(162))
 
 
 @pytest.mark.parametrize("from_the_right", [False, True])

@@ -122,14 +122,53 @@ def _grid(layout: Layout, subject: int, space: str, files: Files) -> Grid:
 
 def _places(files: Files, grid: Grid, *, is_mni: bool) -> list[npt.NDArray[np.float64]]:
     """Read where every vertex lies, left and right: (n_vertices, n_depths, 3) voxels from 0, or NaN."""
-    by_depth = [[_read_coordinates(path) for path in files[depth]] for depth in DEPTHS]
-    left, right = (np.stack(side, axis=1) - 1 for side in zip(*by_depth, strict=True))  # NSD counts from 1
-    if is_mni and np.nanmedian(left[..., 0]) > np.nanmedian(right[..., 0]):
+    sides = []
+    for half in range(len(HEMISPHERES)):
+        paths = [files[depth][half] for depth in DEPTHS]
+        layers = [_read_coordinates(path) - 1 for path in paths]  # NSD counts from 1
+        for path, layer in zip(paths, layers, strict=True):
+            _check_layer(path, layer, len(layers[0]), grid)
+        sides.append(np.stack(layers, axis=1))
+    left, right = sides
+    if is_mni and _middle(left) > _middle(right):
         # NSD's coordinates are of a template that begins on the right (nsdcode, nsd_mapdata.m), its files
         # in MNI space begin on the left.
         for side in (left, right):
             side[..., 0] = grid.shape[0] - 1 - side[..., 0]
+    if _middle(left) > _middle(right):
+        raise _another_subject(
+            files[DEPTHS[0]][0],
+            "lies to the right of the other hemisphere",
+            "the left hemisphere's vertices in lh., in a grid that begins on the left",
+        )
     return [left, right]
+
+
+def _middle(side: npt.NDArray[np.float64]) -> float:
+    return float(np.nanmedian(side[..., 0]))
+
+
+def _check_layer(path: Path, layer: npt.NDArray[np.float64], n_vertices: int, grid: Grid) -> None:
+    """Refuse coordinates of another surface, or of another grid."""
+    if len(layer) != n_vertices:
+        raise _another_subject(path, f"has {len(layer)} vertices", f"{n_vertices}, as {DEPTHS[0]} has")
+    known = layer[np.isfinite(layer).all(axis=1)]
+    outside = ((known < -0.5) | (known > np.array(grid.shape) - 0.5)).any(axis=1)
+    if 2 * outside.sum() >= len(known):
+        raise _another_subject(
+            path,
+            f"names voxels beyond the grid for {outside.sum()} of {len(known)} vertices",
+            f"voxels of a grid of {grid.shape}, that of {grid.source}",
+        )
+
+
+def _another_subject(path: Path, problem: str, expected: str) -> SourceError:
+    return SourceError(
+        problem,
+        place=str(path),
+        expected=expected,
+        fix="check that all files are of one subject and space, and fetch them again",
+    )
 
 
 def _read_coordinates(path: Path) -> npt.NDArray[np.float64]:
