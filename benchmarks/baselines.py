@@ -105,7 +105,9 @@ def make_package(folder: Path, n_sessions: int) -> tuple[Path, Path]:
 def number(found: dict[str, Any]) -> str:
     if found["value"] is None:
         return "-"
-    low, high = found["interval"] or (np.nan, np.nan)
+    if found["interval"] is None:
+        return f"{found['value']:.3f}"
+    low, high = found["interval"]
     return f"{found['value']:.3f} [{low:.3f}, {high:.3f}]"
 
 
@@ -152,7 +154,13 @@ def contrast_table(scores: dict[str, SubjectScores], options: Options) -> list[s
     for first, second in CONTRASTS:
         compared = comparison([scores[first]], [scores[second]], options)["subjects"][0]["tiers"][TIER]
         found = next(row for row in compared if row["atlas"] == "all")["differences"]["signed_ratio"]
-        rows.append([f"`{first}` - `{second}`", number(found), f"{found['p']:.3f}"])
+        rows.append(
+            [
+                f"`{first}` - `{second}`",
+                number(found),
+                "< 0.001" if found["p"] < 0.001 else f"{found['p']:.3f}",
+            ]
+        )
     return table(["difference of ratios to the ceiling", "value", "p"], rows)
 
 
@@ -199,7 +207,8 @@ def page(package: Package, parts: dict[str, list[str]]) -> str:
         f"subject of NSD, exports the recipe `demo`, fits every baseline, and scores it on tier `{TIER}`: "
         f"{images['train']:,} images to train on, {images['validation']} to choose on, {images[TIER]} to "
         f"score, up to three repeats each, {package.n_units} units, "
-        f"{' x '.join(map(str, package.image_shape))} pixels. Brackets are 95 % intervals over images. "
+        f"{' x '.join(map(str, package.image_shape))} pixels. "
+        "Brackets are 95 % intervals over new images like these. "
         f"Seconds and peak memory are of fitting alone; threads: {torch.get_num_threads()}.",
         "",
         "The simulated brain computes Gabor energies in receptive fields, and categories further up. So "
@@ -220,7 +229,7 @@ def page(package: Package, parts: dict[str, list[str]]) -> str:
         "",
         "## Differences",
         "",
-        "From the same bootstrap draws, so that what makes an image hard for both cancels.",
+        "Paired image by image, so that what makes an image hard for both cancels.",
         "",
         *parts["contrasts"],
         "",

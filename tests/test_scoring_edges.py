@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from test_scoring import FEW, NO_VALUE, make_truth, noisy, problems, row, submit, take, value
 
+from nsd_bench.cli import cli
 from nsd_bench.errors import OptionError
 from nsd_bench.scoring import Options, score, scores_json
 from nsd_bench.scoring.metrics import unit_values
 from nsd_bench.scoring.moments import accumulate
 from nsd_bench.scoring.score import SubjectScores
 from nsd_bench.statistics import response_precision
+from nsd_bench.transfer.results import TransferOptions
 
 
 def test_a_unit_without_noise_has_a_ceiling_of_one_and_changes_no_other():
@@ -112,13 +116,53 @@ def test_pooled_values_say_how_many_subjects_have_them():
     }
 
 
-@pytest.mark.parametrize("wrong", [{"n_draws": -1}, {"seed": -1}, {"confidence": 95.0}, {"confidence": 0.0}])
-def test_options_that_cannot_be(wrong):
+@pytest.mark.parametrize("kind", [Options, TransferOptions])
+@pytest.mark.parametrize(
+    ("wrong", "named"),
+    [
+        ({"n_draws": -1}, "n_draws is -1"),
+        ({"n_draws": 10.5}, "n_draws is 10.5"),
+        ({"n_draws": np.nan}, "n_draws is nan"),
+        ({"n_draws": np.inf}, "n_draws is inf"),
+        ({"n_draws": True}, "n_draws is True"),
+        ({"seed": -1}, "seed is -1"),
+        ({"seed": "1"}, "seed is '1'"),
+        ({"confidence": 95.0}, "confidence is 95.0"),
+        ({"confidence": 0.0}, "confidence is 0.0"),
+        ({"confidence": np.nan}, "confidence is nan"),
+        ({"confidence": 1, "seed": -3}, "seed is -3, confidence is 1"),
+    ],
+)
+def test_options_that_cannot_be(kind, wrong, named):
     with pytest.raises(OptionError) as caught:
-        Options(**wrong)
-    given = {"n_draws": 1000, "seed": 0, "confidence": 0.95} | wrong
+        kind(**wrong)
     assert str(caught.value) == (
-        f"options of the scorer: {', '.join(f'{name}={number}' for name, number in given.items())}.\n"
-        "  Expected: n_draws and seed 0 or more, confidence between 0 and 1.\n"
+        f"{kind.__name__}: {named}.\n"
+        "  Expected: whole numbers of 0 or more for n_draws and seed, "
+        "confidence between 0 and 1, such as 0.95.\n"
         "  What to do: correct the option."
     )
+
+
+@pytest.mark.parametrize("ranks", [(), (0,), (1, -5), (2.5,)])
+def test_ranks_that_cannot_be(ranks):
+    with pytest.raises(OptionError) as caught:
+        TransferOptions(retrieval_k=ranks)
+    assert str(caught.value).startswith(f"TransferOptions: retrieval_k is {ranks!r}.")
+
+
+def test_options_of_numpy_go_into_json():
+    options = Options(np.int64(3), np.uint8(1), np.float64(0.9))
+    truth, signal = make_truth(n_images=4)
+    found = scores_json([score(noisy(truth, signal, 0.5), truth, options)], options)
+    assert json.loads(json.dumps(found))["scorer"]["n_draws"] == 3
+
+
+@pytest.mark.parametrize(
+    "arguments", [("--draws", "-1"), ("--seed", "-1"), ("--draws", "1.5"), ("--draws", "nan")]
+)
+@pytest.mark.parametrize("command", [("score", "a", "b", "--out", "c"), ("transfer", "ood", "a")])
+def test_the_command_line_refuses_them_too(command, arguments):
+    done = CliRunner().invoke(cli, [*command, *arguments])
+    assert done.exit_code == 2
+    assert f"Invalid value for '{arguments[0]}'" in done.output

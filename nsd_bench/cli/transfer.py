@@ -24,7 +24,7 @@ _PATH = click.Path(path_type=Path)
 _FILE = click.Path(dir_okay=False, path_type=Path)
 _force = click.option("--force", is_flag=True, help="Replace what is there.")
 _draws = click.option("--draws", default=1000, show_default=True, type=click.IntRange(min=2))
-_seed = click.option("--seed", default=0, show_default=True)
+_seed = click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0))
 _out = click.option("--out", type=_FILE, required=True, help="JSON to write.")
 
 

@@ -14,6 +14,7 @@ import pandas as pd
 
 from nsd_bench.outputs import new_folder
 from nsd_bench.scoring.bootstrap import interval
+from nsd_bench.scoring.options import DrawOptions, refuse_options, whole_number
 
 if TYPE_CHECKING:
     from nsd_bench.transfer.trials import ScoredTrials
@@ -39,7 +40,7 @@ Array = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class TransferOptions:
+class TransferOptions(DrawOptions):
     """How uncertainty is computed, and at which ranks retrieval counts.
 
     Parameters
@@ -50,10 +51,12 @@ class TransferOptions:
         Ranks.
     """
 
-    n_draws: int = 1000
-    seed: int = 0
-    confidence: float = 0.95
     retrieval_k: Sequence[int] = (1, 5, 10)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        ranks = len(self.retrieval_k) > 0 and all(whole_number(k, 1) for k in self.retrieval_k)
+        refuse_options(self, [] if ranks else ["retrieval_k"], "ranks: whole numbers of 1 or more")
 
 
 @dataclass(frozen=True)
