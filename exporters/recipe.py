@@ -10,10 +10,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from exporters.nsd.behaviour import BEHAVIOUR_COLUMNS, TELLS_ORDER
+from exporters.nsd.behaviour import BEHAVIOUR_COLUMNS
 from exporters.nsd.betas import FORMATS
 from exporters.nsd.layout import SESSIONS
 from nsd_bench.errors import RecipeError, choices
+from nsd_bench.sealing import TELLS_ORDER
 
 __all__ = [
     "BehaviourRecipe",

@@ -16,6 +16,7 @@ from nsd_bench import spec
 from nsd_bench.errors import PackageError
 from nsd_bench.issues import Issue
 from nsd_bench.package import Package
+from nsd_bench.sealing import check_sealing
 from nsd_bench.storage import array_from_bytes
 
 __all__ = ["CHECKS", "validate"]
@@ -230,17 +231,7 @@ def _check_withholding(package: Package) -> Found:
             )
     if says_open and keyed:
         yield _error(spec.trials_file("trial_idx"), "holds keyed ids, in a package of kind 'open'")
-    if package.kind == "open":
-        return
-    for column in spec.OPEN_TRIAL_COLUMNS:
-        if spec.trials_file(column) in package.store:
-            yield _error(
-                spec.trials_file(column),
-                f"gives away what a package of kind {package.kind!r} withholds",
-                "Remove the file, and do not give the package to entrants before",
-            )
-    if not keyed:
-        yield _error(spec.trials_file("trial_idx"), "holds plain trial numbers, not keyed ids")
+    yield from check_sealing(package)
 
 
 def _check_units(package: Package) -> Found:
@@ -332,11 +323,16 @@ def _check_files(package: _Examined, key: str, names: list[str], rows: dict[str,
             yield _error(name, "holds NaN or infinity")
         elif key == "responses" and len(array) != package.n_units:
             yield _error(name, f"has {len(array)} responses, the unit table {package.n_units} units")
-        elif hidden[rows[name]] and array.any():
+        elif hidden[rows[name]] and _bits(array):
             yield _error(name, f"holds {key} that should be withheld", _LEAKS)
     n_names = len(package.behavior_names)
     if key == "behavior" and package.manifest and first is not None and first.shape[-1:] != (n_names,):
         yield _error(spec.BEHAVIOR_NAMES, f"has {n_names} names for behaviour of shape {first.shape}")
+
+
+def _bits(array: npt.NDArray[Any]) -> bool:
+    """Whether any bit is set: a zero with a minus sign tells the sign of what stood there."""
+    return bool(np.frombuffer(array.tobytes(), np.uint8).any())
 
 
 def _hides(package: Package, key: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +28,7 @@ def make_package(parent: Path, kind: str = "open", name: str = "tiny-subj02") ->
     with new_package(parent, name) as writer:
         for row in range(N_TRIALS):
             writer.add_array(spec.data_file("images", row), IMAGES[row])
-            writer.add_array(spec.data_file("responses", row), RESPONSES[row] * ~withheld[row])
+            writer.add_array(spec.data_file("responses", row), np.where(withheld[row], 0, RESPONSES[row]))
             writer.add_array(spec.data_file("behavior", row), BEHAVIOR[row] * np.float32(kind != "track1"))
         _add_tables(writer, kind)
         writer.finish(
@@ -47,6 +48,7 @@ def make_package(parent: Path, kind: str = "open", name: str = "tiny-subj02") ->
                 "tiers": {"title": "By hand", "name": "hand"},
                 "exporter": {"version": "0", "source_sha256": "0" * 64},
                 "citation": "Allen et al. 2022",
+                **({} if kind == "open" else {"sealing": {"file_order": "key"}}),
             }
         )
     return parent / name
@@ -55,11 +57,13 @@ def make_package(parent: Path, kind: str = "open", name: str = "tiny-subj02") ->
 def _add_tables(writer: PackageWriter, kind: str) -> None:
     trial_idx = np.arange(N_TRIALS) * 10
     if kind != "open":
-        trial_idx = np.array([f"{number:032x}" for number in trial_idx])
+        trial_idx = np.array([hashlib.sha256(b"key %d" % number).hexdigest()[:32] for number in trial_idx])
     trials = {
         "tiers": TIERS,
         "trial_idx": trial_idx,
-        "frame_image_id": IMAGE_OF_TRIAL,
+        "frame_image_id": IMAGE_OF_TRIAL
+        if kind == "open"
+        else np.unique(IMAGE_OF_TRIAL, return_inverse=True)[1],
         "frame_image_class": np.full(N_TRIALS, "none"),
     }
     if kind == "open":
@@ -91,5 +95,5 @@ def _add_tables(writer: PackageWriter, kind: str) -> None:
             for statistic, values in by_name.items():
                 writer.add_array(spec.statistics_file(key, group, statistic), values)
     writer.add_json(spec.ROI_NAMES, {"visual": {1: "V1", 2: "V2"}})
-    writer.add_json(spec.BEHAVIOR_NAMES, ["RT", "TIME"])
+    writer.add_json(spec.BEHAVIOR_NAMES, ["RT", "ISCORRECT"])
     writer.add_json(spec.FIT_ON, {"tier": "train", "trial_idx": trial_idx[TRAIN].tolist()})

@@ -46,7 +46,7 @@ def test_opens_as_it_was_written(package):
     assert (package.n_trials, package.n_units, package.subject) == (12, 5, 2)
     assert (package.name, package.kind, package.data_key) == ("tiny-subj02", "open", "2-1-0")
     assert package.data_keys == ["behavior", "images", "responses"]
-    assert package.behavior_names == ["RT", "TIME"]
+    assert package.behavior_names == ["RT", "ISCORRECT"]
     np.testing.assert_array_equal(package.rows("test"), [8, 9, 10, 11])
     assert package.units["z_mm"].tolist() == [2, 5, 8, 11, 14]
     assert package.trials["nsd_id"].tolist() == tiny.IMAGE_OF_TRIAL.tolist()
@@ -699,7 +699,7 @@ def test_info_command(tmp_path):
         "    test            4 trials of 2 images, responses withheld",
         "  images       3 x 4 x 6 (channels x height x width), uint8",
         "    visual         V1 2, V2 1",
-        "  behaviour    RT, TIME (withheld)",
+        "  behaviour    RT, ISCORRECT (withheld)",
     ):
         assert line in result.output.splitlines()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import hmac
 import json
 
 import numpy as np
@@ -13,12 +14,12 @@ from PIL import Image
 from nsd_bench import spec
 from nsd_bench.cli.tiers import command
 from nsd_bench.errors import PackageError, TierError
+from nsd_bench.identifiers import inverted
 from nsd_bench.outputs import array_to_bytes
 from nsd_bench.package import Package
 from nsd_bench.statistics import column_statistics
 from nsd_bench.writer import new_package
 from tiers.audit import audit
-from tiers.identifiers import inverted
 from tiers.leakage import CHECKS, Thresholds
 from tiers.page import audit_page
 from tiers.similarity import descriptor, nearest
@@ -68,8 +69,13 @@ def make(parent, *, kind="open", tiers=TIERS, ids=None, images=None, fit_rows=No
         writer.add_json(spec.FIT_ON, {"tier": "train", "trial_idx": np.asarray(ids)[fit_rows].tolist()})
         scale = "percent" if zscore is None else "session_zscore"
         recipe = {"values": {"responses": {"scale": scale}}}
-        writer.finish({"name": name, "kind": kind, "tiers": {"name": "hand", "title": "T"}, "recipe": recipe})
+        manifest = {"name": name, "kind": kind, "tiers": {"name": "hand", "title": "T"}, "recipe": recipe}
+        writer.finish(manifest | ({} if kind == "open" else {"sealing": {"file_order": "key"}}))
     return parent / name
+
+
+def keyed_ids() -> np.ndarray:
+    return np.array([hashlib.sha256(b"key %d" % number).hexdigest()[:32] for number in range(len(TIERS))])
 
 
 def problems(path, **options) -> list[str]:
@@ -78,7 +84,7 @@ def problems(path, **options) -> list[str]:
 
 @pytest.mark.parametrize("kind", ["open", "track1"])
 def test_nothing_is_found_in_a_clean_package(tmp_path, kind):
-    ids = None if kind == "open" else np.array([f"{number:032x}" for number in range(len(TIERS))])
+    ids = None if kind == "open" else keyed_ids()
     assert problems(make(tmp_path, kind=kind, ids=ids)) == []
 
 
@@ -130,14 +136,21 @@ def test_ids_that_are_hashes_of_numbers(tmp_path, name):
 
 def test_ids_that_are_plain_numbers(tmp_path):
     assert problems(make(tmp_path, kind="track2")) == [
-        "error: meta/trials/trial_idx.npy: holds plain numbers",
+        "error: meta/trials/trial_idx.npy: holds plain numbers, not keyed ids",
     ]
 
 
 def test_image_ids_that_are_nsds(tmp_path):
-    path = make(tmp_path, kind="track1", ids=np.array([f"{number:032x}" for number in range(len(TIERS))]))
+    path = make(tmp_path, kind="track1", ids=keyed_ids())
     (path / spec.trials_file("frame_image_id")).write_bytes(array_to_bytes(IMAGE))
-    assert problems(path) == ["error: meta/trials/frame_image_id.npy: holds plain numbers"]
+    assert problems(path) == ["error: meta/trials/frame_image_id.npy: holds plain numbers, not keyed ids"]
+
+
+def test_ids_by_a_key_that_anybody_can_guess(tmp_path):
+    digests = [hmac.digest(b"p", b"p:0:trial:%d" % number, "sha256").hex()[:32] for number in range(26)]
+    assert problems(make(tmp_path, kind="track1", ids=np.array(digests))) == [
+        "error: meta/trials/trial_idx.npy: 26 ids follow from a key that anybody can guess, b'p'"
+    ]
 
 
 def test_inversion_knows_other_spellings():
@@ -303,7 +316,7 @@ def test_command_writes_both_and_exits_by_what_it_finds(tmp_path):
     assert set(written["checks"]) == {*CHECKS, "fits", "trials"} and written["issues"] == []
     run = CliRunner().invoke(command, ["audit", str(leaky), "--out", str(out), "--force"])
     assert run.exit_code == 1
-    assert "error: meta/trials/trial_idx.npy: holds plain numbers. Export it with nsd-bench" in run.output
+    assert "error: meta/trials/trial_idx.npy: holds plain numbers, not keyed ids. Export it" in run.output
 
 
 def test_decoding_errors_are_the_packages(tmp_path):

@@ -20,7 +20,7 @@ from tiers.leakage import CHECKS, Thresholds
 
 __all__ = ["ALLOWABLE", "Audit", "audit"]
 
-ALLOWABLE: Final = ("sides", "copies", "near duplicates", "trials", "repeats", "fits", "ids")
+ALLOWABLE: Final = ("sides", "copies", "near duplicates", "trials", "repeats", "fits", "sealing")
 """The checks that find leaks."""
 
 

@@ -15,9 +15,10 @@ from sklearn.exceptions import ConvergenceWarning
 from nsd_bench import spec
 from nsd_bench.issues import Issue
 from nsd_bench.package import Package
+from nsd_bench.sealing import check_sealing as sealing_issues
+from tiers import withholding
 from tiers.duplicates import Duplicate, near_duplicates
 from tiers.gallery import Gallery
-from tiers.identifiers import inverted, plain
 from tiers.similarity import close_pairs, nearest
 
 __all__ = ["CHECKS", "TESTED", "TRAINED", "Found", "Thresholds"]
@@ -263,22 +264,30 @@ def check_clusters(package: Package, gallery: Gallery, thresholds: Thresholds) -
     )
 
 
-def check_ids(package: Package, gallery: Gallery, thresholds: Thresholds) -> Found:
-    """Try to undo the ids of a package that withholds."""
+def check_sealing(package: Package, gallery: Gallery, thresholds: Thresholds) -> Found:
+    """Find what gives away order, identity or responses that a package withholds."""
+    issues = [*sealing_issues(package), *_guessed_keys(package)]
+    return Found(issues, {"kind": package.kind, **package.manifest.get("sealing", {})})
+
+
+def _guessed_keys(package: Package) -> list[Issue]:
+    """Try keys that are none on the ids of the first trials of every session."""
     if package.kind == "open":
-        return Found([], {"kind": "open"})
-    issues, numbers = [], {}
-    fix = "Export it with nsd-bench: its ids are keyed"
-    for column in ("trial_idx", "frame_image_id"):
-        place, ids = spec.trials_file(column), package.array(spec.trials_file(column))
-        found = inverted(ids)
-        for how, count in found.items():
-            issues.append(Issue("error", place, f"{count} ids are {how} numbers, undone by trying them", fix))
-        is_plain = plain(ids, dense=column == "frame_image_id")
-        if is_plain:
-            issues.append(Issue("error", place, "holds plain numbers", fix))
-        numbers[column] = {"inverted": found, "plain numbers": is_plain}
-    return Found(issues, numbers)
+        return []
+    guessed = [b"", b"key", b"secret", package.name.encode(), package.kind.encode()]
+    guessed += [withholding.key_of_kind(key, package.kind) for key in guessed]
+    place, ids = spec.trials_file("trial_idx"), package.array(spec.trials_file("trial_idx"))
+    trials = np.arange(750 * max(package.manifest.get("sessions", [1])))
+    fix = "Make a key of 16 random bytes or more, and export the package again with --key"
+    return [
+        Issue("error", place, f"{count} ids follow from a key that anybody can guess, {key!r}", fix)
+        for key in guessed
+        if (
+            count := int(
+                np.isin(ids, withholding.keyed_trial_ids(trials, package.name, package.subject, key)).sum()
+            )
+        )
+    ]
 
 
 def check_sessions(package: Package, gallery: Gallery, thresholds: Thresholds) -> Found:
@@ -314,7 +323,7 @@ CHECKS: dict[str, Check] = {
     "near duplicates": check_near_duplicates,
     "distances": check_distances,
     "clusters": check_clusters,
-    "ids": check_ids,
+    "sealing": check_sealing,
     "sessions": check_sessions,
 }
 """Name to check; `tiers.fits` adds "fits" and "trials", for which it reads the data."""

@@ -14,7 +14,7 @@ from exporters.nsd.design import Design, showings_before
 from exporters.nsd.layout import RUN_LENGTHS, SESSIONS, TRIALS_PER_SESSION
 from nsd_bench.errors import SourceError
 
-__all__ = ["BEHAVIOUR_COLUMNS", "TELLS_ORDER", "check_against_design", "read_responses_table"]
+__all__ = ["BEHAVIOUR_COLUMNS", "check_against_design", "read_responses_table"]
 
 _DESIGN_COLUMNS = ("SUBJECT", "SESSION", "RUN", "TRIAL", "73KID", "10KID")
 BEHAVIOUR_COLUMNS: Final = (
@@ -33,21 +33,6 @@ BEHAVIOUR_COLUMNS: Final = (
     "MISSINGDATA",
 )
 """Columns that a recipe may ask for; RT in ms, TIME in days since midnight of the first session."""
-
-_LOST = "is missing in the runs whose recording was lost, and nowhere else: it tells their session and run"
-TELLS_ORDER: Final = {
-    "TIME": "is the time of the trial",
-    "ISOLD": "tells which trial of an image came first, and grows more frequent from session to session",
-    "MEMORYRECENT": "counts the trials since the image was last shown",
-    "MEMORYFIRST": "counts the trials since the image was first shown",
-    "ISOLDCURRENT": "tells which trials of an image lie in one session, and which of them came first",
-    "ISCORRECTCURRENT": "tells, beside ISCORRECT, which trials of an image lie in one session",
-    "TOTAL1": _LOST,
-    "TOTAL2": _LOST,
-    "BUTTON": "tells, beside ISCORRECT, which trial of an image came first",
-    "MISSINGDATA": "tells the runs whose recording was lost, and so their session and run",
-}
-"""Columns that say when a trial was shown, and how: withheld wherever the order of trials is."""
 
 
 def read_responses_table(path: Path, subject: int) -> pd.DataFrame:

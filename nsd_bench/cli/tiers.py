@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CHECKS", "command"]
 
-CHECKS = ("sides", "copies", "near-duplicates", "trials", "repeats", "fits", "ids")
+CHECKS = ("sides", "copies", "near-duplicates", "trials", "repeats", "fits", "sealing")
 """Of `tiers audit`, those that find leaks."""
 _PATH = click.Path(path_type=Path)
 _design = click.option("--design", type=_PATH, help="Design table, if it does not lie beside the package.")
@@ -189,8 +189,8 @@ def audit(
     pixels there under another image id (copies); nearly the same picture in train or validation and in test
     or final_test (near-duplicates); a trial that is there twice (trials); repeats of an image that are
     different pictures (repeats); statistics, z-scores or units that were not fitted on the train tier (fits);
-    ids of a package that withholds that can be undone (ids). Images that train and validation share, or test
-    and final_test nearly, are warned of.
+    what tells which trial is which in a package that withholds (sealing). Images that train and validation
+    share, or test and final_test nearly, are warned of.
     """
     from nsd_bench.issues import has_errors
     from nsd_bench.outputs import new_file, refuse_existing

@@ -22,6 +22,8 @@ SPELLINGS: dict[str, Callable[[int], bytes]] = {
 _SMALL = 73_001
 _LENGTH = 16
 """Of a digest's characters, how many are looked at: so many agree by chance once in 10**13 packages."""
+_FEW_DIGITS = 10
+_DIGITS = frozenset("0123456789abcdef")
 
 
 def inverted(ids: npt.NDArray[Any], length: int = _LENGTH) -> dict[str, int]:
@@ -47,8 +49,7 @@ def inverted(ids: npt.NDArray[Any], length: int = _LENGTH) -> dict[str, int]:
     >>> inverted(np.array([hashlib.md5(b"7").hexdigest(), "f" * 32]))
     {'md5 of decimal': 1}
     """
-    if ids.dtype.kind == "S":
-        ids = np.char.decode(ids, "latin-1")
+    ids = _as_text(ids)
     if ids.dtype.kind != "U":
         return {}
     wanted = {str(identifier)[:length].lower() for identifier in ids if len(str(identifier)) >= length}
@@ -61,8 +62,12 @@ def inverted(ids: npt.NDArray[Any], length: int = _LENGTH) -> dict[str, int]:
     return found
 
 
+def _as_text(ids: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    return np.char.decode(ids, "latin-1") if ids.dtype.kind == "S" else ids
+
+
 def plain(ids: npt.NDArray[Any], *, dense: bool) -> bool:
-    """Say whether ids are plain numbers, as numbers or spelled out.
+    """Say whether ids are plain numbers, as numbers or spelled out, in hexadecimal digits too.
 
     Parameters
     ----------
@@ -75,5 +80,6 @@ def plain(ids: npt.NDArray[Any], *, dense: bool) -> bool:
     (True, False)
     """
     if ids.dtype.kind in "SU":
-        return bool(len(ids)) and bool(np.char.isdigit(ids).all()) and np.char.str_len(ids).max() < _LENGTH
+        digits = [str(one).lower().lstrip("0") for one in _as_text(ids).tolist()]
+        return bool(digits) and all(len(one) < _FEW_DIGITS and set(one) <= _DIGITS for one in digits)
     return ids.dtype.kind in "buif" and not (dense and len(np.unique(ids)) > ids.max(initial=0))

@@ -1,0 +1,190 @@
+"""What a package that withholds must not tell: the attacks of an entrant that cost little.
+
+The others, and those that no package can withstand, are in docs/sealing.md and tests/test_sealing_attacks.py.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from nsd_bench import spec
+from nsd_bench.identifiers import inverted, plain
+from nsd_bench.issues import Issue
+from nsd_bench.package import Package
+from nsd_bench.storage import FolderStore, ZipStore
+
+__all__ = ["CHECKS", "TELLS_ORDER", "check_sealing"]
+
+_LOST = "is missing in the runs whose recording was lost, and nowhere else: it tells their session and run"
+TELLS_ORDER: Final = {
+    "TIME": "is the time of the trial",
+    "ISOLD": "tells which trial of an image came first, and grows more frequent from session to session",
+    "MEMORYRECENT": "counts the trials since the image was last shown",
+    "MEMORYFIRST": "counts the trials since the image was first shown",
+    "ISOLDCURRENT": "tells which trials of an image lie in one session, and which of them came first",
+    "ISCORRECTCURRENT": "tells, beside ISCORRECT, which trials of an image lie in one session",
+    "TOTAL1": _LOST,
+    "TOTAL2": _LOST,
+    "BUTTON": "tells, beside ISCORRECT, which trial of an image came first",
+    "MISSINGDATA": "tells the runs whose recording was lost, and so their session and run",
+}
+"""Columns of behaviour that say when a trial was shown, and how: withheld wherever the order of trials is."""
+
+_AGAIN = "Export it again before giving it to entrants"
+_REMOVE = "Remove the file, and do not give the package to entrants before"
+_COPIED = 0.9
+
+Found = Iterator[Issue]
+
+
+def check_sealing(package: Package) -> Found:
+    """Find what gives away order, identity or responses that a package withholds.
+
+    Nothing is found in an open package. A package made before nsd-bench 0.2, whose file numbers follow from
+    its recipe's seed, gives one warning in place of all that it tells besides: it can still be used.
+
+    Yields
+    ------
+    issue
+        Each with its place and remedy.
+    """
+    if package.kind == "open":
+        return
+    before = bool(package.manifest) and "sealing" not in package.manifest
+    if before:
+        yield Issue(
+            "warning",
+            spec.MANIFEST,
+            "was made before nsd-bench 0.2: its file numbers follow from the seed, and tell each trial",
+            "Export it again, or run 'nsd-bench tiers apply' on it, before giving it to entrants",
+        )
+    for name, check in CHECKS.items():
+        if not before or name in _OF_ALL_TIMES:
+            yield from check(package)
+
+
+def _error(place: str, problem: str, fix: str = _AGAIN) -> Issue:
+    return Issue("error", place, problem, fix)
+
+
+def _columns(package: Package) -> Found:
+    """Columns and files that only an open package or its owner has."""
+    for column in spec.OPEN_TRIAL_COLUMNS:
+        if spec.trials_file(column) in package.store:
+            problem = f"gives away what a package of kind {package.kind!r} withholds"
+            yield _error(spec.trials_file(column), problem, _REMOVE)
+
+
+def _owners_files(package: Package) -> Found:
+    owners = (spec.TRUTH_SUFFIX, spec.DESIGN_SUFFIX, spec.NORMALIZATION_SUFFIX)
+    for name in package.store.names():
+        if name.startswith(f"{spec.NORMALIZATION}/"):
+            yield _error(name, "tells the session of every training trial", _REMOVE)
+        elif name.endswith(owners):
+            yield _error(name, "is for the owner of the package only", _REMOVE)
+    for path in map(package.beside, owners):
+        if path.is_file() and path.stat().st_mode & 0o077:
+            problem = "can be read by others than its owner, and tells what the package withholds"
+            yield Issue("warning", str(path), problem, f"Run: chmod 600 {path}")
+
+
+def _ids(package: Package) -> Found:
+    """Ids that are numbers, or hashes of small numbers."""
+    for column in ("trial_idx", "frame_image_id"):
+        place, ids = spec.trials_file(column), package.array(spec.trials_file(column))
+        if plain(ids, dense=column == "frame_image_id"):
+            yield _error(place, "holds plain numbers, not keyed ids")
+        for how, count in inverted(ids).items():
+            yield _error(place, f"{count} ids are {how} numbers, undone by trying them")
+
+
+def _order(package: Package) -> Found:
+    """Where files and tables say in which order trials were shown."""
+    said = package.manifest.get("sealing", {"file_order": "key"})
+    if said != {"file_order": "key"}:
+        yield _error(spec.MANIFEST, f"says that files are numbered by {said!r}, not by the key")
+    train = package.array(spec.trials_file("trial_idx"))[package.tiers == "train"].tolist()
+    fitted = package.fit_on.get("trial_idx", train)
+    if fitted != train and sorted(fitted) == sorted(train):
+        yield _error(spec.FIT_ON, "lists the training trials in another order than that of their files")
+    yield from _dates(package)
+
+
+def _dates(package: Package) -> Found:
+    """Dates and places of files, where they are neither all one nor in the order of names.
+
+    A copy has dates in the order of names, of numbers or of the folder: they tell nothing.
+    """
+    fix = "Give entrants a package as 'nsd-bench export' or 'nsd-bench tiers apply' wrote it"
+    for key in package.data_keys:
+        names = [spec.data_file(key, number) for number in range(package.n_trials)]
+        harmless = [np.arange(package.n_trials), np.argsort(np.argsort(names))]
+        marks, more = _marks(package, key, names)
+        for mark, values in marks.items():
+            n_distinct = len(np.unique(values))
+            if n_distinct > 1 and max(_alike(values, order) for order in [*harmless, *more]) < _COPIED:
+                problem = (
+                    f"its files have {n_distinct} {mark}, in the order of neither names nor numbers, which "
+                    "may tell the trial of each"
+                )
+                yield Issue("warning", f"data/{key}/", problem, fix)
+
+
+def _marks(
+    package: Package, key: str, names: list[str]
+) -> tuple[dict[str, npt.NDArray[Any]], list[npt.NDArray[Any]]]:
+    """Return what disk or zip say of each trial's file, and other orders in which it may have been copied."""
+    store = package.store
+    if isinstance(store, ZipStore):
+        with zipfile.ZipFile(store.path) as archive:
+            infos = {info.filename.partition("/")[2]: info for info in archive.infolist()}
+        entries = [infos[name] for name in names if name in infos]
+        dates = np.unique([str(entry.date_time) for entry in entries], return_inverse=True)[1]
+        places = np.array([entry.header_offset for entry in entries])
+        return ({"places in the zip": places, "dates": dates} if len(entries) == len(names) else {}), []
+    if isinstance(store, FolderStore):
+        paths = [store.path / name for name in names]
+        place = {path.name: number for number, path in enumerate((store.path / "data" / key).iterdir())}
+        if not all(path.name in place for path in paths):
+            return {}, []  # which the check of data says
+        times = np.array([path.stat().st_mtime_ns for path in paths])
+        return {"modification times": times}, [np.array([place[path.name] for path in paths])]
+    return {}, []  # a packed twin has one file of a kind
+
+
+def _alike(values: npt.NDArray[Any], order: npt.NDArray[Any]) -> float:
+    """Absolute value of Spearman's rho between values, which may be tied, and a permutation."""
+    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
+    rank = (np.cumsum(counts) - (counts + 1) / 2)[place]
+    return float(abs(np.corrcoef(rank, order)[0, 1]))
+
+
+def _behaviour(package: Package) -> Found:
+    """Columns that carry time, and what statistics tell where all behaviour is withheld."""
+    if package.kind != "track1":
+        for name in package.behavior_names:
+            if name in TELLS_ORDER:
+                problem = f"holds {name}, which {TELLS_ORDER[name]}"
+                fix = "Take it out of 'columns' in the recipe's [behavior], and export the package again"
+                yield _error(spec.BEHAVIOR_NAMES, problem, fix)
+        return
+    for statistic in spec.STATISTICS:
+        name = spec.statistics_file("behavior", "all", statistic)
+        if name in package.store and package.array(name).any():
+            yield _error(name, "tells of behaviour, which is withheld")
+
+
+_OF_ALL_TIMES = ("columns", "ids")
+CHECKS: dict[str, Callable[[Package], Found]] = {
+    "columns": _columns,
+    "owner's files": _owners_files,
+    "ids": _ids,
+    "order": _order,
+    "behaviour": _behaviour,
+}
+"""Name to check of a package that withholds."""
