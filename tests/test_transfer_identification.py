@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
 from nsd_bench.scoring.identification import top1, two_way
 from nsd_bench.scoring.patterns import Patterns, image_means
 from nsd_bench.scoring.score import Options
 from nsd_bench.submission import Submission
-from nsd_bench.transfer.identification import balanced_top1, identification_json
+from nsd_bench.transfer.identification import _means, balanced_top1, identification_json
+from nsd_bench.transfer.results import valued
 from nsd_bench.truth import Truth
 
 CLASSES = np.array(["b", "a", "a", "b", "a", "b", "b"])
@@ -93,8 +95,21 @@ def test_every_score_has_its_chance_and_interval():
     means = {name: accuracy[name == CLASSES].mean() for name in ("a", "b")}
     assert {name: one["value"] for name, one in found["by_class"].items()} == pytest.approx(means)
     assert found["balanced"]["value"] == pytest.approx(np.mean(list(means.values())))
-    low, high = found["balanced"]["interval"]
-    assert low < found["balanced"]["value"] < high
+    assert found["balanced"]["reason"] == "too few images: 7, and 10 are needed"
+
+
+def test_intervals_leave_out_one_image_after_another():
+    """Of the mean over classes: the variance of a mean in each, over the square of their number."""
+    rng = np.random.default_rng(3)
+    accuracy, classes = rng.uniform(size=40), np.repeat(np.arange(4), [10, 10, 8, 12])
+    means = np.stack([_means(accuracy, classes == number) for number in range(4)])
+    parts = [accuracy[classes == number] for number in range(4)]
+    assert means[:, 0] == pytest.approx([part.mean() for part in parts])
+    found = valued(means.mean(axis=0), 0.95)
+    by_hand = sum(part.var(ddof=1) / (len(part) - 1) for part in parts) / 16 * 39 / 40
+    assert found["se"] == pytest.approx(np.sqrt(by_hand))
+    assert valued(means[0][np.r_[True, classes == 0]], 0.95)["se"] == pytest.approx(stats.sem(parts[0]))
+    assert np.isnan(_means(np.ones(2), np.array([True, False]))[1])
 
 
 def test_exact_predictions_identify_everything_and_order_does_not_matter():

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
 from nsd_bench.errors import SubmissionError
 from nsd_bench.transfer import TransferOptions, evaluate_decoder, evaluate_encoder
@@ -19,21 +20,25 @@ from nsd_bench.transfer.results import text_of, write_evaluation
 
 FEW = TransferOptions(n_draws=50, retrieval_k=(1, 2))
 STIMULI = pd.DataFrame({"stimulus": list("abcdefg"), "stimulus_type": ["A"] * 4 + ["B"] * 3})
+MANY = pd.DataFrame({"stimulus": list("abcdefghijklmnopqr"), "stimulus_type": np.repeat(list("ABC"), 6)})
+"""As many stimuli and sets as NSD-Imagery has."""
 
 
-def session(noise: float, seed: int, *, bias: float = 0.0) -> tuple[np.ndarray, np.ndarray, pd.DataFrame]:
-    """Return predictions of 4 seen and 6 imagined trials of 7 stimuli, targets, and the trials."""
-    rng = np.random.default_rng(seed)
-    targets = rng.normal(size=(7, 20))
-    code = np.concatenate([np.repeat(np.arange(7), 4), np.tile(np.arange(7), 6)])
+def session(
+    noise: float, seed: int, *, bias: float = 0.0, stimuli: pd.DataFrame = STIMULI
+) -> tuple[np.ndarray, np.ndarray, pd.DataFrame]:
+    """Return predictions of 4 seen and 6 imagined trials of every stimulus, targets, and the trials."""
+    rng, n = np.random.default_rng(seed), len(stimuli)
+    targets = rng.normal(size=(n, 20))
+    code = np.concatenate([np.repeat(np.arange(n), 4), np.tile(np.arange(n), 6)])
     table = pd.DataFrame(
         {
             "trial_id": np.arange(len(code)),
-            "condition": ["perception"] * 28 + ["imagery"] * 42,
-            "stimulus": STIMULI["stimulus"].to_numpy()[code],
+            "condition": ["perception"] * (4 * n) + ["imagery"] * (6 * n),
+            "stimulus": stimuli["stimulus"].to_numpy()[code],
         }
     )
-    wrong = rng.normal(size=(7, 20))
+    wrong = rng.normal(size=(n, 20))
     predictions = targets[code] + bias * wrong[code] + noise * rng.normal(size=(len(code), 20))
     return predictions, targets, table
 
@@ -97,10 +102,39 @@ def test_share_is_the_way_from_null_to_oracle():
     cosine = found["clip_cosine"]
     assert cosine["value"] == pytest.approx(value) and cosine["oracle"]["value"] == pytest.approx(oracle)
     assert cosine["share"]["value"] == pytest.approx((value - null) / (oracle - null))
-    low, high = cosine["share"]["interval"]
-    assert low < cosine["share"]["value"] < high
+    assert cosine["share"]["interval"] is None
+    assert cosine["share"]["reason"] == "too few images: 7, and 10 are needed"
     assert found["oracle"]["clip_cosine"] == cosine["oracle"]["value"]
     assert list(found["oracle"]["retrieval"]) == ["1", "2"]
+
+
+def test_intervals_leave_out_one_stimulus_after_another():
+    predictions, targets, table = session(2.0, 0, stimuli=MANY)
+    metrics = evaluate_decoder(predictions, targets, table, MANY, FEW).metrics
+    similar = cosines(predictions, targets)
+    seen, imagined = (
+        similar[:72].reshape(18, 4, 18).mean(axis=1),
+        similar[72:].reshape(6, 18, 18).mean(axis=0),
+    )
+    repeats = repeat_cosines(predictions[72:], np.tile(np.arange(18), 6))
+    block = np.kron(np.eye(3), np.ones((6, 6)))
+
+    def share(kept: np.ndarray) -> float:
+        value = np.diag(imagined)[kept].mean()
+        null = ((imagined * block).sum(axis=1) / 6)[kept].mean()
+        return (value - null) / (np.sqrt(repeats[kept].mean()) - null)
+
+    def gap(kept: np.ndarray) -> float:
+        return (np.diag(imagined) - np.diag(seen))[kept].mean()
+
+    found = {share: metrics["conditions"]["imagery"]["clip_cosine"]["share"], gap: metrics["transfer"]["gap"]}
+    for of, score in found.items():
+        without = np.array([of(np.delete(np.arange(18), left_out)) for left_out in range(18)])
+        whole = of(np.arange(18))
+        centre = 18 * whole - 17 * without.mean()
+        half = stats.t.ppf(0.975, 17) * np.sqrt(17 / 18 * ((without - without.mean()) ** 2).sum())
+        assert score["value"] == pytest.approx(whole)
+        assert score["interval"] == pytest.approx([centre - half, centre + half])
 
 
 def test_only_noise_costs_no_share_and_a_wrong_direction_does():
@@ -117,17 +151,17 @@ def test_only_noise_costs_no_share_and_a_wrong_direction_does():
 def test_a_lower_gain_or_more_noise_does_not_lower_the_normalised_ratio(gain):
     ratios, inside = [], 0
     for seed in range(12):
-        predictions, targets, table = session(1.0, seed)
+        predictions, targets, table = session(1.0, seed, stimuli=MANY)
         imagined = (table["condition"] == "imagery").to_numpy()
         predictions[imagined] *= gain
         predictions[imagined] += np.random.default_rng(seed + 99).normal(size=(imagined.sum(), 20))
-        transfer = evaluate_decoder(predictions, targets, table, STIMULI, FEW).metrics["transfer"]
+        transfer = evaluate_decoder(predictions, targets, table, MANY, FEW).metrics["transfer"]
         assert transfer["ratio"]["interval"][1] < 0.98
         low, high = transfer["normalised_ratio"]["interval"]
         inside += low <= 1 <= high
         ratios.append(transfer["normalised_ratio"]["value"])
     assert np.mean(ratios) == pytest.approx(1, abs=0.05)
-    assert inside >= 7  # with 7 stimuli, percentiles of a bootstrap are narrow
+    assert inside >= 9  # of 12 intervals of 95 %, fewer contain the truth once in 2,000 times
 
 
 def test_retrievals_null_is_what_relabelling_by_hand_gives():

@@ -9,7 +9,6 @@ import numpy.typing as npt
 import pandas as pd
 
 from nsd_bench.errors import SubmissionError
-from nsd_bench.scoring.bootstrap import generator, image_weights
 from nsd_bench.transfer.metrics import cosines, legacy_retrieval, places
 from nsd_bench.transfer.oracle import repeat_cosines, repeat_retrieval
 from nsd_bench.transfer.results import (
@@ -20,8 +19,9 @@ from nsd_bench.transfer.results import (
     evaluation,
     unavailable,
     valued,
+    without_each,
 )
-from nsd_bench.transfer.shares import oracle_draws, scored_between
+from nsd_bench.transfer.shares import scored_between, weighted_oracle
 from nsd_bench.transfer.trials import ScoredTrials
 
 __all__ = ["evaluate_decoder"]
@@ -40,8 +40,9 @@ def evaluate_decoder(
 
     `clip_cosine` is the cosine of a prediction with its stimulus' target. `retrieval` ranks the distinct
     stimuli of both conditions, each counted once, and counts a hit if the right one is among the k most
-    similar; `legacy_retrieval` is the rule of earlier code. Both are means over stimuli, and intervals draw
-    stimuli.
+    similar; `legacy_retrieval` is the rule of earlier code. Both are means over stimuli, and intervals are
+    over new stimuli like these: by the jackknife, each left out as what is asked for. It stays a candidate
+    of retrieval, since among fewer candidates the best is another measure.
 
     The null calls each set's stimuli by each other's names, in all ways. The oracle takes for target what
     was decoded from the other repeats of the same stimulus in the same condition, see
@@ -167,7 +168,7 @@ class _Work:
         if not both.any():
             return unavailable("no stimulus was both seen and imagined")
         seen, imagined, confidence = seen[both], imagined[both], self.options.confidence
-        weights = image_weights(both.sum(), self.options.n_draws, generator(self.options.seed, 6))
+        weights = without_each(int(both.sum()))
         total = weights.sum(axis=1)
         within, cross = weights @ seen / total, weights @ imagined / total
         of_within, of_cross = (self._oracle(name, both, weights) for name in SEEN_AND_IMAGINED)
@@ -187,12 +188,12 @@ class _Work:
         }
 
     def _oracle(self, condition: str, both: npt.NDArray[np.bool_], weights: Array) -> Array:
-        """Return the oracle's cosine over the stimuli of both conditions, in every draw."""
+        """Return the oracle's cosine over the stimuli of both conditions, by every row of weights."""
         rows = self.trials.rows(condition)
         code = self.trials.code[rows]
         repeats = np.full(len(both), np.nan)
         repeats[np.unique(code)] = repeat_cosines(self.predictions[rows], code)
-        return oracle_draws(weights, repeats[both], root=True)
+        return weighted_oracle(weights, repeats[both], root=True)
 
     def _by_pair(self, both: npt.NDArray[np.bool_], seen: Array, imagined: Array) -> dict[str, Any]:
         values = zip(self.trials.stimuli["stimulus"][both], seen.tolist(), imagined.tolist(), strict=True)

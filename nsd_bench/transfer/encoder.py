@@ -9,16 +9,16 @@ import numpy.typing as npt
 import pandas as pd
 
 from nsd_bench.errors import SubmissionError
-from nsd_bench.scoring.bootstrap import generator
+from nsd_bench.scoring.anchors import generator
 from nsd_bench.transfer.relabelling import relabelling_null
 from nsd_bench.transfer.results import (
     SEEN_AND_IMAGINED,
     Array,
     Evaluation,
     TransferOptions,
+    drawn,
     evaluation,
     unavailable,
-    valued,
 )
 from nsd_bench.transfer.trials import ScoredTrials
 
@@ -159,10 +159,10 @@ class _Work:
         matrix = _cross(means, self._predicted(condition, slice(None)), sets)
         return {
             **self.trials.counts(condition),
-            "correlation": valued(found["correlation"], confidence),
-            "slope": valued(found["slope"], confidence),
+            "correlation": drawn(found["correlation"], confidence),
+            "slope": drawn(found["slope"], confidence),
             "by_type": {
-                name: {"correlation": valued(found[name], confidence)} for name in dict.fromkeys(sets)
+                name: {"correlation": drawn(found[name], confidence)} for name in dict.fromkeys(sets)
             },
             "null": relabelling_null(matrix, sets.tolist(), self.options.seed).json(confidence),
             "oracle": self._oracle(condition),
@@ -200,8 +200,8 @@ class _Work:
             seen, imagined = (self.found[one][name] for one in SEEN_AND_IMAGINED)
             with np.errstate(divide="ignore", invalid="ignore"):
                 ratio = imagined / seen
-            out[f"{prefix}gap"] = valued(imagined - seen, confidence)
-            out[f"{prefix}ratio"] = valued(ratio, confidence)
+            out[f"{prefix}gap"] = drawn(imagined - seen, confidence)
+            out[f"{prefix}ratio"] = drawn(ratio, confidence)
         return out
 
     def per_trial(self) -> pd.DataFrame:

@@ -8,8 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import comb
 
-from nsd_bench.scoring.bootstrap import generator, image_weights
-from nsd_bench.scoring.identification import chance, top1, two_way
+from nsd_bench.scoring.identification import chance, mean_top1, mean_two_way
 from nsd_bench.scoring.options import Options
 from nsd_bench.scoring.patterns import patterns_of
 from nsd_bench.submission import Submission
@@ -78,8 +77,8 @@ def identification_json(
     """Identify every observed pattern, the mean over an image's trials, by the predicted ones.
 
     The similarity is r over units, as for the tiers of a package. The balanced score is the mean over
-    classes of the mean over a class' images; its interval draws images within classes, the others' draws
-    images.
+    classes of the mean over a class' images. Intervals are over new images like these, by the jackknife: an
+    image is left out as what is asked for and, of pairs, as the wrong candidate, too.
 
     Parameters
     ----------
@@ -100,32 +99,34 @@ def identification_json(
     per_class = min(PER_CLASS, int(sizes.min()))
     n, n_ways = len(images), per_class * len(names)
     balanced = balanced_top1(similarity, of_image, per_class)
-    by_class = [_means(balanced[of_image == number], options, number) for number in range(len(names))]
+    means = np.stack([_means(balanced, of_image == number) for number in range(len(names))])
     return {
         "available": True,
         "similarity": "r over all units, of image means",
         "n_images": n,
-        "two_way": _json(_means(two_way(similarity), options), chance(2), options),
-        "top1": _json(_means(top1(similarity), options), chance(n), options),
+        "two_way": _json(mean_two_way(similarity), chance(2), options),
+        "top1": _json(mean_top1(similarity), chance(n), options),
         "balanced": {
-            **_json(np.mean(by_class, axis=0), chance(n_ways), options),
+            **_json(means.mean(axis=0), chance(n_ways), options),
             "n_ways": n_ways,
             "per_class": per_class,
         },
         "by_class": {
-            str(name): _json(draws, chance(n_ways), options)
-            for name, draws in zip(names, by_class, strict=True)
+            str(name): _json(means[number][np.r_[True, of_image == number]], chance(n_ways), options)
+            for number, name in enumerate(names)
         },
     }
 
 
-def _means(accuracy: Array, options: Options, *purpose: int) -> Array:
-    """Return the mean over images, and its bootstrap draws."""
-    rng = generator(options.seed, 7, *purpose)
-    weights = image_weights(len(accuracy), options.n_draws, rng)
-    means: Array = weights @ accuracy / len(accuracy)
+def _means(accuracy: Array, inside: npt.NDArray[np.bool_]) -> Array:
+    """Return the mean over the images of a class, and without each of all images, shape (1 + n_images,)."""
+    n = int(inside.sum())
+    total = accuracy[inside].sum()
+    with np.errstate(invalid="ignore", divide="ignore"):  # nothing is left of a class of one image
+        without = np.where(inside, (total - accuracy) / np.float64(n - 1), total / n)
+    means: Array = np.r_[total / n, without]
     return means
 
 
-def _json(draws: Array, guessed: float, options: Options) -> dict[str, Any]:
-    return {**valued(draws, options.confidence), "chance": guessed}
+def _json(means: Array, guessed: float, options: Options) -> dict[str, Any]:
+    return {**valued(means, options.confidence), "chance": guessed}

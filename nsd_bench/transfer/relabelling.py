@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from nsd_bench.scoring.bootstrap import generator
+from nsd_bench.scoring.anchors import generator
 
 __all__ = ["MOST_LABELS", "Null", "relabelled", "relabelling_null"]
 

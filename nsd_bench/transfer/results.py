@@ -13,8 +13,9 @@ import numpy.typing as npt
 import pandas as pd
 
 from nsd_bench.outputs import new_folder
-from nsd_bench.scoring.bootstrap import interval
+from nsd_bench.scoring.jackknife import Jackknife
 from nsd_bench.scoring.options import DrawOptions, refuse_options, whole_number
+from nsd_bench.scoring.pooled import uncertain_json
 
 if TYPE_CHECKING:
     from nsd_bench.transfer.trials import ScoredTrials
@@ -25,11 +26,13 @@ __all__ = [
     "Evaluation",
     "Evaluator",
     "TransferOptions",
+    "drawn",
     "evaluation",
     "missing",
     "text_of",
     "unavailable",
     "valued",
+    "without_each",
     "write_evaluation",
 ]
 
@@ -45,8 +48,10 @@ class TransferOptions(DrawOptions):
 
     Parameters
     ----------
-    n_draws, seed, confidence
-        Of bootstrap draws and their intervals.
+    n_draws, seed
+        Of an encoder's bootstrap over trials, and of relabellings.
+    confidence
+        Of the intervals.
     retrieval_k
         Ranks.
     """
@@ -108,16 +113,54 @@ def evaluation(head: dict[str, Any], work: Evaluator) -> Evaluation:
     return Evaluation(metrics, work.per_trial())
 
 
-def valued(draws: Array, confidence: float, reason: str = "not a number: nothing varies") -> dict[str, Any]:
-    """Put together a value (the first of `draws`) and its interval; the reason why there is none.
+def without_each(n: int) -> Array:
+    """Return weights of n stimuli: all of them, then all but each in turn, shape (1 + n, n).
 
-    >>> valued(np.array([1.0, 0.0, 2.0]), 0.5)
-    {'value': 1.0, 'interval': [0.5, 1.5]}
+    >>> without_each(2).tolist()
+    [[1.0, 1.0], [0.0, 1.0], [1.0, 0.0]]
     """
-    value = float(draws[0])
+    weights: Array = np.r_[np.ones((1, n)), 1 - np.eye(n)]
+    return weights
+
+
+def valued(values: Array, confidence: float, reason: str = "not a number: nothing varies") -> dict[str, Any]:
+    """Put together a value and its interval over new stimuli like these; the reason why there is none.
+
+    Parameters
+    ----------
+    values : float64 array of shape (1 + n_stimuli,)
+        Over all stimuli, and without each: see `nsd_bench.scoring.jackknife`.
+    reason
+        Why there is no value, if that is not a number.
+
+    Examples
+    --------
+    >>> found = valued(without_each(11) @ np.arange(11.0) / np.r_[11, [10] * 11], 0.95)
+    >>> found["value"], np.round(found["interval"], 2).tolist()  # 5 -+ 2.228 x 3.317 / sqrt(11)
+    (5.0, [2.77, 7.23])
+    """
+    value = float(values[0])
+    found = Jackknife(value, values[1:]) if np.isfinite(value) else None
+    return uncertain_json(found, confidence, reason)
+
+
+def drawn(draws: Array, confidence: float, reason: str = "not a number: nothing varies") -> dict[str, Any]:
+    """Put together a value (the first of `draws`) and the interval of its bootstrap draws.
+
+    Percentiles, moved so that the mean of the draws is the value: a draw has fewer distinct trials than the
+    sample, which lowers correlations once more.
+
+    >>> drawn(np.array([1.0, 0.0, 2.0]), 0.5)
+    {'value': 1.0, 'interval': [0.5, 1.5], 'reason': None}
+    """
+    value, finite = float(draws[0]), draws[1:][np.isfinite(draws[1:])]
     if not np.isfinite(value):
         return missing(reason)
-    return {"value": value, "interval": interval(value, draws[1:], confidence)}
+    if finite.size < 2:
+        return {"value": value, "interval": None, "reason": "fewer than two draws have a value"}
+    tail = 50 * (1 - confidence)
+    ends = np.percentile(finite, [tail, 100 - tail]) + (value - finite.mean())
+    return {"value": value, "interval": ends.tolist(), "reason": None}
 
 
 def missing(reason: str) -> dict[str, Any]:

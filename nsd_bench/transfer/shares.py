@@ -7,11 +7,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from nsd_bench.scoring.bootstrap import generator, image_weights
 from nsd_bench.transfer.relabelling import Null, relabelling_null
-from nsd_bench.transfer.results import TransferOptions, valued
+from nsd_bench.transfer.results import TransferOptions, valued, without_each
 
-__all__ = ["oracle_draws", "scored_between"]
+__all__ = ["weighted_oracle", "scored_between"]
 
 Array = npt.NDArray[np.float64]
 
@@ -26,8 +25,8 @@ def scored_between(
 ) -> dict[str, Any]:
     """Return a score with its null, its oracle and its share of the way between them.
 
-    The share is (score - mean of the null) / (oracle - mean of the null), all three over the stimuli that a
-    draw has.
+    The share is (score - mean of the null) / (oracle - mean of the null), all three over the
+    same stimuli.
 
     Parameters
     ----------
@@ -38,14 +37,14 @@ def scored_between(
     repeats : float64 array of shape (n_stimuli,)
         Oracle of each stimulus, NaN where there is none; its square with `root`.
     options
-        Of the bootstrap, which draws stimuli.
+        The confidence of the intervals, over new stimuli like these, and the seed of relabellings.
     """
     n, confidence = len(sets), options.confidence
-    weights = image_weights(n, options.n_draws, generator(options.seed, 5, n))
+    weights = without_each(n)
     same_set = sets[:, None] == sets
     mixed_up = (matrix * same_set).sum(axis=1) / same_set.sum(axis=1)
-    value, guessed = (weights @ one / n for one in (np.diag(matrix), mixed_up))
-    oracle = oracle_draws(weights, repeats, root=root)
+    value, guessed = (weights @ one / weights.sum(axis=1) for one in (np.diag(matrix), mixed_up))
+    oracle = weighted_oracle(weights, repeats, root=root)
     with np.errstate(divide="ignore", invalid="ignore"):
         share = np.where(oracle > guessed, (value - guessed) / (oracle - guessed), np.nan)
     return {
@@ -56,12 +55,12 @@ def scored_between(
     }
 
 
-def oracle_draws(weights: Array, repeats: Array, *, root: bool) -> Array:
-    """Return the oracle over the stimuli of each draw, NaN where none of them has one.
+def weighted_oracle(weights: Array, repeats: Array, *, root: bool) -> Array:
+    """Return the oracle over the stimuli that each row of weights has, NaN where none of them has one.
 
     Parameters
     ----------
-    weights : float64 array of shape (1 + n_draws, n_stimuli)
+    weights : float64 array of shape (n_rows, n_stimuli)
     repeats : float64 array of shape (n_stimuli,)
         NaN for stimuli without oracle.
     root
@@ -69,7 +68,7 @@ def oracle_draws(weights: Array, repeats: Array, *, root: bool) -> Array:
 
     Examples
     --------
-    >>> oracle_draws(np.array([[1.0, 1.0], [0.0, 2.0]]), np.array([0.25, np.nan]), root=True).tolist()
+    >>> weighted_oracle(np.array([[1.0, 1.0], [0.0, 2.0]]), np.array([0.25, np.nan]), root=True).tolist()
     [0.5, nan]
     """
     known = weights * np.isfinite(repeats)
