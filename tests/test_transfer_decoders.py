@@ -386,7 +386,7 @@ def test_commands_train_and_decode_on_both_ways(release, companion, tmp_path, mo
     path = tmp_path / "d.safetensors"
     trained = run("train", core, "--features", tmp_path / "clip.npz", "--out", path)
     assert trained.startswith(f"{path}: ridge, cosine ")
-    few = ("--draws", 5, "--output-dir")
+    few = ("--output-dir",)
     run(
         "decode",
         "--package",

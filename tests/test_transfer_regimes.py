@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
+from scipy import stats
 
 from nsd_bench.cli.transfer import command
 from nsd_bench.errors import SubmissionError
@@ -16,6 +18,7 @@ from nsd_bench.transfer.regimes import (
     regime_table,
     with_regimes,
 )
+from nsd_bench.transfer.results import by_stimulus, valued, without_each
 
 SCORE = {"value": 0.5, "interval": [0.4, 0.6], "reason": None}
 ZERO = {"value": 0.0, "interval": [-0.1, 0.1]}
@@ -66,15 +69,67 @@ def test_nothing_is_averaged():
 
 
 def test_subjects_have_equal_weight():
-    other = {**TRANSFER, "conditions": {"imagery": {"available": True, "correlation": SCORE}}}
-    missing = {**TRANSFER, "conditions": {"imagery": {"available": False, "reason": "no trial"}}}
-    columns = gather_regimes({"imagery": [TRANSFER, other, missing]})["regimes"]["imagery"]["columns"]
+    first, other, missing = (
+        {**TRANSFER, "kind": "encoder", "conditions": conditions}
+        for conditions in (
+            TRANSFER["conditions"],
+            {"imagery": {"available": True, "correlation": SCORE}},
+            {"imagery": {"available": False, "reason": "no trial"}},
+        )
+    )
+    columns = gather_regimes({"imagery": [first, other, missing]})["regimes"]["imagery"]["columns"]
     by_name = {column["name"]: column for column in columns}
     assert by_name["imagery"]["value"] == pytest.approx(0.25) and by_name["imagery"]["n_subjects"] == 2
     # Half the root of 0.1^2 + 0.1^2 to either side.
     assert by_name["imagery"]["interval"] == pytest.approx([0.25 - 0.0707107, 0.25 + 0.0707107])
     assert by_name["perception"]["n_subjects"] == 1 and by_name["perception"]["value"] == 0.5
     assert by_name["ratio"]["value"] is None
+
+
+def decoded(subject: int, values: np.ndarray, names: str) -> dict:
+    """The results of a decoder whose score is a mean over stimuli."""
+    means = without_each(len(values)) @ values / np.r_[len(values), [len(values) - 1] * len(values)]
+    score = by_stimulus(valued(means, 0.95), means, names)
+    condition = {"available": True, "clip_cosine": score}
+    return {
+        "format": "nsd_bench.transfer/1",
+        "kind": "decoder",
+        "subject": subject,
+        "headline": "clip_cosine",
+        "conditions": {"imagery": condition},
+        "transfer": {"available": True, **dict.fromkeys(("gap", "ratio", "normalised_ratio"), score)},
+    }
+
+
+def test_what_subjects_share_is_added_before_it_is_squared():
+    """The same stimuli, the same errors: two subjects say no more than one; other stimuli say more."""
+    values, names = np.random.default_rng(0).normal(size=12), "abcdefghijkl"
+    alone = gather_regimes({"imagery": [decoded(1, values, names)]})["regimes"]["imagery"]["columns"]
+    same = [decoded(1, values, names), decoded(2, values[::-1], names[::-1])]
+    other = [decoded(1, values, names), decoded(2, values, names.upper())]
+    half = stats.t.ppf(0.975, 11) * stats.sem(values)
+    for results, expected in ((same, half), (other, stats.t.ppf(0.975, 22) * stats.sem(values) / np.sqrt(2))):
+        for column in gather_regimes({"imagery": results})["regimes"]["imagery"]["columns"]:
+            assert column["value"] == pytest.approx(values.mean())
+            assert column["interval"] == pytest.approx([values.mean() - expected, values.mean() + expected])
+            assert (column["n_subjects"], "without" in column) == (2, False)
+    assert alone[0]["interval"] == pytest.approx([values.mean() - half, values.mean() + half])
+
+
+def test_without_the_shares_of_stimuli_several_subjects_have_no_interval():
+    values = np.random.default_rng(0).normal(size=12)
+    results = [decoded(subject, values, "abcdefghijkl") for subject in (1, 2)]
+    del results[0]["conditions"]["imagery"]["clip_cosine"]["without"]
+    column = gather_regimes({"imagery": results})["regimes"]["imagery"]["columns"][0]
+    assert (column["value"], column["interval"]) == (pytest.approx(values.mean()), None)
+    both = gather_regimes({"held_out_subject": [scores(SCORE), scores(SCORE)]})["regimes"]
+    assert both["held_out_subject"]["columns"][0]["interval"] is None
+
+
+def test_a_subject_of_two_score_files_counts_once():
+    given = scores(SCORE) | {"subjects": [{"subject": 2}]}
+    with pytest.raises(SubmissionError, match="regime held_out_subject: subj02 is there twice"):
+        gather_regimes({"held_out_subject": [given, given]})
 
 
 def test_one_subject_twice_or_two_kinds_of_models_are_not_averaged():

@@ -23,7 +23,9 @@ __all__ = ["command"]
 _PATH = click.Path(path_type=Path)
 _FILE = click.Path(dir_okay=False, path_type=Path)
 _force = click.option("--force", is_flag=True, help="Replace what is there.")
-_draws = click.option("--draws", default=1000, show_default=True, type=click.IntRange(min=2))
+_draws = click.option(
+    "--draws", default=1000, show_default=True, type=click.IntRange(min=2), help="Of trials, for intervals."
+)
 _seed = click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0))
 _out = click.option("--out", type=_FILE, required=True, help="JSON to write.")
 
@@ -174,7 +176,6 @@ def train(
 @click.option("--adapter-embedding", type=click.Choice(("add", "film")), default="film", show_default=True)
 @click.option("--adapter-penalty", default=1.0, show_default=True, help="Of the linear one, on its changes.")
 @click.option("--dry-run", is_flag=True, help="Evaluate, and write nothing.")
-@_draws
 @_seed
 def decode(
     mode: str,
@@ -185,7 +186,6 @@ def decode(
     adapter_embedding: Literal["add", "film"],
     adapter_penalty: float,
     dry_run: bool,
-    draws: int,
     seed: int,
     **given: Any,
 ) -> None:
@@ -198,7 +198,7 @@ def decode(
         refuse_existing(output_dir)
     wanted = test_sets or ("perception,imagery" if mode == "both" else mode)
     conditions = [name.strip() for name in wanted.split(",")]
-    options = TransferOptions(draws, seed, retrieval_k=retrieval_k or (1, 5, 10))
+    options = TransferOptions(seed=seed, retrieval_k=retrieval_k or (1, 5, 10))
     found = _evaluated(conditions, options, _fit(adapter, adapter_embedding, adapter_penalty), **given)
     if not dry_run:
         write_evaluation(output_dir, found)
@@ -296,8 +296,6 @@ def _report(metrics: dict[str, Any], folder: Path | None) -> None:
 @click.option("--id-submission", type=_FILE, help="Of the same model, for the package itself.")
 @click.option("--id-truth", type=_PATH, help="Its truth file, or the open package.")
 @_out
-@_draws
-@_seed
 @_force
 def ood(
     submission: Path,
@@ -305,8 +303,6 @@ def ood(
     id_submission: Path | None,
     id_truth: Path | None,
     out: Path,
-    draws: int,
-    seed: int,
     force: bool,
 ) -> None:
     """Score SUBMISSION on artificial images by class, and the drop from photographs."""
@@ -321,7 +317,7 @@ def ood(
     refuse_existing(out, force=force)
     if (id_submission is None) != (id_truth is None):
         raise click.UsageError("--id-submission and --id-truth belong together")
-    options, known = Options(n_draws=draws, seed=seed), None
+    options, known = Options(n_draws=0), None
     if id_submission is not None and id_truth is not None:
         known = score(Submission.read(id_submission), load_truth(id_truth), options, tiers=("test",))
     found = evaluate_ood(Submission.read(submission), Package(package), known, options)

@@ -16,6 +16,7 @@ from nsd_bench.transfer.results import (
     Array,
     Evaluation,
     TransferOptions,
+    by_stimulus,
     evaluation,
     unavailable,
     valued,
@@ -130,7 +131,9 @@ class _Work:
         def matrix(called: npt.NDArray[Any]) -> Array:
             return np.stack([called[rows[code == one]][:, there].mean(axis=0) for one in there])
 
-        cosine = scored_between(matrix(self.similarity), sets, repeats, self.options, root=True)
+        weights, similar = without_each(len(there)), matrix(self.similarity)
+        own = weights @ np.diag(similar) / weights.sum(axis=1)
+        cosine = scored_between(similar, sets, repeats, self.options, root=True)
         retrieval = {
             str(k): {
                 **scored_between(matrix(self.places <= k), sets, retrieved[k], self.options),
@@ -141,7 +144,8 @@ class _Work:
         legacy = legacy_retrieval(self.predictions[rows], self.targets[code], ks)
         return {
             **self.trials.counts(condition),
-            "clip_cosine": {**cosine, **_moments(self.own[rows])},
+            "clip_cosine": by_stimulus(cosine, own, self.trials.stimuli["stimulus"][there])
+            | _moments(self.own[rows]),
             "retrieval": retrieval,
             "legacy_retrieval": {str(k): value for k, value in legacy.items()},
             "by_type": {
@@ -176,14 +180,19 @@ class _Work:
             ratio = cross / within
             above_0 = (of_within > 0) & (of_cross > 0)
             normalised_ratio = np.where(above_0, ratio * of_within / of_cross, np.nan)
+
+        def named(values: Array, *reason: str) -> dict[str, Any]:
+            names = self.trials.stimuli["stimulus"][both]
+            return by_stimulus(valued(values, confidence, *reason), values, names)
+
         return {
             "available": True,
             "n_pairs": int(both.sum()),
             "within_domain": valued(within, confidence),
             "cross_domain": valued(cross, confidence),
-            "gap": {**valued(cross - within, confidence), "median": float(np.median(imagined - seen))},
-            "ratio": valued(ratio, confidence),
-            "normalised_ratio": valued(normalised_ratio, confidence, "a condition has no oracle above 0"),
+            "gap": {**named(cross - within), "median": float(np.median(imagined - seen))},
+            "ratio": named(ratio),
+            "normalised_ratio": named(normalised_ratio, "a condition has no oracle above 0"),
             "by_pair": self._by_pair(both, seen, imagined),
         }
 

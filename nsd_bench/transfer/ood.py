@@ -17,7 +17,7 @@ from nsd_bench.scoring.score import Options, SubjectScores, score
 from nsd_bench.submission import Submission
 from nsd_bench.transfer.companions import rows_of_tier, tier_truth
 from nsd_bench.transfer.identification import identification_json
-from nsd_bench.transfer.results import missing
+from nsd_bench.transfer.results import by_stimulus, missing
 from nsd_bench.truth import Truth
 
 __all__ = ["FORMAT", "evaluate_ood"]
@@ -75,7 +75,7 @@ def evaluate_ood(
         "n_trials": len(images),
         "repeats": _repeat_pattern(images),
         "noise_ceiling": "ncsnr from repeats of this session, noise pooled over degrees of freedom",
-        "ood": uncertain_json(ood, options.confidence, _NO_CEILING),
+        "ood": _by_image(ood, images, options),
         "in_distribution": uncertain_json(known, options.confidence, "no score of tier 'test' was given"),
         "drop": _drop(ood, known, options),
         "classes": by_class,
@@ -107,8 +107,16 @@ def _class_score(
     return {
         "n_trials": len(rows),
         "n_images": n_images,
-        **uncertain_json(found, options.confidence, _NO_CEILING),
+        **_by_image(found, part.frame_image_id, options),
     }
+
+
+def _by_image(score: Jackknife | None, images: npt.NDArray[np.int64], options: Options) -> dict[str, Any]:
+    """Return a score with its value without each image, where each can be left out."""
+    found, numbers = uncertain_json(score, options.confidence, _NO_CEILING), np.unique(images)
+    if score is None or len(score.without) != len(numbers):
+        return found
+    return by_stimulus(found, np.r_[score.value, score.without], numbers)
 
 
 def _drop(ood: Jackknife | None, known: Jackknife | None, options: Options) -> dict[str, Any]:

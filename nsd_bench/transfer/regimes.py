@@ -8,8 +8,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
+
 from nsd_bench.errors import SubmissionError
 from nsd_bench.leaderboard.shape import SCORES, fault
+from nsd_bench.scoring.jackknife import Jackknife, fixed
 from nsd_bench.transfer.results import missing
 
 __all__ = [
@@ -129,13 +132,15 @@ def _regime(name: str, results: Sequence[Mapping[str, Any]], atlas: str, roi: st
             columns += _of_scores(result, atlas, roi, f"regime {name}")
     if not results:
         return {"available": False, "reason": "not scored", "columns": []}
-    pooled = _over_subjects(columns)
+    # An encoder's intervals are over trials, which subjects do not share; all others are over stimuli.
+    pooled = _over_subjects(columns, share=any(one.get("kind") != "encoder" for one in results))
     return {"available": any(one["value"] is not None for one in pooled), "columns": pooled}
 
 
 def _check_together(name: str, results: Sequence[Mapping[str, Any]]) -> None:
     """Refuse what must not be averaged: one subject twice, and encoders with decoders."""
     subjects = [one["subject"] for one in results if "subject" in one]
+    subjects += [one["subject"] for result in results for one in result.get("subjects", ())]
     twice = sorted({one for one in subjects if subjects.count(one) > 1})
     if twice:
         raise _refused(f"subj{twice[0]:02} is there twice", f"regime {name}", "one result a subject")
@@ -146,27 +151,59 @@ def _check_together(name: str, results: Sequence[Mapping[str, Any]]) -> None:
         )
 
 
-def _over_subjects(columns: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def _over_subjects(columns: Sequence[dict[str, Any]], *, share: bool) -> list[dict[str, Any]]:
     """Average columns of the same name with equal weight: results of several subjects of one regime.
 
-    Intervals of independent means are put together by Zou and Donner's (2008) rule: each end lies the root
-    of the summed squares of the single distances away. They hold for these subjects.
+    The intervals hold for these subjects.
+
+    Parameters
+    ----------
+    share
+        Whether subjects share what the intervals are over. Then what leaving out a stimulus changes is added
+        over subjects, where the results say it (see `nsd_bench.scoring.jackknife.fixed`), and there is no
+        interval where they do not. Otherwise intervals of independent means are put together by Zou and
+        Donner's (2008) rule: each end lies the root of the summed squares of the single distances away.
     """
     pooled = []
     for key in dict.fromkeys((one["name"], one["metric"]) for one in columns):
         same = [one for one in columns if (one["name"], one["metric"]) == key]
         known = [one for one in same if one["value"] is not None]
-        if len(known) < 2:
-            pooled.append((known or same)[0])
-            continue
-        value = sum(one["value"] for one in known) / len(known)
-        ends = None
-        if all(one["interval"] for one in known):
-            far = [math.hypot(*(one["interval"][end] - one["value"] for one in known)) for end in (0, 1)]
-            ends = [value - far[0] / len(known), value + far[1] / len(known)]
-        n_subjects = sum(one["n_subjects"] for one in known)
-        pooled.append({**known[0], "value": value, "interval": ends, "n_subjects": n_subjects})
+        one = dict((known or same)[0])
+        if len(known) > 1:
+            one |= {
+                "value": sum(one["value"] for one in known) / len(known),
+                "interval": (_over_stimuli if share else _independent)(known),
+                "n_subjects": sum(one["n_subjects"] for one in known),
+            }
+        one.pop("without", None)
+        pooled.append(one)
     return pooled
+
+
+def _over_stimuli(columns: Sequence[dict[str, Any]]) -> list[float] | None:
+    if not all(one.get("without") for one in columns):
+        return None
+    number = {
+        name: k for k, name in enumerate(dict.fromkeys(name for one in columns for name in one["without"]))
+    }
+    scores = [
+        Jackknife(
+            one["value"],
+            np.array(list(one["without"].values())),
+            np.array([number[name] for name in one["without"]]),
+        )
+        for one in columns
+    ]
+    ends = fixed(scores).interval
+    return None if ends is None else list(ends)
+
+
+def _independent(columns: Sequence[dict[str, Any]]) -> list[float] | None:
+    if not all(one["interval"] for one in columns):
+        return None
+    value = sum(one["value"] for one in columns) / len(columns)
+    far = [math.hypot(*(one["interval"][end] - one["value"] for one in columns)) for end in (0, 1)]
+    return [value - far[0] / len(columns), value + far[1] / len(columns)]
 
 
 def _of_scores(scores: Mapping[str, Any], atlas: str, roi: str, place: str) -> list[dict[str, Any]]:
@@ -206,6 +243,8 @@ def _column(name: str, metric: str, score: Mapping[str, Any], n_subjects: int) -
     column = {"name": name, "metric": metric, "value": score["value"], "interval": score["interval"]}
     if score["value"] is None:
         column["reason"] = score.get("reason") or "no value"
+    if score.get("without"):
+        column["without"] = score["without"]
     return {**column, "n_subjects": n_subjects}
 
 

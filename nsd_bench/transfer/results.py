@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -26,6 +26,7 @@ __all__ = [
     "Evaluation",
     "Evaluator",
     "TransferOptions",
+    "by_stimulus",
     "drawn",
     "evaluation",
     "missing",
@@ -142,6 +143,26 @@ def valued(values: Array, confidence: float, reason: str = "not a number: nothin
     value = float(values[0])
     found = Jackknife(value, values[1:]) if np.isfinite(value) else None
     return uncertain_json(found, confidence, reason)
+
+
+def by_stimulus(score: Mapping[str, Any], values: Array, stimuli: Iterable[Any]) -> dict[str, Any]:
+    """Add what averaging over subjects needs, who see the same stimuli: the value without each, by its name.
+
+    Parameters
+    ----------
+    score
+        See `valued`.
+    values : float64 array of shape (1 + n_stimuli,)
+        The same.
+
+    Examples
+    --------
+    >>> by_stimulus({"value": 0.5}, np.array([0.5, 0.4, 0.6]), "ab")
+    {'value': 0.5, 'without': {'a': 0.4, 'b': 0.6}}
+    """
+    if not np.isfinite(values).all():
+        return dict(score)
+    return {**score, "without": dict(zip(map(str, stimuli), values[1:].tolist(), strict=True))}
 
 
 def drawn(draws: Array, confidence: float, reason: str = "not a number: nothing varies") -> dict[str, Any]:
