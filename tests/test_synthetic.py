@@ -165,7 +165,7 @@ def test_companions_have_the_units_and_statistics_of_the_core(made):
             "manifest_sha256": core.manifest_sha256,
         }
         assert companion.fit_on == {"package": core.name, "tier": "train", "trial_idx": []}
-        assert companion.behavior([0]).tolist() == [[-1, -1, -1]]
+        assert companion.behavior([0]).tolist() == [[-1, -1]]
 
 
 def test_companions_hold_the_responses_of_their_session(made):
