@@ -1,4 +1,4 @@
-"""What every score says of models whose quality is known: writes docs/calibration.md.
+"""What every score says of models whose quality is known: tables of docs/calibration.md.
 
     python benchmarks/calibration.py
 
@@ -19,11 +19,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from nsd_bench.scoring import METRICS, Options, score
+from nsd_bench.scoring import Options, score
 from nsd_bench.scoring.legacy import LEGACY, Trials
 from nsd_bench.scoring.medians import MEDIANS
 from nsd_bench.scoring.pattern_metrics import PATTERN_METRICS
-from nsd_bench.scoring.patterns import Patterns
 from nsd_bench.submission import Submission
 from nsd_bench.truth import Truth
 
@@ -70,15 +69,9 @@ def evaluate(subjects: Sequence[Trials]) -> dict[str, float]:
 
 
 def our_scores(trials: Trials, number: int) -> dict[str, float]:
-    patterns = Patterns(trials.predicted, trials.observed)
-    once = np.ones((1, len(patterns.observed)))
-    result = score(*as_files(trials, number), Options(n_draws=2))
+    result = score(*as_files(trials, number), Options(n_draws=0, patterns=True))
     region: dict[str, Any] = result.summary["tiers"]["test"]["rois"][0]["scores"]
-    return (
-        {name: region[name]["value"] for name in METRICS}
-        | {name: median.over_units(trials.r[None])[0] for name, median in MEDIANS.items()}
-        | {name: metric.draws(patterns, once)[0] for name, metric in PATTERN_METRICS.items()}
-    )
+    return {name: region[name]["value"] for name in OURS}
 
 
 def as_files(trials: Trials, number: int) -> tuple[Submission, Truth]:
@@ -131,7 +124,7 @@ def cell(values: list[float]) -> str:
 
 def tables(values: Values) -> Iterator[str]:
     for label, (low, high) in CEILINGS.items():
-        yield f"\n## {label.capitalize()} ceilings: {low:g} to {high:g}\n"
+        yield f"\n### {label.capitalize()} ceilings: {low:g} to {high:g}\n"
         heads = [f"{model}, {n_images}" for model in MODELS for n_images in SIZES]
         yield "| score | " + " | ".join(heads) + " |"
         yield "|---|" + "---:|" * len(heads)
@@ -180,6 +173,16 @@ def headline_errors(values: Values) -> tuple[list[float], list[float]]:
     return off, bias
 
 
+def write_section(page: Path, name: str, lines: Sequence[str]) -> None:
+    """Put lines in the place of those between the two comments of that name in a page."""
+    begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
+    before, _, rest = page.read_text().partition(begin)
+    _, found, after = rest.partition(end)
+    if not found:
+        raise SystemExit(f"{page} lacks {begin} or, after it, {end}")
+    page.write_text("\n".join([before + begin, *lines, end + after]))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -191,7 +194,7 @@ def main() -> None:
     given = parser.parse_args()
     values = run(given.simulations, given.units, given.seed)
     page = [introduction(values, given.simulations, given.units), *tables(values)]
-    given.out.write_text("\n".join(page) + "\n")
+    write_section(given.out, "scores", page)
 
 
 if __name__ == "__main__":

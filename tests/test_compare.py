@@ -113,7 +113,7 @@ def test_truths_of_format_1_have_no_pooled_interval():
 
 def test_regions_are_adjusted_for_their_number():
     rows = comparison(*several(n_subjects=1), MANY)["subjects"][0]["tiers"]["test"]
-    for metric in ("signed_ratio", "feve"):
+    for metric in ("signed_ratio", "single_trial_correlation"):
         regions = [row["differences"][metric] for row in rows if row["atlas"] != "all"]
         order = np.argsort([one["p"] for one in regions])
         expected = 1.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -207,3 +208,19 @@ def test_r_of_few_images_is_corrected_and_covered():
     assert np.mean(raw) == pytest.approx(0.5 - 0.5 * 0.75 / 40, abs=0.004)
     assert np.mean(corrected) == pytest.approx(0.5, abs=0.004)
     assert 275 <= covered <= 296  # 285 expected
+
+
+def test_the_interval_of_a_share_is_on_the_scale_of_the_logit_and_that_of_a_difference_is_not():
+    right = np.repeat([1.0, 0.0], [18, 2])
+    share, other = (replace(of_mean(values), is_share=True) for values in (right, right[::-1]))
+    found = fixed([share])
+    half = stats.t.ppf(0.975, 19) * stats.sem(right) / (0.9 * 0.1)
+    assert found.interval == pytest.approx([1 / (1 + np.exp(sign * half) / 9) for sign in (1, -1)])
+    paired = stats.ttest_rel(right, right[::-1]).confidence_interval()
+    assert fixed([difference(share, other)]).interval == pytest.approx((paired.low, paired.high))
+
+
+@pytest.mark.parametrize(("rate", "reason"), [(1.0, "all are right"), (0.0, "none are right")])
+def test_a_share_of_all_or_none_has_no_interval(rate, reason):
+    found = fixed([replace(of_mean(np.full(30, rate)), is_share=True)])
+    assert (found.value, found.interval, found.reason) == (rate, None, reason)

@@ -11,8 +11,17 @@ from scipy.linalg.blas import dgemm
 from nsd_bench.scoring.metrics import correlation, kinds_of_images, signal_variance
 from nsd_bench.scoring.moments import Array, Moments, leave_one_out
 
-__all__ = ["NullProducts", "generator", "oracle_terms", "permutations", "z_scored_means"]
+__all__ = [
+    "ORACLE_FEWEST",
+    "NullProducts",
+    "generator",
+    "oracle_terms",
+    "permutations",
+    "z_scored_means",
+]
 
+ORACLE_FEWEST: Final = 150
+"""With fewer images with repeats, the oracle has no interval."""
 _UNITS_TOGETHER: Final = 4096
 _DIGITS: Final = 53  # of a float64
 

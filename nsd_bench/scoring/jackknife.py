@@ -20,7 +20,7 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import stdtr, stdtrit
+from scipy.special import expit, logit, stdtr, stdtrit
 
 from nsd_bench.errors import SubmissionError
 
@@ -68,7 +68,10 @@ class Jackknife:
     fewest
         With fewer images there is no interval.
     no_interval
-        Why there is none however many images there are; `without` is then empty.
+        Why there is none however many images there are; `without` may then be empty.
+    is_share
+        Whether it is a share, from 0 to 1. Its interval is then symmetric on the scale of the logit, and lies
+        between 0 and 1; none where all or none are right.
     """
 
     value: float
@@ -77,6 +80,7 @@ class Jackknife:
     corrects: bool = True
     fewest: int = MIN_IMAGES
     no_interval: str | None = None
+    is_share: bool = False
 
     @property
     def corrected(self) -> float:
@@ -158,6 +162,7 @@ def difference(first: Jackknife, second: Jackknife) -> Jackknife:
         value=first.value - second.value,
         without=first.without - second.without,
         images=first.images if second.images is not None else None,
+        is_share=False,
     )
 
 
@@ -173,12 +178,13 @@ def unpaired(first: Jackknife, second: Jackknife, confidence: float = 0.95) -> U
     """
     n = len(first.without)
     pair = (
-        replace(first, value=2 * first.value, without=2 * first.without, images=np.arange(n)),
+        replace(first, value=2 * first.value, without=2 * first.without, images=np.arange(n), is_share=False),
         replace(
             second,
             value=-2 * second.value,
             without=-2 * second.without,
             images=np.arange(n, n + len(second.without)),
+            is_share=False,
         ),
     )
     return fixed(pair, confidence)
@@ -202,7 +208,8 @@ def fixed(subjects: Sequence[Jackknife], confidence: float = 0.95) -> Uncertaint
     if reason is not None:
         return replace(mean, reason=reason)
     contributions, seen = _contributions(subjects)
-    return _with_interval(mean, *_over_images(contributions.sum(axis=1), seen), confidence)
+    variance, df = _over_images(contributions.sum(axis=1), seen)
+    return _with_interval(mean, variance, df, confidence, is_share=subjects[0].is_share)
 
 
 def population(subjects: Sequence[Jackknife], confidence: float = 0.95) -> Uncertainty:
@@ -229,20 +236,20 @@ def population(subjects: Sequence[Jackknife], confidence: float = 0.95) -> Uncer
     between = float(np.var([one.corrected for one in subjects], ddof=1)) / n
     common = max(0.0, (shared - float((contributions**2).sum())) * n / (n - 1))
     spread = between**2 / (n - 1) + common**2 / df_shared
-    return _with_interval(
-        mean, between + common, (between + common) ** 2 / spread if spread else 1.0, confidence
-    )
+    variance = between + common
+    df = variance**2 / spread if spread else 1.0
+    return _with_interval(mean, variance, df, confidence, is_share=subjects[0].is_share)
 
 
 def _mean(subjects: Sequence[Jackknife]) -> Uncertainty:
     value = float(np.mean([one.value for one in subjects]))
-    if not (all(map(_is_usable, subjects)) and all(one.corrects for one in subjects)):
+    if not all(one.corrects and len(one.without) >= MIN_IMAGES and _is_finite(one) for one in subjects):
         return Uncertainty(value)
     return Uncertainty(value, float(np.mean([one.corrected for one in subjects])))
 
 
-def _is_usable(one: Jackknife) -> bool:
-    return len(one.without) >= one.fewest and bool(np.isfinite(one.without).all())
+def _is_finite(one: Jackknife) -> bool:
+    return bool(np.isfinite(one.without).all())
 
 
 def _why_not(subjects: Sequence[Jackknife]) -> str | None:
@@ -251,7 +258,7 @@ def _why_not(subjects: Sequence[Jackknife]) -> str | None:
             return one.no_interval
         if len(one.without) < one.fewest:
             return f"too few images: {len(one.without)}, and {one.fewest} are needed"
-    if not all(map(_is_usable, subjects)):
+    if not all(map(_is_finite, subjects)):
         return "there is no value without one of the images"
     if len(subjects) > 1 and any(one.images is None for one in subjects):
         return "the truth does not say which images subjects share (format 1): export it again"
@@ -287,10 +294,18 @@ def _over_images(total: Array, seen: npt.NDArray[np.bool_]) -> tuple[float, floa
     return float(variance.sum()), float(variance.sum()) ** 2 / spread if spread else 1.0
 
 
-def _with_interval(mean: Uncertainty, variance: float, df: float, confidence: float) -> Uncertainty:
-    se = math.sqrt(variance)
+def _with_interval(
+    mean: Uncertainty, variance: float, df: float, confidence: float, *, is_share: bool
+) -> Uncertainty:
+    se, centre = math.sqrt(variance), mean.centre
+    if is_share and not 0 < centre < 1:
+        return replace(mean, reason=f"{'all' if centre >= 1 else 'none'} are right")
     if se <= _SAME * max(1.0, abs(mean.value)):  # rounding, or nothing at all
         return replace(mean, reason=NOTHING_CHANGES)
     half = float(stdtrit(df, (1 + confidence) / 2)) * se
-    p = float(2 * stdtr(df, -abs(mean.centre) / se))
-    return replace(mean, se=se, df=df, interval=(mean.centre - half, mean.centre + half), p=p)
+    ends = (centre - half, centre + half)
+    if is_share:  # the delta method: the logit's standard error is that of the share over its slope
+        middle, half = float(logit(centre)), half / (centre * (1 - centre))
+        ends = (float(expit(middle - half)), float(expit(middle + half)))
+    p = float(2 * stdtr(df, -abs(centre) / se))
+    return replace(mean, se=se, df=df, interval=ends, p=p)

@@ -246,6 +246,9 @@ class Metric:
         Whether it is over the images with repeats alone.
     corrects
         Whether the jackknife takes off its small-sample bias.
+    no_interval
+        Why there is none however many images there are; None where there is one. docs/calibration.md has the
+        simulations.
     """
 
     version: int
@@ -256,6 +259,7 @@ class Metric:
     over_images: bool = True
     repeated: bool = False
     corrects: bool = True
+    no_interval: str | None = None
 
 
 def _mean_of(values: Array) -> tuple[Array, Array]:
@@ -279,6 +283,7 @@ METRICS: Final[Mapping[str, Metric]] = {
         "sum of sign(r) r^2 (image means) over sum of noise ceiling",
         lambda units: (units.r * np.abs(units.r), units.ceiling),
         _NO_CEILING,
+        no_interval="squares of noise do not average out: near chance its interval is too wide",
     ),
     "single_trial_correlation": Metric(
         1,
@@ -304,6 +309,7 @@ METRICS: Final[Mapping[str, Metric]] = {
         over_images=False,
         repeated=True,
         corrects=False,
+        no_interval="its units are chosen by the scored responses: no interval holds what it claims to",
     ),
 }
 """Name to metric; the first is the headline. The contract tests run over all of them."""

@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from nsd_bench.issues import Issue
-from nsd_bench.scoring.anchors import NullProducts, generator, oracle_terms, permutations, z_scored_means
+from nsd_bench.scoring.anchors import (
+    ORACLE_FEWEST,
+    NullProducts,
+    generator,
+    oracle_terms,
+    permutations,
+    z_scored_means,
+)
 from nsd_bench.scoring.described import DESCRIBED
 from nsd_bench.scoring.difficulty import LEVELS, levels, slope_terms
-from nsd_bench.scoring.jackknife import MIN_IMAGES, Jackknife
+from nsd_bench.scoring.jackknife import Jackknife
 from nsd_bench.scoring.medians import MEDIANS, NO_INTERVAL
 from nsd_bench.scoring.metrics import HEADLINE, METRICS, headline_terms, kinds_of_images, unit_values
 from nsd_bench.scoring.moments import Array, Moments
 from nsd_bench.scoring.options import Options
-from nsd_bench.scoring.pattern_metrics import PATTERN_METRICS
+from nsd_bench.scoring.pattern_metrics import PATTERN_METRICS, PATTERNS_FEWEST
 from nsd_bench.scoring.patterns import Patterns
 from nsd_bench.scoring.pooled import uncertain_json, without_value
 from nsd_bench.scoring.region_sums import Regions, RegionSums
@@ -151,21 +159,15 @@ class TierSums:
         bottom = self.sums.bottom[name][roi]
         with np.errstate(invalid="ignore", divide="ignore"):
             ratio = self.sums.top[name][roi] / (bottom if len(bottom) == 1 else bottom[self.kind[name]])
-        corrects = METRICS[name].corrects if name in METRICS else True
-        return self._jackknife(ratio, self.images[name], corrects=corrects)
-
-    def _jackknife(
-        self,
-        values: Array,
-        images: npt.NDArray[np.bool_] | None = None,
-        *,
-        corrects: bool = True,
-        fewest: int = MIN_IMAGES,
-    ) -> Jackknife | None:
-        if not np.isfinite(values[0]):
+        if not np.isfinite(ratio[0]):
             return None
-        ids = self.nsd_id if self.nsd_id is None or images is None else self.nsd_id[images]
-        return Jackknife(float(values[0]), values[1:], ids, corrects, fewest)
+        ids = None if self.nsd_id is None else self.nsd_id[self.images[name]]
+        one = Jackknife(float(ratio[0]), ratio[1:], ids)
+        if name == "oracle":
+            return replace(one, fewest=ORACLE_FEWEST)
+        if name in METRICS:
+            return replace(one, corrects=METRICS[name].corrects, no_interval=METRICS[name].no_interval)
+        return one
 
     def _too_few(self, name: str) -> str | None:
         """Say what there is too little of for any correlation; None if there is enough."""
@@ -193,9 +195,17 @@ class TierSums:
             if patterns is not None:
                 within = Patterns(patterns.predicted[:, roi.inside], patterns.observed[:, roi.inside])
                 for name, metric in PATTERN_METRICS.items():
-                    found = self._jackknife(metric.values(within), corrects=False, fewest=metric.fewest)
-                    if found is not None:
-                        self.other[roi.atlas, roi.name, name] = found
+                    found = metric.values(within)
+                    if np.isfinite(found[0]):
+                        self.other[roi.atlas, roi.name, name] = Jackknife(
+                            float(found[0]),
+                            found[1:],
+                            self.nsd_id,
+                            corrects=False,
+                            fewest=PATTERNS_FEWEST,
+                            no_interval=metric.no_interval,
+                            is_share=True,
+                        )
 
     def scores(self) -> dict[Key, Jackknife]:
         """Return (atlas, roi, metric) to the score, where there is one."""
