@@ -34,7 +34,9 @@ from nsd_bench.scoring.compare import comparison as comparison_of
 
 def score_of(value: float | None, width: float = 0.05) -> dict:
     interval = None if value is None else [value - width, value + width]
-    return {"value": value, "interval": interval, "reason": "no unit" if value is None else None}
+    se = None if value is None else width / 2
+    reason = "no unit" if value is None else None
+    return {"value": value, "se": se, "interval": interval, "reason": reason}
 
 
 def rows(value: float | None, n_subjects: int, width: float) -> dict:
@@ -629,9 +631,11 @@ def test_live_scores_are_what_was_published(tmp_path):
     first, second = write(tmp_path, "first", 0.5037), write(tmp_path, "second", 0.5099)
     book = opened(tmp_path, step=0.02)
     output = run(first, second, "--out", tmp_path / "one", "--ledger", book)
-    assert output.splitlines()[:2] == [
+    assert output.splitlines()[:3] == [
         f"{book}: line 2, us: published as 0.5",
         f"{book}: line 3, us: not published",
+        "live scores have a standard error of 0.025 (median of 2), the Ladder's step is 0.02; "
+        "'nsd-bench ledger open' changes it",
     ]
     text = "".join(path.read_text() for path in sorted((tmp_path / "one").rglob("*.html")))
     page = Page((tmp_path / "one" / "index.html").read_text())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING
 
 import click
@@ -11,7 +12,10 @@ import click
 from nsd_bench.cli.shared.inputs import packages_below
 
 if TYPE_CHECKING:
-    from nsd_bench.leaderboard.lines import Record
+    from collections.abc import Sequence
+
+    from nsd_bench.leaderboard.entries import Entry
+    from nsd_bench.leaderboard.lines import Opening, Record
 
 __all__ = ["command"]
 
@@ -98,7 +102,26 @@ def command(
             click.echo(f"{ledger}: the season is closed, nothing is recorded", err=True)
         for record in new:
             click.echo(f"{ledger}: line {record.number}, {record.team}: {_fate(record, records)}")
+        if new:
+            _advise(entries, Ledger(ledger).season())
     click.echo(f"{out / 'index.html'}")
+
+
+def _advise(entries: Sequence[Entry], rules: Opening) -> None:
+    """Say how large the standard error of a live score is, since the Ladder's step should be about that.
+
+    To stderr, for the organiser: with the exact scores it is not published.
+    """
+    from nsd_bench.leaderboard.entries import IN_DISTRIBUTION
+
+    board = IN_DISTRIBUTION, rules.live
+    errors = [found for entry in entries if (found := entry.standard_error(board)) is not None]
+    if errors:
+        click.echo(
+            f"live scores have a standard error of {median(errors):.2g} (median of {len(errors)}), "
+            f"the Ladder's step is {rules.step:g}; 'nsd-bench ledger open' changes it",
+            err=True,
+        )
 
 
 def _fate(record: Record, records: dict[int, Record]) -> str:

@@ -157,6 +157,8 @@ def _published(entry: Entry, key: BoardKey, records: Sequence[Record]) -> Score:
     if record is None:
         return Score(None, None, "not in the ledger")
     reason = f"not better than the team's best by {record.step:g}"
+    if record.failed:
+        reason = "it could not be scored"
     if record.lacking:
         reason = f"partial: {record.lacking}"
     return Score(record.published, None, None if record.published is not None else reason)

@@ -36,7 +36,7 @@ class Score:
     interval
         None where there is none, or where it is not published.
     reason
-        Why there is no value.
+        Why there is no value or, where there is one, no interval.
     """
 
     value: float | None
@@ -174,6 +174,16 @@ class Entry:
         """Name of the metric that ranks."""
         return str(self.scores["headline"])
 
+    def standard_error(self, board: BoardKey) -> float | None:
+        """Return that of the headline over all units, for these subjects; None where there is no interval."""
+        found: float | None = self._headline(board).get("se")
+        return found
+
+    def _headline(self, board: BoardKey) -> Mapping[str, Any]:
+        row: Mapping[str, Any] = self.rois(board).get(("all", "all"), {"scores": {}})
+        one: Mapping[str, Any] = row["scores"].get(self.headline, {})
+        return one
+
     def boards(self) -> list[BoardKey]:
         """Return every regime and tier that it was scored on."""
         return list(self._rois)
@@ -200,11 +210,8 @@ class Entry:
 
     def n_scored(self, board: BoardKey) -> int:
         """Return over how many subjects the headline over all units was averaged."""
-        row = self.rois(board).get(("all", "all"))
-        if row is None:
-            return 0
-        headline = row["scores"].get(self.headline, {})
-        return int(headline.get("n_subjects", row.get("n_subjects", 0)))
+        row = self.rois(board).get(("all", "all"), {})
+        return int(self._headline(board).get("n_subjects", row.get("n_subjects", 0)))
 
     def score(self, board: BoardKey, roi: tuple[str, str] = ("all", "all"), metric: str = "") -> Score:
         """Return a score pooled over subjects, of all units and the headline if nothing else is asked for."""

@@ -102,8 +102,8 @@ def ranking(
     A pair with a p value differs if it is among the discoveries of Benjamini and Hochberg (1995, Journal
     of the Royal Statistical Society B 57, 289-300) at a rate of 0.05 over all such pairs. Any other pair
     differs if the intervals do not overlap. That is the weaker test: both submissions were scored on the
-    same images and subjects, so that much of both intervals is common to them and cancels in a paired
-    comparison. Where it claims a difference, a paired test would nearly always agree; where it claims
+    same images, so that much of both intervals is common to them and cancels in a paired comparison.
+    Where it claims a difference, a paired test would nearly always agree; where it claims
     none, a paired test may well find one.
 
     Parameters

@@ -20,6 +20,7 @@ from nsd_bench.leaderboard.lines import Line, Record, is_closed
 from nsd_bench.leaderboard.names import printable
 from nsd_bench.leaderboard.season import Season, claims_of, season_of
 from nsd_bench.outputs import new_folder
+from nsd_bench.scores import THESE_SUBJECTS
 
 __all__ = ["pages", "publish", "write_pages", "write_site"]
 
@@ -161,6 +162,7 @@ def pages(
         "percent": f"{100 * entries[0].scores['scorer']['confidence']:g}",
         "version": __version__,
         "is_ranked": bool(season.asked),
+        "these_subjects": THESE_SUBJECTS,
     }
     index = environment.get_template("index.html").render(
         **shared,
