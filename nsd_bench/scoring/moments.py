@@ -26,6 +26,7 @@ __all__ = [
 Array: TypeAlias = npt.NDArray[np.float64]
 
 _ROWS_AT_ONCE: Final = 64
+_UNITS_IN_CACHE: Final = 32
 
 
 @dataclass(frozen=True)
@@ -97,30 +98,35 @@ def accumulate(
     starts = k.cumsum() - k
     images = [np.flatnonzero(k > repeat) for repeat in range(k.max())]
     which = [order[starts[having] + repeat] for repeat, having in enumerate(images)]
-    y, p = (
-        [_by_unit(values, at[one]) for one in which]
-        for values, at in ((responses, y_rows), (predictions, p_rows))
+    y_of_repeat, p_of_repeat = (
+        [values[at[one]] for one in which] for values, at in ((responses, y_rows), (predictions, p_rows))
     )
-    for one in y if scale is not None else ():
-        one *= np.asarray(scale, dtype=np.float64)[:, None]
-    y_mean, p_mean = (_take_off_mean(parts, len(image)) for parts in (y, p))
     n_units = responses.shape[1]
-    sy, sp, syy, spp, syp = sums = [np.zeros((n_units, len(k))) for _ in range(5)]
-    for having, one, other in zip(images, y, p, strict=True):
-        for total, part in zip(sums, (one, other, one * one, other * other, one * other), strict=True):
-            if len(having) == len(k):
-                total += part
-            else:
-                total[:, having] += part
-    return Moments(k.astype(np.float64), sy, sp, syy, spp, syp, y_mean, p_mean)
+    factor = np.ones(n_units) if scale is None else np.asarray(scale, dtype=np.float64)
+    sums = np.zeros((5, n_units, len(k)))
+    means = np.empty((2, n_units, 1))
+    for start in range(0, n_units, _UNITS_IN_CACHE):
+        few = slice(start, start + _UNITS_IN_CACHE)
+        y = [_by_unit(values, few) * factor[few, None] for values in y_of_repeat]
+        p = [_by_unit(values, few) for values in p_of_repeat]
+        means[:, few] = [_take_off_mean(parts, len(image)) for parts in (y, p)]
+        for having, one, other in zip(images, y, p, strict=True):
+            products = (one, other, one * one, other * other, one * other)
+            for total, part in zip(sums[:, few], products, strict=True):
+                if len(having) == len(k):
+                    total += part
+                else:
+                    total[:, having] += part
+    return Moments(k.astype(np.float64), *sums, *means)
 
 
-def _by_unit(values: npt.NDArray[np.floating], rows: npt.NDArray[np.int64]) -> Array:
-    """Return some rows as columns, in float64."""
-    chosen, out = values[rows], np.empty((values.shape[1], len(rows)))
-    for start in range(0, len(rows), _ROWS_AT_ONCE):  # twice as fast as all at once
-        few = slice(start, start + _ROWS_AT_ONCE)
-        out[:, few] = chosen[few].T
+def _by_unit(values: npt.NDArray[np.floating], units: slice) -> Array:
+    """Return some columns as rows, in float64."""
+    chosen = values[:, units]
+    out = np.empty((chosen.shape[1], len(chosen)))
+    for start in range(0, len(chosen), _ROWS_AT_ONCE):  # twice as fast as all at once
+        rows = slice(start, start + _ROWS_AT_ONCE)
+        out[:, rows] = chosen[rows].T
     return out
 
 
