@@ -1,6 +1,6 @@
 """What a package that withholds must not tell: the attacks of an entrant that cost little.
 
-The others, and those that no package can withstand, are in docs/sealing.md and tests/test_sealing_attacks.py.
+The others, and what no package can keep, are in docs/sealing.md and tests/test_sealing_attacks.py.
 """
 
 from __future__ import annotations

@@ -234,6 +234,19 @@ def rank_correlation(one: np.ndarray, other: np.ndarray) -> float:
     return float(a @ b) / scale if scale > 0 else 0.0
 
 
+def rank_correlation_within(one: np.ndarray, other: np.ndarray, group: np.ndarray) -> tuple[float, float]:
+    """Spearman's rho within groups, pooled, and its distance from chance in SD of permutations within them.
+
+    How often an image is shown is seen in every package, and links to an image of many files are made last.
+    """
+    product = scale = variance = 0.0
+    for which in (group == number for number in np.unique(group)):
+        a, b = (ranks(values[which]) - (which.sum() - 1) / 2 for values in (one, other))
+        product, scale = product + float(a @ b), scale + float(np.sqrt((a @ a) * (b @ b)))
+        variance += float(a @ a) * float(b @ b) / max(which.sum() - 1, 1)
+    return (product / scale, product / float(np.sqrt(variance))) if scale > 0 else (0.0, 0.0)
+
+
 def chance_of_hits(claimed: np.ndarray, true: np.ndarray) -> tuple[float, float]:
     """Mean and SD of the number of hits over all permutations of the files (Hoeffding 1951)."""
     n = len(true)
@@ -268,9 +281,11 @@ def _leaks_of(claim: Claim, secret: Secret) -> Iterator[str]:
         if claim.once:
             _, first = np.unique(secret.nsd_id[files], return_index=True)
             files, values = files[first], values[first]
+        _, image, counts = np.unique(secret.nsd_id, return_inverse=True, return_counts=True)
+        n_repeats = counts[image][files]
         for of, true in secret.numbers().items():
-            rho = rank_correlation(values, true[files])
-            if abs(rho) * np.sqrt(len(files) - 1) > SD:
+            rho, z = rank_correlation_within(values, true[files], n_repeats)
+            if abs(z) > SD:
                 yield f"{claim.what} ranks as {of}: rho {rho:+.3f} over {len(files)} files"
 
 
