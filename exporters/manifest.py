@@ -2,32 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
-from functools import cache
-from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from exporters.provenance import CITATION, TERMS_URL, source_digest
 from exporters.recipe import Recipe, recipe_text
 from exporters.sources import MASK, Source
 from nsd_bench import __version__, spec
-from nsd_bench.storage import sha256_file
 from tiers import TierFile
 from tiers.normalization import SEALING
 
-__all__ = ["applied_values", "package_manifest", "source_digest"]
-
-CITATION: Final = (
-    "Allen, St-Yves, Wu et al. (2022). A massive 7T fMRI dataset to bridge cognitive neuroscience and "
-    "artificial intelligence. Nature Neuroscience 25, 116-126. doi:10.1038/s41593-021-00962-x"
-)
-TERMS_URL: Final = "https://cvnlab.slite.page/p/IB6BSeW_7o/Terms-and-Conditions"
-_PROJECT = Path(__file__).parents[1]
-_WRITES_NOTHING = ("simulate/", "cortex/", "flatmaps.py", "nsd/transforms.py")
-_WRITTEN_WITH = ("outputs", "spec", "statistics", "truth", "writer")
+__all__ = ["applied_values", "package_manifest"]
 
 
 def package_manifest(
@@ -85,7 +73,7 @@ def package_manifest(
         ),
         "recipe": {"text": recipe_text(applied), "values": applied},
         "tiers": tier_file.model_dump(include={"name", "title", "source", "text"}),
-        "exporter": {"version": __version__, "source_sha256": source_digest()},
+        "exporter": {"version": __version__, "source_sha256": source_digest("exporters.package")},
         "sources": source.digests.listed(),
         "terms": TERMS_URL,
         "citation": CITATION,
@@ -106,26 +94,3 @@ def applied_values(recipe: Recipe, source: Source) -> dict[str, Any]:
     if recipe.units.mask:
         values["units"]["mask"] = f"sha256:{source.digests.of(MASK)}"
     return values
-
-
-@cache
-def source_digest(*more: str) -> str:
-    """Return the digest of the code that decides an export's bytes.
-
-    Parameters
-    ----------
-    more
-        Modules of nsd_bench that decide besides those that write packages, such as "surfaces/raster".
-    """
-    room = _PROJECT / "exporters"
-    files = [
-        file
-        for file in room.rglob("*.py")
-        if not file.relative_to(room).as_posix().startswith(_WRITES_NOTHING)
-    ]
-    files += (_PROJECT / "tiers").glob("*.py")
-    files += (_PROJECT / f"nsd_bench/{name}.py" for name in (*_WRITTEN_WITH, *more))
-    digest = hashlib.sha256()
-    for file in sorted(files):
-        digest.update(f"{file.relative_to(_PROJECT).as_posix()} {sha256_file(file)}\n".encode())
-    return digest.hexdigest()

@@ -12,9 +12,10 @@ from pathlib import Path
 from tqdm import tqdm
 
 from exporters.build import PackageBuild
-from exporters.manifest import applied_values, source_digest
+from exporters.manifest import applied_values
 from exporters.nsd.layout import Layout
 from exporters.pool import Pool
+from exporters.provenance import source_digest
 from exporters.recipe import Recipe, refuse_order
 from exporters.responses import read_responses, read_session, session_file
 from exporters.sources import Source, examine
@@ -234,7 +235,7 @@ def _identity(recipe: Recipe, tier_file: TierFile, source: Source) -> str:
         for path in paths
     ]
     applied = applied_values(recipe, source)
-    parts = (applied, tier_file.text, source_digest(), source.digests.listed(), files)
+    parts = (applied, tier_file.text, source_digest(__name__), source.digests.listed(), files)
     return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 

@@ -14,7 +14,7 @@ from exporters.curated.selection import CurateOptions, Selection
 from exporters.curated.settings import SETTINGS
 from exporters.curated.write import SubjectPart
 from exporters.digests import Digests
-from exporters.manifest import CITATION, TERMS_URL, source_digest
+from exporters.provenance import CITATION, TERMS_URL, source_digest
 from nsd_bench import __version__
 from nsd_bench.decoding import files
 from nsd_bench.outputs import array_to_bytes
@@ -24,7 +24,6 @@ __all__ = ["write_manifest", "write_shared"]
 
 IMAGES: Final = "coco_categories.parquet"
 _READ_ONLY: Final = 0o444
-_WRITTEN_WITH: Final = ("decoding/files", "decoding/volumes")
 
 
 def write_shared(folder: Path, selection: Selection, numbers: pd.DataFrame, images: pd.DataFrame) -> None:
@@ -86,7 +85,7 @@ def write_manifest(
         "max_trials": max_trials,
         "options": asdict(options),
         "resampled": json.loads((coarse / SETTINGS).read_text()),
-        "exporter": {"version": __version__, "source_sha256": source_digest(*_WRITTEN_WITH)},
+        "exporter": {"version": __version__, "source_sha256": source_digest("exporters.curated.curate")},
         "sources": digests.listed(),
         "files": {path.relative_to(folder).as_posix(): sha256_file(path) for path in digested},
         "terms": TERMS_URL,

@@ -18,23 +18,17 @@ from exporters.flat.session import Drawn
 from exporters.flat.source import Experiment, FlatSource
 from exporters.flat.trials import TRIALS, stimulus_trials
 from exporters.flat.writers import ArrowForm, PngForm, Shard
-from exporters.manifest import CITATION, TERMS_URL, source_digest
 from exporters.nsd.layout import TRIALS_PER_SESSION, Layout
 from exporters.nsd.rois import read_label_names
+from exporters.provenance import CITATION, TERMS_URL, source_digest
 from nsd_bench import __version__, spec
 from nsd_bench.flat import FORMAT, regions_file
 from nsd_bench.outputs import write_npz
 from nsd_bench.surfaces.flatmap import map_file
 from nsd_bench.surfaces.levels import LIMIT
 
-__all__ = ["DRAWN_WITH", "Build", "drawn_file", "photographs_folder"]
+__all__ = ["Build", "drawn_file", "photographs_folder"]
 
-_DRAWING = "coarse", "files", "flatmap", "geometry", "grid", "levels", "polygons", "raster", "rings"
-DRAWN_WITH: Final = (
-    "flat",
-    *(f"surfaces/{name}" for name in _DRAWING),
-)
-"""What decides a flat map's bytes besides the exporters."""
 _FITTED: Final = "z-scores: on all trials of each session, whichever split they are in, as NSD-Flat has it"
 
 
@@ -124,7 +118,7 @@ class Build:
             "subjects": {f"subj{source.subject:02}": _described(source) for source in self.sources},
             "pixels_without_data": n_missing,
             "roi_names": self._roi_names(),
-            "exporter": {"version": __version__, "source_sha256": source_digest(*DRAWN_WITH)},
+            "exporter": {"version": __version__, "source_sha256": source_digest("exporters.flat.dataset")},
             "sources": experiment.digests.listed(),
             "terms": TERMS_URL,
             "citation": CITATION,

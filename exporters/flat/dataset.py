@@ -14,17 +14,17 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
-from exporters.flat.build import DRAWN_WITH, Build, drawn_file, photographs_folder
+from exporters.flat.build import Build, drawn_file, photographs_folder
 from exporters.flat.options import FORMS, FlatOptions
 from exporters.flat.photographs import write_photographs
 from exporters.flat.records import Annotations
 from exporters.flat.session import draw_session
 from exporters.flat.source import Experiment, FlatSource, examine, examine_subject
 from exporters.flat.writers import form
-from exporters.manifest import source_digest
 from exporters.nsd.coco import SPLITS, coco_file
 from exporters.nsd.layout import TRIALS_PER_SESSION, Layout
 from exporters.pool import Pool, executor
+from exporters.provenance import source_digest
 from exporters.work import check_room, resumable, work_folder
 from nsd_bench.flat import read_manifest
 from nsd_bench.outputs import finish_outputs, new_outputs, refuse_existing
@@ -184,7 +184,7 @@ def _identity(options: FlatOptions, experiment: Experiment, sources: list[FlatSo
     parts = (
         repr(options),
         experiment.tier_file.text,
-        source_digest(*DRAWN_WITH),
+        source_digest(__name__),
         experiment.digests.listed(),
         large,
     )

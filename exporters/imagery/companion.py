@@ -11,10 +11,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from exporters.manifest import source_digest
 from exporters.nsd.betas import read_betas
 from exporters.nsd.layout import Layout, require_files
 from exporters.nsd.stimuli import resize
+from exporters.provenance import source_digest
 from exporters.recipe import Recipe, load_recipe_values
 from exporters.units import read_geometry
 from nsd_bench import spec
@@ -52,6 +52,8 @@ class ExtraSession:
         Trials that a z-score is fitted on.
     reliable
         Tier whose repeats give `ncsnr`.
+    made_by
+        Module that put this together, where the code begins that decides the companion's bytes.
     images
         Gives each distinct picture of `trials` once, uint8 (height, width, 3).
     """
@@ -63,6 +65,7 @@ class ExtraSession:
     trials: pd.DataFrame
     fitted: npt.NDArray[np.bool_]
     reliable: str
+    made_by: str
     images: Callable[[], Images]
 
 
@@ -187,5 +190,5 @@ def _manifest(core: Package, session: ExtraSession, name: str) -> dict[str, Any]
             "ncsnr": f"repeats of tier {session.reliable}, noise pooled over degrees of freedom",
         },
         "tiers": {"title": session.title, "name": session.name},
-        "exporter": {**core.manifest.get("exporter", {}), "source_sha256": source_digest()},
+        "exporter": {**core.manifest.get("exporter", {}), "source_sha256": source_digest(session.made_by)},
     }

@@ -63,6 +63,7 @@ def export_imagery(core: Package, nsd_root: Path, out: Path) -> Path:
         trials=trials,
         fitted=(table["condition"] == "perception").to_numpy(),
         reliable="vision",
+        made_by=__name__,
         images=lambda: _images(layout, trials, nsd_root),
     )
     return write_companion(core, nsd_root, session, out)

@@ -62,6 +62,7 @@ def export_synthetic(core: Package, nsd_root: Path, out: Path) -> Path:
         trials=trials,
         fitted=np.ones(N_TRIALS, dtype=bool),
         reliable="ood",
+        made_by=__name__,
         images=lambda: _images(layout, core.subject),
     )
     return write_companion(core, nsd_root, session, out)
