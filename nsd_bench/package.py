@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["Package"]
 
 _BLOCK_TRIALS: Final = 256
+_NOT_SAID: Final = object()
 _CALLED: Final = {dict: "an object", list: "a list", str: "a text", int: "a whole number"}
 
 Rows = Sequence[int] | npt.NDArray[np.integer[Any]] | slice
@@ -80,9 +81,12 @@ class Package:
         if spec.MANIFEST not in self.store:
             return {}
         manifest = self._json(spec.MANIFEST, dict)
-        for key, kind in spec.MANIFEST_TYPES.items():
-            if not isinstance(manifest.get(key, kind()), kind):
-                raise self._damaged(spec.MANIFEST, f"{key!r} is {manifest[key]!r}, not {_CALLED[kind]}")
+        for name, kind in spec.MANIFEST_TYPES.items():  # what is outside comes before what is inside
+            found: Any = manifest
+            for key in name.split("."):
+                found = found.get(key, _NOT_SAID) if isinstance(found, dict) else _NOT_SAID
+            if found is not _NOT_SAID and not isinstance(found, kind):
+                raise self._damaged(spec.MANIFEST, f"{name!r} is {found!r}, not {_CALLED[kind]}")
         return dict(manifest)
 
     def manifest_value(self, *keys: str) -> Any:

@@ -84,9 +84,12 @@ MANIFEST_TYPES: Final[dict[str, type]] = {
     **dict.fromkeys(("subject", "n_units", "n_files"), int),
     **dict.fromkeys(("sessions", "withheld_tiers"), list),
     **dict.fromkeys(("n_trials", "units_dropped", "commitments", "fitted"), dict),
-    **dict.fromkeys(("recipe", "tiers", "exporter", "companion_of"), dict),
+    **dict.fromkeys(("recipe", "recipe.values", "recipe.values.responses", "recipe.values.units"), dict),
+    **dict.fromkeys(("tiers", "exporter", "companion_of"), dict),
+    **dict.fromkeys(("tiers.name", "tiers.title", "tiers.text", "companion_of.name"), str),
+    **dict.fromkeys(("exporter.version", "exporter.source_sha256"), str),
 }
-"""What the values of the manifest's keys are; other makers' packages need not have all of them."""
+"""What the manifest's values are, by keys one inside the other; no package needs all of them."""
 CHECKSUMS: Final = "checksums.sha256"
 """Digest of every other file but the manifest, as `sha256sum --check` reads it."""
 TERMS: Final = "TERMS.md"

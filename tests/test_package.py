@@ -14,7 +14,8 @@ from click.testing import CliRunner
 
 from nsd_bench import spec
 from nsd_bench.cli import cli
-from nsd_bench.errors import OptionError, OutputError, PackageError
+from nsd_bench.errors import NsdBenchError, OptionError, OutputError, PackageError
+from nsd_bench.issues import has_errors
 from nsd_bench.outputs import array_to_bytes, new_file, new_folder, write_npz, write_zip
 from nsd_bench.package import Package
 from nsd_bench.storage import array_from_bytes, read_npz, sha256_file
@@ -610,6 +611,8 @@ def test_files_that_are_built_otherwise_end_a_check_and_no_more(tmp_path, name, 
             b'{"units_dropped": {"why": 1}}',
             "'units_dropped' does not map reasons to lists of ids",
         ),
+        (spec.MANIFEST, b'{"sessions": null}', "'sessions' is None, not a list"),
+        (spec.MANIFEST, b'{"recipe": {"values": [1]}}', "'recipe.values' is [1], not an object"),
         (spec.FIT_ON, b"[]", "holds list, not an object"),
         (spec.ROI_NAMES, b'{"streams": {"one": "V1"}}', "does not map atlases to labels to names"),
         (spec.BEHAVIOR_NAMES, b"{}", "holds dict, not a list"),
@@ -627,6 +630,56 @@ def test_json_of_another_shape_is_an_error_in_every_command(tmp_path, name, data
         "  Expected: the file that the exporter wrote.\n"
         "  What to do: export the package again."
     )
+
+
+EDITS = {
+    "recipe": None,
+    "recipe.values.responses.space": None,
+    "exporter": None,
+    "tiers": None,
+    "tiers.text": 7,
+    "sessions": None,
+    "citation": None,
+    "kind": ["open"],
+    "n_trials": "many",
+    "units_dropped": {"why": "x"},
+    "commitments": [],
+    "withheld_tiers": {},
+    "name": 3,
+    "": [],
+}
+
+
+@pytest.mark.parametrize("place", EDITS)
+def test_an_edited_manifest_ends_no_command_in_a_traceback(tmp_path, place):
+    path = tiny.make_package(tmp_path)
+    truth = tmp_path / "shown.truth.npz"
+    load_truth(path).write(truth)
+    manifest = json.loads((path / spec.MANIFEST).read_text())
+    *outside, last = place.split(".")
+    inside = manifest
+    for key in outside:
+        inside = inside[key]
+    inside[last] = EDITS[place]
+    if EDITS[place] is None:
+        del inside[last]
+    (path / spec.MANIFEST).write_text(json.dumps(manifest if place else EDITS[place]))
+    assert has_errors(validate(path))
+    commands = [
+        ["validate", path],
+        ["info", path],
+        ["verify", path, "--lock", f"{path}.lock.json"],
+        ["verify", path, "--nsd-root", tmp_path],
+        ["tiers", "apply", path, "shared1000"],
+        ["tiers", "audit", path, "--out", tmp_path / "audit.json"],
+        ["reveal", truth, path],
+    ]
+    for arguments in commands:
+        done = CliRunner().invoke(cli, [str(one) for one in arguments])
+        # Errors of ours become one block of text in `main`; anything else would be a traceback.
+        assert done.exception is None or isinstance(done.exception, NsdBenchError | SystemExit), arguments
+        if arguments[0] != "info":
+            assert done.exit_code != 0 or arguments[1] == "audit", arguments
 
 
 def test_many_faults_are_listed_at_once_and_cut_short(tmp_path):

@@ -118,6 +118,19 @@ def test_where_mask_and_tiers_lie_is_not_told(nsd_root, opened, tmp_path):
     assert rebuild_sample(moved, nsd_root, 1.0).issues == []
 
 
+def test_a_recipe_and_the_options_that_change_it_are_one(nsd_root, tmp_path):
+    """Said in the file, with a comment, or on the command line: the manifest says the same."""
+    text = (REPO / "exporters/recipes/demo.toml").read_text().replace("[1, 2]", "[3]\nsessions = [1]")
+    (tmp_path / "other.toml").write_text("# Mine.\n" + text.replace('"track1"', '"open"'))
+    root = ["--nsd-root", str(nsd_root), "--form", "folder", "--quiet"]
+    options = ["--kind", "open", "--subjects", "3"]
+    for name, arguments in {"a": [str(tmp_path / "other.toml")], "b": ["demo", *options]}.items():
+        done = CliRunner().invoke(cli, ["export", *arguments, *root, "--out", str(tmp_path / name)])
+        assert done.exit_code == 0, done.output
+    made = digests(tmp_path / "a", "demo-subj03")
+    assert made and made == digests(tmp_path / "b", "demo-subj03")
+
+
 def test_what_was_read_for_others_is_used(nsd_root, tmp_path, monkeypatch):
     """An export that was interrupted goes on when it is started for more subjects."""
     from exporters import package
