@@ -43,6 +43,7 @@ NOT_FOLLOWED: Final[dict[tuple[str, str], str]] = {
     ("*", "exporters.pool"): "where sessions are read, not what is read",
     ("*", "exporters.work"): "locks, and room on the disk",
     ("exporters.package", "nsd_bench.package"): "counts what was made, to report it",
+    ("exporters.recipe", "nsd_bench.sealing"): "which columns are refused: such an export makes nothing",
     ("nsd_bench.truth", "nsd_bench.package"): _READS,
     ("tiers.normalization", "nsd_bench.package"): _READS,
     ("tiers.withholding", "nsd_bench.package"): _READS,
