@@ -61,6 +61,7 @@ _DETECTION_S: Final = 3
 """How long after its cue an attention trial's detection begins."""
 _WIDTH: Final = 425
 _NO_PRESS: Final = 0.03
+_BLANK: Final = "blank00000_00000000"
 
 
 def write_imagery(
@@ -239,8 +240,11 @@ def _write_png(path: Path, pixels: npt.NDArray[np.uint8]) -> None:
 def _with_presses(
     table: pd.DataFrame, subject: int, number: int, run: str, rng: np.random.Generator
 ) -> pd.DataFrame:
-    """Return the 20 columns of a run's behaviour; times in s, RT in ms."""
-    n, is_vision = len(table), run.startswith("vis")
+    """Return the 20 columns of a run's behaviour; times in s, RT in ms; empty where the release's are.
+
+    Only attention runs have pictures that follow each other; in imagery runs there is no right answer.
+    """
+    n, is_vision, is_attention = len(table), run.startswith("vis"), run.startswith("att")
     matches = (table["condition"] == table["cue"]).astype(int)
     onset = table["onset_s"] - 0.002
     correct, button = (rng.random(n) < 0.9).astype(float), rng.integers(1, 3, n).astype(float)
@@ -253,18 +257,21 @@ def _with_presses(
             "TRIAL": np.arange(1, n + 1),
             "CONDITION": table["condition"],
             "CUE": table["cue"],
-            "FRAMEFILE": [_frame(t, c) for t, c in zip(table["target"], table["cue"], strict=True)],
-            "IMAGEFILE": table["target"],
-            "GROUNDTRUTH": matches if is_vision else 1,
-            "ISCORRECT": correct,
+            "FRAMEFILE": [
+                _frame(target if is_vision else _BLANK, cue)
+                for target, cue in zip(table["target"], table["cue"], strict=True)
+            ],
+            "IMAGEFILE": table["target"] if is_attention else np.nan,
+            "GROUNDTRUTH": matches if is_vision else 1.0 if is_attention else np.nan,
+            "ISCORRECT": correct if is_vision or is_attention else np.nan,
             "CHANGEMIND": 0.0,
-            "TOTAL1": (button == 1).astype(float),
-            "TOTAL2": (button == 2).astype(float),
+            "TOTAL1": (button == 1).astype(int),
+            "TOTAL2": (button == 2).astype(int),
             "BUTTON": button,
             "TRIALONSET": onset,
             "TRIALEND": onset + 4,
-            "IMAGEONSET": onset + 0.5,
-            "IMAGESERIESENDS": onset + 3.5,
+            "IMAGEONSET": onset + 0.5 if is_attention else np.nan,
+            "IMAGESERIESENDS": onset + 3.5 if is_attention else np.nan,
             "FINALDECISIONTIME": onset + 3.6,
             "RT": rng.normal(900, 200, n).round(3),
         }
