@@ -8,12 +8,14 @@ Writes about 1.6 GB below FOLDER and removes it again.
 from __future__ import annotations
 
 import argparse
+import resource
 import shutil
 import tempfile
 import time
 from pathlib import Path
 
 import numpy as np
+from near_duplicates import dead_leaves
 
 from nsd_bench import spec
 from nsd_bench.statistics import column_statistics
@@ -88,8 +90,7 @@ def write_images(writer: PackageWriter, image: np.ndarray, side: int, rng: np.ra
         if number in first:
             writer.add_link(name, first[number])
             continue
-        coarse = rng.integers(0, 256, (3, 8, 8), dtype=np.uint8)
-        writer.add_array(name, np.kron(coarse, np.ones((1, side // 8, side // 8), dtype=np.uint8)))
+        writer.add_array(name, np.asarray(dead_leaves(rng, side)).transpose(2, 0, 1))
         first[number] = name
 
 
@@ -126,7 +127,8 @@ def measure_audit(path: Path) -> None:
     start, start_cpu = time.perf_counter(), time.process_time()
     found = audit(path)
     total, cpu = time.perf_counter() - start, time.process_time() - start_cpu
-    print(f"audit, {N_IMAGES - N_SHARED} x {N_SHARED} images: {total:.1f} s ({cpu:.1f} s CPU)")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    print(f"audit, {N_IMAGES - N_SHARED} x {N_SHARED} images: {total:.1f} s ({cpu:.1f} s CPU), {peak:.2f} GB")
     print(f"{len(found.issues)} issues; distances {found.checks['distances']['quantiles']}")
 
 

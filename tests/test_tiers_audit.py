@@ -17,7 +17,7 @@ from nsd_bench.errors import PackageError, TierError
 from nsd_bench.identifiers import inverted
 from nsd_bench.outputs import array_to_bytes
 from nsd_bench.package import Package
-from nsd_bench.statistics import column_statistics
+from nsd_bench.statistics import column_statistics, ncsnr_on, pixel_statistics
 from nsd_bench.writer import new_package
 from tiers.audit import audit
 from tiers.leakage import CHECKS, Thresholds
@@ -26,51 +26,74 @@ from tiers.similarity import descriptor, nearest
 
 N_UNITS = 3
 TIERS = np.repeat(["train", "validation", "test", "final_test"], [14, 2, 6, 4])
+KEYS = ("behavior", "images", "responses")
 IMAGE = np.r_[np.arange(14) // 2, [20, 20], [30, 30, 31, 31, 32, 32], [40, 40, 41, 41]]
 
 
 def photograph(seed: int, side: int = 40) -> np.ndarray:
-    """A smooth colourful image of shape (3, side, side + 8)."""
-    pixels = np.random.default_rng(seed).integers(0, 256, (5, 6, 3), dtype=np.uint8)
+    """A colourful image of shape (3, side, side + 8)."""
+    pixels = np.random.default_rng(seed).integers(0, 256, (9, 11, 3), dtype=np.uint8)
     smooth = Image.fromarray(pixels).resize((side + 8, side), Image.Resampling.BICUBIC)
     return np.ascontiguousarray(np.asarray(smooth).transpose(2, 0, 1))
 
 
-def make(parent, *, kind="open", tiers=TIERS, ids=None, images=None, fit_rows=None, zscore=None, name="p"):
-    """A clean package, apart from what is replaced."""
-    rows = np.arange(len(tiers))
+def make(parent, *, kind="open", tiers=TIERS, ids=None, images=None, fit_rows=None, zscore=None, **more):
+    """A clean package, apart from what is replaced; `more` are `name`, `manifest`, `whole` betas, `files`."""
+    rows, name = np.arange(len(tiers)), more.get("name", "p")
     train = np.flatnonzero(tiers == "train")
     fit_rows = train if fit_rows is None else fit_rows
     pictures = {image: photograph(image) for image in np.unique(IMAGE).tolist()} | (images or {})
-    responses = np.random.default_rng(1).normal(2, 1, (len(tiers), N_UNITS)).astype(np.float32)
+    shown = [more.get("files", {}).get(row, pictures[int(IMAGE[row])]) for row in rows]
+    rng = np.random.default_rng(1)
+    responses = rng.normal(2, np.where(tiers == "train", 1, 3)[:, None], (len(tiers), N_UNITS))
+    responses = (np.rint(responses * 300) / 300 if more.get("whole") else responses).astype(np.float32)
+    behavior = rng.normal(600, np.where(tiers == "train", 50, 90)[:, None], (len(tiers), 2)).astype(
+        np.float32
+    )
     session = np.where(rows % 2, 2, 1)
+    removed = np.zeros((2, 2, N_UNITS))
     if zscore is not None:
         for number in (1, 2):
-            fitted = responses[(session == number) & zscore]
             here = session == number
-            responses[here] = (responses[here] - fitted.mean(axis=0)) / fitted.std(axis=0, ddof=1)
+            betas = responses[here].astype(np.float64)
+            fitted = betas[zscore[here]]
+            removed[:, number - 1] = fitted.mean(axis=0), fitted.std(axis=0, ddof=1)
+            responses[here] = (betas - removed[0, number - 1]) / removed[1, number - 1]
+    withheld = (kind != "open") & np.isin(tiers, spec.WITHHELD_TIERS)
     ids = rows * 400 if ids is None else ids
-    shown = IMAGE if kind == "open" else np.unique(IMAGE, return_inverse=True)[1]
-    columns = {"tiers": tiers, "trial_idx": ids, "frame_image_id": shown}
+    image_ids = IMAGE if kind == "open" else np.unique(IMAGE, return_inverse=True)[1]
+    columns = {"tiers": tiers, "trial_idx": ids, "frame_image_id": image_ids}
     columns["frame_image_class"] = np.full(len(tiers), "none")
     if kind == "open":
         columns |= {"session": session, "nsd_id": IMAGE}
     with new_package(parent, name, ("folder",)) as writer:
         for row in rows:
-            writer.add_array(spec.data_file("images", row), pictures[int(IMAGE[row])])
-            withheld = kind != "open" and tiers[row] in spec.WITHHELD_TIERS
-            writer.add_array(spec.data_file("responses", row), responses[row] * np.float32(not withheld))
+            writer.add_array(spec.data_file("images", row), shown[row])
+            writer.add_array(spec.data_file("responses", row), responses[row] * np.float32(not withheld[row]))
+            writer.add_array(spec.data_file("behavior", row), behavior[row] * np.float32(not withheld[row]))
         for column, values in columns.items():
             writer.add_array(spec.trials_file(column), values)
         for column in ("unit_ids", "animal_ids", "sessions", "scan_idx"):
             writer.add_array(spec.neurons_file(column), np.arange(N_UNITS))
-        for statistic, values in column_statistics(responses, fit_rows).items():
-            writer.add_array(spec.statistics_file("responses", "all", statistic), values)
+        histogram = sum(np.bincount(shown[row].ravel(), minlength=256) for row in fit_rows)
+        for group in spec.STATISTICS_GROUPS:
+            for key, fitted in (
+                ("images", pixel_statistics(histogram)),
+                ("responses", column_statistics(responses, fit_rows)),
+                ("behavior", column_statistics(behavior, fit_rows)),
+            ):
+                for statistic, values in fitted.items():
+                    writer.add_array(spec.statistics_file(key, group, statistic), values)
         writer.add_json(spec.FIT_ON, {"tier": "train", "trial_idx": np.asarray(ids)[fit_rows].tolist()})
+        if zscore is not None and kind == "open":
+            for column, values in zip(("mean", "std"), removed, strict=True):
+                writer.add_array(f"{spec.NORMALIZATION}/{column}.npy", values)
+            writer.add_array(f"{spec.NORMALIZATION}/sessions.npy", np.array([1, 2]))
         scale = "percent" if zscore is None else "session_zscore"
-        recipe = {"values": {"responses": {"scale": scale}}}
-        manifest = {"name": name, "kind": kind, "tiers": {"name": "hand", "title": "T"}, "recipe": recipe}
-        writer.finish(manifest | ({} if kind == "open" else {"sealing": {"file_order": "key"}}))
+        recipe = {"values": {"responses": {"scale": scale}} | more.get("manifest", {})}
+        told = {"name": name, "kind": kind, "sessions": [1, 2], "recipe": recipe}
+        told |= {} if kind == "open" else {"sealing": {"file_order": "key"}}
+        writer.finish(told | {"tiers": {"name": "hand", "title": "T"}})
     return parent / name
 
 
@@ -159,32 +182,196 @@ def test_inversion_knows_other_spellings():
     assert inverted(np.array([3, 4])) == {}
 
 
+# -- what was fitted on which trials ----------------------------------------------------------------
+
+
 def test_statistics_that_were_fitted_on_test_trials(tmp_path):
     everything = np.arange(len(TIERS))
-    assert problems(make(tmp_path, fit_rows=everything)) == [
+    strangers, *found = problems(make(tmp_path, fit_rows=everything))
+    assert strangers == (
         "error: meta/statistics/fit_on.json: 12 trials outside the train tier "
-        "(final_test, test, validation), 5600 first",
-        "error: meta/statistics/responses/: all/mean, all/std, all/min are not those of the training trials, "
-        "for 3 columns: they fit all trials",
+        "(final_test, test, validation), 5600 first"
+    )
+    assert [one.split(": ")[1] for one in found] == [f"meta/statistics/{key}/" for key in KEYS]
+    for key, one in zip(KEYS, found, strict=True):
+        columns = {"behavior": ", for 2 columns", "images": "", "responses": ", for 3 columns"}[key]
+        assert "all/mean, all/std, " in one and "stimulus_Frame/mean, stimulus_Frame/std" in one
+        assert one.endswith(f" are not those of the training trials{columns}: they fit all trials")
+
+
+@pytest.fixture(scope="module")
+def clean(tmp_path_factory):
+    return make(tmp_path_factory.mktemp("clean"))
+
+
+def statistic_of(package: Package, key: str, statistic: str, tiers: tuple[str, ...]) -> np.ndarray:
+    """Compute a statistic of some tiers, by numpy's own functions and all values at once."""
+    values = package.trial_arrays(key).gather(np.flatnonzero(np.isin(package.tiers, tiers)))
+    values = values.reshape(-1, 1 if key == "images" else values.shape[1]).astype(np.float64)
+    found = {
+        "mean": values.mean(axis=0),
+        "std": values.std(axis=0, ddof=1),
+        "min": values.min(axis=0),
+        "max": values.max(axis=0),
+        "median": np.median(values, axis=0),
+    }[statistic]
+    return np.float32(found[0] if key == "images" else found)
+
+
+@pytest.fixture
+def changed(clean):
+    """Replace files of the clean package, for one test."""
+    before: dict = {}
+
+    def change(name: str, values: np.ndarray) -> None:
+        before.setdefault(name, (clean / name).read_bytes())
+        (clean / name).write_bytes(array_to_bytes(values))
+
+    yield change
+    for name, content in before.items():
+        (clean / name).write_bytes(content)
+
+
+@pytest.mark.parametrize("statistic", spec.STATISTICS)
+def test_each_statistic_of_other_trials_is_found_and_named(clean, changed, statistic):
+    """Of images, responses and behaviour, fitted on test trials too in one group, on all in the other."""
+    expected = {}
+    for key in KEYS:
+        for group, tiers in zip(spec.STATISTICS_GROUPS, (("train", "test"), spec.TIERS), strict=True):
+            fits = "all trials" if tiers == spec.TIERS else "train + test"
+            leaky = statistic_of(Package(clean), key, statistic, tiers)
+            name = spec.statistics_file(key, group, statistic)
+            if (leaky == Package(clean).array(name)).all():  # all images have the same extremes
+                leaky, fits = leaky + np.float32(3), None
+            changed(name, leaky)
+            expected[key, group] = fits
+    found = audit(clean)
+    for (key, group), fits in expected.items():
+        said = found.checks["fits"]["statistics"][key][f"{group}/{statistic}"]
+        assert "train" not in said and (fits in said if fits else said == [])
+        one = f"error: {spec.statistics_file(key, group, statistic)}: is not the {statistic} over"
+        both = f"error: meta/statistics/{key}/: all/{statistic}, stimulus_Frame/{statistic} are not those of"
+        assert sum(str(issue).startswith((one, both)) for issue in found.issues) == 1
+    assert all(issue.place.startswith("meta/statistics/") for issue in found.issues)
+
+
+def test_statistics_of_training_and_validation_are_told_from_those_with_test_trials(clean, changed):
+    for statistic in ("mean", "std"):
+        leaky = statistic_of(Package(clean), "responses", statistic, ("train", "validation"))
+        changed(spec.statistics_file("responses", "all", statistic), leaky)
+    assert problems(clean) == [
+        "error: meta/statistics/responses/: all/mean, all/std are not those of the training trials, "
+        "for 3 columns: they fit train + validation"
     ]
+
+
+def test_statistics_of_withheld_trials_cannot_be_told(tmp_path):
+    tiers, ids = TIERS, np.array([f"{number:032x}" for number in range(len(TIERS))])
+    path = make(tmp_path, kind="track1", ids=ids)
+    name = spec.statistics_file("responses", "all", "std")
+    (path / name).write_bytes(array_to_bytes(Package(path).array(name) * np.float32(1.001)))
+    assert problems(path) == [
+        f"error: {name}: is not the std over the training trials, for {N_UNITS} columns: "
+        "it fits no set of tiers that can be seen; final_test and test are withheld"
+    ]
+    assert set(spec.WITHHELD_TIERS) <= set(tiers)
+
+
+def test_statistics_that_are_missing_are_said_not_to_be_checked(tmp_path):
+    path = make(tmp_path)
+    (path / spec.statistics_file("behavior", "all", "std")).unlink()
+    (path / spec.statistics_file("images", "all", "max")).write_bytes(array_to_bytes(np.zeros(3)))
+    said = audit(path).checks["fits"]["statistics"]
+    assert said["behavior"]["all/std"] == "not checked: missing"
+    assert said["images"]["all/max"] == "not checked: float64 of shape (3,)"
+    assert said["responses"]["stimulus_Frame/median"] == ["train"]
 
 
 def test_statistics_that_say_train_and_are_not(tmp_path):
     path = make(tmp_path, fit_rows=np.arange(len(TIERS)))
     train = np.flatnonzero(TIERS == "train") * 400
     (path / spec.FIT_ON).write_text(json.dumps({"tier": "train", "trial_idx": train.tolist()}))
-    (found,) = problems(path)
-    assert found.startswith("error: meta/statistics/responses/: all/mean, all/std, all/min are not those of")
+    assert [one.split(": ")[1] for one in problems(path)] == [f"meta/statistics/{key}/" for key in KEYS]
 
 
-def test_zscores_that_were_fitted_on_test_trials(tmp_path):
-    assert problems(make(tmp_path, zscore=TIERS == "train")) == []
-    (found,) = problems(make(tmp_path, zscore=TIERS != "", name="leaky"))
+def zscored_on(tiers: np.ndarray, *sessions: int) -> np.ndarray:
+    """Fit on training trials, but in some sessions on the tiers given."""
+    here = np.isin(np.where(np.arange(len(TIERS)) % 2, 2, 1), sessions)
+    return (TIERS == "train") | (here & np.isin(TIERS, tiers))
+
+
+@pytest.mark.parametrize(
+    ("where", "told"),
+    [
+        (zscored_on(np.array(spec.TIERS), 1, 2), ("sessions 1, 2 were", "all trials")),
+        (zscored_on(np.array(["test"]), 2), ("session 2 was", "train + test")),
+        (zscored_on(np.array(["validation"]), 1), ("session 1 was", "train + validation")),
+    ],
+)
+def test_zscores_that_were_fitted_on_other_trials(tmp_path, where, told):
+    (found,) = problems(make(tmp_path, zscore=where, whole=True))
     assert found.startswith(
-        "error: data/responses/: sessions 1, 2 were z-scored on other trials than those of the train tier, "
+        f"error: data/responses/: {told[0]} z-scored on other trials than those of the train tier, "
         "over which means are not 0 or deviations not 1 by up to 0."
     )
-    assert found.endswith(": it fits all trials")
+    assert found.endswith(f": it fits {told[1]}")
+
+
+def test_zscores_of_training_trials_are_clean_and_said_so(tmp_path):
+    path = make(tmp_path, zscore=TIERS == "train", whole=True)
+    found = audit(path)
+    numbers = found.checks["fits"]
+    assert found.issues == []
+    assert numbers["session z-score"] == ["train"]
+    assert numbers["normalization"] == "leads back to whole betas"
+
+
+def test_zscores_of_a_package_that_does_not_tell_sessions(tmp_path):
+    ids = np.array([f"{number:032x}" for number in range(len(TIERS))])
+    path = make(tmp_path, kind="track1", ids=ids, zscore=TIERS == "train")
+    found = audit(path)
+    assert found.issues == []
+    assert found.checks["fits"]["session z-score"] == ["train"]
+    assert found.checks["fits"]["normalization"].startswith("not checked: ")
+    (found,) = problems(make(tmp_path, kind="track1", ids=ids, zscore=TIERS != "", name="leaky"))
+    assert found.startswith("error: data/responses/: responses were z-scored on other trials")
+    assert found.endswith(": it fits no set of tiers that can be seen")
+
+
+def test_a_normalization_that_is_not_what_was_taken_out(tmp_path):
+    path = make(tmp_path, zscore=TIERS == "train", whole=True)
+    file = path / spec.NORMALIZATION / "std.npy"
+    std = np.load(file)
+    std[1] *= 1.01
+    np.save(file, std)
+    assert problems(path) == [
+        "error: meta/normalization: does not lead back to whole betas: "
+        "session 2 was z-scored with something else"
+    ]
+
+
+def test_units_that_were_chosen_on_other_trials(tmp_path):
+    """A threshold that only some units reach on training trials."""
+    path = make(tmp_path)
+    package = Package(path)
+    train = package.rows("train")
+    trials = package.trials.iloc[train]
+    values = package.responses(train)
+    sessions = [values[trials["session"] == session] for session in (1, 2)]
+    shown = np.concatenate([trials.loc[trials["session"] == session, "nsd_id"] for session in (1, 2)])
+    ncsnr = np.sort(ncsnr_on(sessions, shown))
+    for least, expected in (
+        (float(ncsnr[0]), []),
+        (
+            float(ncsnr[-1]),
+            [
+                "error: meta/neurons/unit_ids.npy: 2 of 3 units do not reach ncsnr_min = "
+                f"{float(ncsnr[-1])} on training trials: they were chosen on others"
+            ],
+        ),
+    ):
+        chosen = make(tmp_path, manifest={"units": {"ncsnr_min": least}}, name=f"p{least}")
+        assert problems(chosen) == expected
 
 
 def test_everything_at_once_is_found_at_once(tmp_path):

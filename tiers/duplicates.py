@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,7 @@ _SIZES = (0.82, 0.9, 1.0, 1.11, 1.22)
 _PLACES = tuple(np.arange(-3, 4) * 0.027)
 _ALIKE = 0.6
 """Correlation of whitened low frequencies from which on two images are compared locally."""
+_DOUBT = 0.15
 _MOST = 8
 """Images of the other side that an image is compared with locally."""
 _BLOCK, _STRIDE, _REACH = 16, 8, 5
@@ -47,7 +49,7 @@ _SEEN = 0.8
 """How much of a block both images show."""
 _MATCHED = 0.6
 _FOLLOW = 0.5
-_FEWEST_BLOCKS = 5
+_FEWEST_BLOCKS = 8
 _TOLERANCE, _TRIALS = 1.5, 30
 _EPSILON = 1e-3
 _PART = 1024
@@ -98,10 +100,10 @@ def near_duplicates(
     """
     swapped = len(second) > len(first)
     windowed, whole = (first, second) if swapped else (second, first)
-    for one, other, window in _candidates(windowed.astype(np.float32), whole.astype(np.float32)):
-        found = _laid_upon(whole[other], windowed[one], window)
-        if found is not None and found[0] >= min_agreement:
-            agreement, matrix = found
+    for one, other, windows in _candidates(windowed.astype(np.float32), whole.astype(np.float32)):
+        tried = [_laid_upon(whole[other], windowed[one], window) for window in windows]
+        agreement, matrix = max(filter(None, tried), key=itemgetter(0), default=(0.0, None))
+        if matrix is not None and agreement >= min_agreement:
             pair = (one, other) if swapped else (other, one)
             yield _described(*pair, agreement, np.asarray(np.linalg.inv(matrix)) if swapped else matrix)
 
@@ -154,8 +156,11 @@ def _describe_windows(image: Floats) -> Floats:
     return _whitened(np.einsum("msdfx,srgx->msdrfg", rows, operators, optimize=True)).reshape(-1, _GRID**2)
 
 
-def _candidates(windowed: Floats, whole: Floats) -> Iterator[tuple[int, int, int]]:
-    """Yield pairs that look alike, with the window in which they do."""
+def _candidates(windowed: Floats, whole: Floats) -> Iterator[tuple[int, int, list[int]]]:
+    """Yield pairs that look alike, with the window in which they do.
+
+    Where a mirrored and an unmirrored window look nearly alike, as with symmetric things, both.
+    """
     middles = _describe_middles(whole)
     for one, image in enumerate(windowed):
         windows = _describe_windows(image)
@@ -167,7 +172,10 @@ def _candidates(windowed: Floats, whole: Floats) -> Iterator[tuple[int, int, int
         )
         most = np.argsort(-alike, kind="stable")[:_MOST]
         for other in most[alike[most] >= _ALIKE].tolist():
-            yield one, other, int((windows @ middles[other]).argmax())
+            both = (windows @ middles[other]).reshape(2, -1)
+            best = both.max(axis=1)
+            likely = np.flatnonzero(best >= max(_ALIKE, best.max() - _DOUBT))
+            yield one, other, [int(side * both.shape[1] + both[side].argmax()) for side in likely]
 
 
 # -- local comparison ------------------------------------------------------------------------------
@@ -303,7 +311,7 @@ def _sums(image: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
 
 def _followed(source: npt.NDArray[np.float64], target: npt.NDArray[np.float64]) -> tuple[Matrix, int]:
     """Return the affine transform that most blocks follow, and how many do."""
-    if len(source) < _FEWEST_BLOCKS - 1:
+    if len(source) < 4:
         return np.eye(3), 0
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that there is none is no news

@@ -71,25 +71,25 @@ class Summary:
             if statistic == "std":
                 return _near(stored, std, _CLOSE * np.nan_to_num(std) + _EXACT * np.abs(self.mean))
             if statistic == "median":
-                return _near(stored, self._median(guess))
+                return self._has_median(stored, guess)
             return _near(stored, self.low if statistic == "min" else self.high)
 
-    def _median(self, guess: int) -> Floats:
-        """Return the median where the guess is near enough to tell it, otherwise NaN or infinity."""
+    def _has_median(self, stored: Floats, guess: int) -> npt.NDArray[np.bool_]:
         middle = [self._ranked(rank, guess) for rank in ((self.n - 1) // 2, self.n // 2)]
-        return np.where(np.isnan(self.mean), np.nan, (middle[0] + middle[1]) / 2)
+        median = (middle[0] + middle[1]) / 2  # NaN where the guess is not near enough to tell it
+        return np.where(np.isnan(self.mean), np.isnan(stored), _near(stored, median) & ~np.isnan(median))
 
     def _ranked(self, rank: int, guess: int) -> Floats:
-        """Return the value of a rank from 0, if it is the guess or next to it."""
+        """Return the value of a rank from 0, if it is the guess or next to it, otherwise NaN."""
         below, upto = self.below[guess], self.below[guess] + self.equal[guess]
-        value = np.where(
-            rank < below, self.under[guess], np.where(rank < upto, self.guess[guess], self.over[guess])
-        )
-        return np.where((rank < below - 1) | (rank > upto), np.inf, value)
+        upper = np.where(rank < upto, self.guess[guess], self.over[guess])
+        value = np.where(rank < below, self.under[guess], upper)
+        return np.where((rank < below - 1) | (rank > upto), np.nan, value)
 
 
 def _near(stored: Floats, computed: Floats, within: float | Floats = 0.0) -> npt.NDArray[np.bool_]:
     close = np.abs(stored - computed) <= within + _EXACT * np.abs(computed)
+    close &= np.isfinite(computed)
     return np.asarray(close | (stored == computed) | (np.isnan(stored) & np.isnan(computed)))
 
 

@@ -71,9 +71,10 @@ def read_stored(package: Package, key: str) -> Stored:
 
 
 def unions(sums: Mapping[str, Summary]) -> dict[str, Summary]:
-    """Merge the summaries of tiers: name of every union, the smallest first, to its summary."""
+    """Merge the summaries of tiers: name of every union, the likeliest first, to its summary."""
     tiers = [tier for tier in spec.TIERS if tier in sums]
     sets = [names for n in range(1, len(tiers) + 1) for names in combinations(tiers, n)]
+    sets.sort(key=lambda names: "train" not in names)
     named = {names: ALL if len(names) == len(tiers) > 1 else " + ".join(names) for names in sets}
     return {name: merged(sums[tier] for tier in names) for names, name in named.items()}
 
