@@ -134,11 +134,18 @@ def _samples(centre: float, size: float, n: int) -> npt.NDArray[np.float64]:
     return weights
 
 
-def _whitened(frequencies: Floats) -> Floats:
-    """Weight (..., 12, 12) frequencies so that those of photographs count alike, and scale to length 1."""
+@cache
+def _weights() -> tuple[npt.NDArray[np.bool_], Floats]:
+    """Return which of 12 x 12 frequencies count, and their weights: those of photographs then count alike."""
     frequency = np.hypot(*np.meshgrid(np.arange(_GRID), np.arange(_GRID)))
-    weights = np.where(frequency < 0.9 * _GRID, frequency, 0).astype(np.float32)
-    flat = (frequencies * weights).reshape(*frequencies.shape[:-2], _GRID**2)
+    counted = (frequency > 0) & (frequency < 0.9 * _GRID)
+    return counted, frequency[counted].astype(np.float32)
+
+
+def _whitened(frequencies: Floats) -> Floats:
+    """Weight frequencies (..., 12, 12) and scale them to length 1, shape (..., n_counted)."""
+    counted, weights = _weights()
+    flat = frequencies[..., counted] * weights
     length = np.linalg.norm(flat, axis=-1, keepdims=True)
     return np.asarray(flat / np.maximum(length, 1), dtype=np.float32)  # a plain image is like no other
 
@@ -149,11 +156,13 @@ def _describe_middles(images: Floats) -> Floats:
 
 
 def _describe_windows(image: Floats) -> Floats:
-    """Describe all windows of an image, shape (n_windows, 144)."""
-    operators = _operators()
-    both = np.stack([image, image[:, ::-1]])
-    rows = np.einsum("sdfy,myx->msdfx", operators, both, optimize=True)
-    return _whitened(np.einsum("msdfx,srgx->msdrfg", rows, operators, optimize=True)).reshape(-1, _GRID**2)
+    """Describe all windows of an image, shape (n_windows, n_counted)."""
+    n_sizes, n_places = len(_SIZES), len(_PLACES)
+    operators = _operators().reshape(n_sizes, n_places * _GRID, SIDE)
+    both = np.stack([image, image[:, ::-1]])[:, None]
+    frequencies = operators @ both @ operators.transpose(0, 2, 1)
+    windows = frequencies.reshape(2, n_sizes, n_places, _GRID, n_places, _GRID).swapaxes(3, 4)
+    return _whitened(windows).reshape(-1, len(_weights()[1]))
 
 
 def _candidates(windowed: Floats, whole: Floats) -> Iterator[tuple[int, int, list[int]]]:
