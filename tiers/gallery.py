@@ -168,7 +168,7 @@ def _given(
             place=str(package.path),
             expected=f"two axes, and a row for every nsd_id up to {nsd_id.max()}"
             if whole
-            else f"nsd_id to be whole numbers from 0, not {nsd_id.dtype} down to {nsd_id.min()}",
+            else f"nsd_id to be whole numbers from 0, not {nsd_id.dtype} such as {nsd_id[0]}",
             fix="give an array whose row i describes nsd_id i",
         )
     chosen = np.asarray(features[nsd_id], dtype=np.float32)

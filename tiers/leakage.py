@@ -45,7 +45,7 @@ class Thresholds:
         For the overlap of clusters; about 40 is what Shirakawa et al. found in NSD.
     """
 
-    min_agreement: float = 0.75
+    min_agreement: float = 0.8
     max_distance: float = 0.02
     n_clusters: int = 40
 

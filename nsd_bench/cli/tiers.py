@@ -150,7 +150,7 @@ def diff(first: str, second: str, package: Path | None, design: Path | None, fea
 @click.option(
     "--min-agreement",
     type=click.FloatRange(0, 1),
-    default=0.75,
+    default=0.8,
     show_default=True,
     help="Near duplicates: how well images agree, laid upon each other.",
 )
