@@ -140,7 +140,7 @@ def test_command_answers_in_five_lines(tmp_path):
     new = one["new_subjects"]
     assert result.output.splitlines() == [
         "test, all units, mean of 4 subjects: signed ratio of the first less that of the second is "
-        f"{one['corrected']:+.3f} (corrected for few images; {one['value']:+.3f} as scored)",
+        f"{one['corrected']:+.3f}, corrected for few images (fewer than 100)",
         "  for these subjects, over new images like these: 95% interval "
         f"[{one['interval'][0]:+.3f}, {one['interval'][1]:+.3f}], p < 0.0001",
         "  for new subjects, from 4 subjects: 95% interval "
@@ -157,9 +157,25 @@ def test_command_shows_regions_when_asked(tmp_path):
         lines[2] == "  for new subjects, from 2 subjects: no interval (too few subjects: 2, and 4 are needed)"
     )
     assert [line.split()[0] for line in lines[5:7]] == ["subj01,", "subj02,"]
-    assert lines[7] == "  regions, 4 tests, q: p at which the false discovery rate would be that"
+    assert lines[7] == "  regions, 4 tests; q is p adjusted for their number (false discovery rate)"
     assert [line.split()[0] for line in lines[8:]] == ["V1v", "V1d", "hV4", "V1"]
     assert all(", q " in line for line in lines[8:])
+
+
+def test_command_names_a_tier_that_not_all_subjects_have(tmp_path):
+    several(tmp_path, n_subjects=2)
+    truth, signal = make_truth(seed=2, tiers=("final_test",))
+    truth = replace(truth, package="p2", nsd_id=100 + truth.frame_image_id)
+    truth.write(tmp_path / "truth" / "p2.truth.npz")
+    for side, alpha in (("a", 0.8), ("b", 0.4)):
+        noisy(truth, signal, alpha).write(tmp_path / side / "p2.submission.npz")
+    done = run(tmp_path / "a", tmp_path / "b", tmp_path / "truth")
+    assert done.exit_code == 0, done.output
+    assert done.output.splitlines() == [
+        f"{tier}, all units, mean of 2 subjects: signed ratio of the first less that of the second: "
+        "not scored on both sides for all of them"
+        for tier in ("test", "final_test")
+    ]
 
 
 def test_command_of_the_same_predictions(tmp_path):

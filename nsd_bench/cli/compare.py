@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from nsd_bench.cli.shared.inputs import Truths, submissions_below
-from nsd_bench.scores import THESE_SUBJECTS, is_small, new_subjects, no_interval, shown
+from nsd_bench.scores import CORRECTED, THESE_SUBJECTS, is_small, new_subjects, no_interval, shown
 from nsd_bench.spec import TIERS
 
 if TYPE_CHECKING:
@@ -66,7 +66,8 @@ def command(
     if out is not None:
         with new_file(out) as file:
             file.write(json.dumps(found, indent=1, allow_nan=False).encode() + b"\n")
-    for tier, rows in found["pooled"].items():
+    for tier in dict.fromkeys(tier for subject in found["subjects"] for tier in subject["tiers"]):
+        rows = found["pooled"].get(tier, [])
         for line in _answer(found, tier, rows):
             click.echo(line)
         for line in _regions(found, tier, rows) if regions else ():
@@ -82,9 +83,11 @@ def _answer(found: Mapping[str, Any], tier: str, rows: list[dict[str, Any]]) -> 
     one = next((row["differences"].get(HEADLINE) for row in rows if row["atlas"] == "all"), None)
     start = f"{tier}, all units, {over}: signed ratio of the first less that of the second"
     if one is None:
-        yield f"{start}: none of all units in both"
+        yield f"{start}: not scored on both sides for {'it' if n == 1 else 'all of them'}"
         return
-    yield f"{start} is {_shown(found, tier, one)}"
+    value = _value(found, tier, one)
+    corrected = f", {CORRECTED}" if value != one["value"] else ""
+    yield f"{start} is {value:+.3f}{corrected}"
     yield f"  {THESE_SUBJECTS}: {_known(found, one)}"
     yield f"  {new_subjects(n)}: {_known(found, one['new_subjects'])}"
     yield f"  first: {_model(found['first'])}; second: {_model(found['second'])}"
@@ -104,7 +107,7 @@ def _regions(found: Mapping[str, Any], tier: str, rows: list[dict[str, Any]]) ->
     tested = [row for row in rows if row["atlas"] != "all" and HEADLINE in row["differences"]]
     n_tests = max((row["differences"][HEADLINE].get("n_tests", 0) for row in tested), default=0)
     if tested:
-        yield f"  regions, {n_tests} tests, q: p at which the false discovery rate would be that"
+        yield f"  regions, {n_tests} tests; q is p adjusted for their number (false discovery rate)"
     for row in tested:
         yield _line(f"{row['roi']} ({row['atlas']})", found, tier, row["differences"][HEADLINE])
 
@@ -117,12 +120,6 @@ def _line(name: str, found: Mapping[str, Any], tier: str, one: Mapping[str, Any]
 def _value(found: Mapping[str, Any], tier: str, one: Mapping[str, Any]) -> float:
     value = shown(one, small=is_small([subject["n_images"].get(tier) for subject in found["subjects"]]))
     return float(value or 0.0)
-
-
-def _shown(found: Mapping[str, Any], tier: str, one: Mapping[str, Any]) -> str:
-    value = _value(found, tier, one)
-    corrected = f" (corrected for few images; {one['value']:+.3f} as scored)" if value != one["value"] else ""
-    return f"{value:+.3f}{corrected}"
 
 
 def _known(found: Mapping[str, Any], one: Mapping[str, Any], *, short: bool = False) -> str:
