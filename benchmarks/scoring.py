@@ -108,7 +108,7 @@ def naive_draws(responses: np.ndarray, predictions: np.ndarray, image: np.ndarra
 
 
 def measure(folder: Path, way: str, n_draws: int) -> None:
-    """Print the seconds of one way and the peak of its process, as JSON."""
+    """Print the seconds of one way, its CPU seconds, and the peak of its process, as JSON."""
     work: Callable[[], object]
     if way in {"metrics64", "metrics32", "loop"}:
         held = arrays(folder)
@@ -125,10 +125,10 @@ def measure(folder: Path, way: str, n_draws: int) -> None:
             "evaluate": lambda: evaluate(folder),
             "limit": lambda: [part.sum() for part in arrays(folder)[:2]],
         }[way]
-    start = time.perf_counter()
+    start = time.perf_counter(), time.process_time()
     work()
-    took = time.perf_counter() - start
-    print(json.dumps([took, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20]))
+    took = time.perf_counter() - start[0], time.process_time() - start[1]
+    print(json.dumps([*took, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20]))
 
 
 def main() -> None:
@@ -148,9 +148,9 @@ def main() -> None:
         return
     scale = {"evaluate": given.units / given.peer_units, "loop": given.draws / NAIVE_DRAWS}
     titles = {
-        "ours": "ours: files to every metric, anchors, no draws",
+        "ours": "ours: files to every metric and interval",
         "memory": "ours: the same, from arrays in memory",
-        "draws": f"ours: the same with {given.draws} draws and the null",
+        "draws": f"ours: the same and the null of {given.draws} permutations",
         "limit": "limit: read both files, one pass over each",
         "evaluate": "Sensorium's evaluate of tables (scaled)",
         "metrics64": "Sensorium's metrics, float64 arrays in memory",
@@ -167,12 +167,11 @@ def main() -> None:
                 json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
                 for _ in range(given.repeats)
             ]
-            seconds, peak = (statistics.median(run[i] for run in runs) for i in (0, 1))
-            found[way] = seconds * scale.get(way, 1)
+            seconds, cpu, peak = (statistics.median(run[i] for run in runs) for i in range(3))
+            seconds, found[way] = seconds * scale.get(way, 1), cpu * scale.get(way, 1)
             shown = "" if way in scale else f"{peak:8.2f} GiB"
-            print(
-                f"{titles[way]:52}{found[way]:9.2f} s {found[way] / found['ours']:8.1f} x{shown}", flush=True
-            )
+            shown = f"{seconds:9.2f} s {found[way]:9.2f} CPU s {found[way] / found['ours']:8.1f} x{shown}"
+            print(f"{titles[way]:52}{shown}", flush=True)
 
 
 if __name__ == "__main__":
