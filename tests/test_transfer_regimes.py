@@ -186,6 +186,10 @@ def test_other_results_are_refused(tmp_path):
         "regime ood: a result of format 'nsd_bench.transfer/1'.\n"
         "  Expected: JSON of 'nsd-bench transfer ood'."
     )
+    with pytest.raises(SubmissionError) as caught:
+        gather_regimes({"in_distribution": [{"format": "nsd_bench.scores/1"}]})
+    assert "a result of format 'nsd_bench.scores/1'" in str(caught.value)
+    assert "of format nsd_bench.scores/2; score again" in str(caught.value)
     part = {"format": "nsd_bench.scores/2", "headline": "signed_ratio"}
     with pytest.raises(
         SubmissionError, match="regime in_distribution: not a score file: 'pooled' is missing"

@@ -12,6 +12,7 @@ import numpy as np
 
 from nsd_bench.errors import SubmissionError
 from nsd_bench.leaderboard.shape import SCORES, fault
+from nsd_bench.scores import SCORES_FORMAT
 from nsd_bench.scoring.jackknife import Jackknife, fixed
 from nsd_bench.transfer.results import missing
 
@@ -34,7 +35,7 @@ REGIMES: Final = {
     "held_out_subject": "a subject that the model was not trained on",
 }
 """Name to meaning; columns of a table in this order, never averaged."""
-_SCORED: Final = ("nsd_bench.scores/", "scores.json of 'nsd-bench score'")
+_SCORED: Final = (SCORES_FORMAT, f"scores.json of 'nsd-bench score', of format {SCORES_FORMAT}; score again")
 _RESULTS: Final = {
     "in_distribution": _SCORED,
     "ood": ("nsd_bench.ood/", "JSON of 'nsd-bench transfer ood'"),
