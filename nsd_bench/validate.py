@@ -307,6 +307,7 @@ def _check_data(package: _Examined) -> Found:
 
 def _check_files(package: _Examined, key: str, names: list[str], rows: dict[str, int]) -> Found:
     first: npt.NDArray[Any] | None = None
+    n_units = package.n_units
     hidden = package.withheld if key == "responses" else np.full(package.n_trials, _hides(package, key))
     for name in names:
         try:
@@ -321,8 +322,8 @@ def _check_files(package: _Examined, key: str, names: list[str], rows: dict[str,
             )
         elif array.dtype.kind == "f" and not np.isfinite(array).all():
             yield _error(name, "holds NaN or infinity")
-        elif key == "responses" and len(array) != package.n_units:
-            yield _error(name, f"has {len(array)} responses, the unit table {package.n_units} units")
+        elif key == "responses" and len(array) != n_units:
+            yield _error(name, f"has {len(array)} responses, the unit table {n_units} units")
         elif hidden[rows[name]] and _bits(array):
             yield _error(name, f"holds {key} that should be withheld", _LEAKS)
     n_names = len(package.behavior_names)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 import re
 import subprocess
 import sys
@@ -123,3 +124,19 @@ def test_another_projects_exporters_is_named(monkeypatch):
 
 def test_rooms_are_installed():
     assert all(find_spec(room) for room in ("nsd_bench", "exporters", "tiers"))
+
+
+def test_every_file_of_the_rooms_is_in_a_wheel():
+    """Modules of packages are found; setup.cfg names all else, by the package that it lies in or below."""
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg")
+    named = {package: text.split() for package, text in config["options.package_data"].items()}
+    files = subprocess.check_output(
+        ["git", "ls-files", "nsd_bench", "exporters", "tiers"], cwd=ROOT, text=True
+    )
+    for name in map(Path, files.splitlines()):
+        package = next(folder for folder in name.parents if (ROOT / folder / "__init__.py").is_file())
+        if name.suffix == ".py" and package == name.parent:
+            continue
+        patterns = named.get(".".join(package.parts), [])
+        assert any(name.match(f"{package.as_posix()}/{pattern}") for pattern in patterns), name

@@ -15,6 +15,7 @@ import pytest
 from click.testing import CliRunner
 from exports import export, recipe
 
+from exporters.nsd.betas import FORMATS
 from exporters.package import export_packages
 from exporters.rebuild import rebuild_sample
 from nsd_bench.cli import cli
@@ -119,16 +120,20 @@ def test_where_mask_and_tiers_lie_is_not_told(nsd_root, opened, tmp_path):
 
 
 def test_a_recipe_and_the_options_that_change_it_are_one(nsd_root, tmp_path):
-    """Said in the file, with a comment, or on the command line: the manifest says the same."""
-    text = (REPO / "exporters/recipes/demo.toml").read_text().replace("[1, 2]", "[3]\nsessions = [1]")
-    (tmp_path / "other.toml").write_text("# Mine.\n" + text.replace('"track1"', '"open"'))
+    """Said in the file, with a comment, or on the command line, or by default: the manifest says the same."""
+    text = (REPO / "exporters/recipes/demo.toml").read_text()
+    said = text.replace("[1, 2]", "[3]\nsessions = [1]").replace('"track1"', '"open"')
+    (tmp_path / "said.toml").write_text(
+        "# Mine.\n" + said.replace('"nii.gz"', f'"{FORMATS["func1pt8mm"][0]}"')
+    )
+    (tmp_path / "asked.toml").write_text(text.replace('format = "nii.gz"\n', ""))
     root = ["--nsd-root", str(nsd_root), "--form", "folder", "--quiet"]
-    options = ["--kind", "open", "--subjects", "3"]
-    for name, arguments in {"a": [str(tmp_path / "other.toml")], "b": ["demo", *options]}.items():
-        done = CliRunner().invoke(cli, ["export", *arguments, *root, "--out", str(tmp_path / name)])
+    for name, options in {"said": [], "asked": ["--kind", "open", "--subjects", "3"]}.items():
+        arguments = ["export", str(tmp_path / f"{name}.toml"), *root, *options, "--out", str(tmp_path / name)]
+        done = CliRunner().invoke(cli, arguments)
         assert done.exit_code == 0, done.output
-    made = digests(tmp_path / "a", "demo-subj03")
-    assert made and made == digests(tmp_path / "b", "demo-subj03")
+    made = digests(tmp_path / "said", "demo-subj03")
+    assert made and made == digests(tmp_path / "asked", "demo-subj03")
 
 
 def test_what_was_read_for_others_is_used(nsd_root, tmp_path, monkeypatch):
