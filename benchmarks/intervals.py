@@ -22,9 +22,9 @@ from simulated import ATLAS, LOW, Array, DataSets, Design, data_sets, true_score
 
 from nsd_bench.scoring import METRICS, Options, score
 from nsd_bench.scoring.compare import comparison
+from nsd_bench.scoring.described import DESCRIBED
 from nsd_bench.scoring.difficulty import LEVELS, Distances
-from nsd_bench.scoring.jackknife import Jackknife, Uncertainty, difference, fixed, population
-from nsd_bench.scoring.medians import MEDIANS
+from nsd_bench.scoring.jackknife import MIN_IMAGES, Jackknife, Uncertainty, difference, fixed, population
 from nsd_bench.scoring.moments import accumulate
 from nsd_bench.scoring.pattern_metrics import PATTERN_METRICS
 from nsd_bench.scoring.rois import rois_of
@@ -83,6 +83,7 @@ def outcomes(
     pairs: Sequence[str] = tuple(PAIRS),
     metrics: Sequence[str] = ("signed_ratio",),
     new_subjects: bool = False,
+    refused: bool = False,
     seed: int = 0,
 ) -> dict[str, Outcome]:
     """Draw and score data sets; return metric to what the scorer said.
@@ -95,6 +96,8 @@ def outcomes(
         Any metrics, levels of difficulty, "slope".
     new_subjects
         Whether to judge what is said of new subjects, not of these.
+    refused
+        Whether to make intervals where the scorer gives none, too.
     """
     if "better" in pairs:
         design = replace(design, gain=2 * _spread_of_difference(design, metrics[0]))
@@ -102,7 +105,7 @@ def outcomes(
     models = dict.fromkeys(("A", *(model for pair in pairs for model in PAIRS[pair])))
     found: dict[str, list[Outcome]] = {metric: [] for metric in metrics}
     for sets in batches(design, n_data_sets, list(models), seed):
-        scores = {model: scores_of(sets, model, metrics) for model in models}
+        scores = {model: scores_of(sets, model, metrics, refused=refused) for model in models}
         for metric, of_sets in scores["A"].items():
             said = [say(subjects) for subjects in of_sets]
             of_subjects = sets.true["A"] if not new_subjects else np.full((len(said), 1), design.true)
@@ -152,7 +155,7 @@ def batches(design: Design, n_data_sets: int, models: Sequence[str], seed: int) 
         yield data_sets(design, min(together, n_data_sets - start), [seed, start], models)
 
 
-def scores_of(sets: DataSets, model: str, metrics: Iterable[str]) -> Scores:
+def scores_of(sets: DataSets, model: str, metrics: Iterable[str], *, refused: bool = False) -> Scores:
     """Score one model's submissions of every data set and subject."""
     of_sums = set(metrics) <= {*METRICS, *LADDER}
     distances = sets.distance if not set(metrics).isdisjoint(LADDER) else [None] * len(sets.truths)
@@ -160,6 +163,10 @@ def scores_of(sets: DataSets, model: str, metrics: Iterable[str]) -> Scores:
         directly(*given) if of_sums else by_score(*given)
         for given in zip(sets.truths, sets.submissions[model], distances, strict=True)
     ]
+    if refused:
+        for found in scored:
+            for key, one in found.items():
+                found[key] = replace(one, no_interval=None, fewest=MIN_IMAGES)
     names = sets.truths[0].roi_names[ATLAS].values()
     return {
         metric: [[found.get((ATLAS, name, metric), NONE) for found in scored] for name in names]
@@ -254,7 +261,9 @@ def of_metrics(
         print(label, flush=True)
     yield from _heads("", list(columns))
     for metric in metrics:
-        yield _row(f"`{metric}`", [cell(of_column[metric]) for of_column in found])
+        given = getattr(DESCRIBED.get(metric), "no_interval", None) is None
+        label = f"`{metric}`" if given else f"(`{metric}`)"
+        yield _row(label, [cell(of_column[metric]) for of_column in found])
     yield _row("each", errors)
 
 
@@ -339,39 +348,34 @@ def new_subjects(scale: float) -> Iterator[str]:
 
 
 def metrics(scale: float) -> Iterator[str]:
-    for subjects in (1, 8):
-        for label, design in {
-            "ceilings of 0.1 to 0.5": Design(n_units=30, rank=50),
-            "ceilings of 0.02 to 0.1": Design(n_units=30, rank=50, ceiling=LOW),
-            "chance": Design(n_units=30, rank=50, true=0.0),
-        }.items():
-            columns = {
-                f"{n} images": (
-                    FEW,
-                    replace(design, n_subjects=subjects, n_images=n),
-                )
-                for n in (20, 60, 159, 515)
-            }
-            yield f"\n{_subjects(subjects)}, {label}:\n"
-            yield from of_metrics(tuple(METRICS) + tuple(MEDIANS), columns, scale)
+    design = Design(n_units=30, rank=50)
+    for label, changes, sizes in (
+        ("ceilings of 0.1 to 0.5", {}, (20, 60, 159, 515)),
+        ("ceilings of 0.02 to 0.1", {"ceiling": LOW}, (20, 60, 159, 515)),
+        ("chance", {"true": 0.0}, (20, 60, 159, 515)),
+        ("8 subjects, ceilings of 0.1 to 0.5", {"n_subjects": 8}, (20, 60, 159)),
+    ):
+        columns = {f"{n} images": (FEW, replace(design, n_images=n, **changes)) for n in sizes}
+        yield f"\n{label}:\n"
+        yield from of_metrics(tuple(METRICS), columns, scale, refused=True)
 
 
 def patterns(scale: float) -> Iterator[str]:
-    for label, design in {
-        "100 units of 5 features": Design(n_units=100, rank=5),
-        "100 units of 50 features": Design(n_units=100, rank=50),
-        "100 units of 50 features, chance": Design(n_units=100, rank=50, true=0.0),
-        "30 units of 50 features, ceilings of 0.3 to 0.7, true score 0.8": Design(
-            n_units=30, rank=50, true=0.8, ceiling=(0.3, 0.7)
+    for label, design, sizes in (
+        ("5 features, 100 units", Design(n_units=100, rank=5), (60, 159)),
+        ("50 features, 100 units", Design(n_units=100, rank=50), (60, 159)),
+        ("chance, 50 features, 100 units", Design(n_units=100, rank=50, true=0.0), (60, 159)),
+        ("chance, 3 units", Design(n_units=3, true=0.0), (60, 159)),
+        (
+            "true score 0.8, ceilings of 0.3 to 0.7, 50 features, 30 units",
+            Design(n_units=30, rank=50, true=0.8, ceiling=(0.3, 0.7)),
+            (60, 159),
         ),
-        "8 subjects, 100 units of 50 features": Design(n_subjects=8, n_units=100, rank=50),
-    }.items():
-        columns = {
-            f"{n} images": ((1000 if n < 100 else 400), replace(design, n_images=n))
-            for n in (20, 30, 60, 159)
-        }
+        ("4 subjects, 50 features, 30 units", Design(n_subjects=4, n_units=30, rank=50), (60,)),
+    ):
+        columns = {f"{n} images": (FEW, replace(design, n_images=n)) for n in sizes}
         yield f"\n{label}:\n"
-        yield from of_metrics(tuple(PATTERN_METRICS), columns, scale)
+        yield from of_metrics(tuple(PATTERN_METRICS), columns, scale, refused=True)
 
 
 def ladder(scale: float) -> Iterator[str]:
@@ -379,7 +383,7 @@ def ladder(scale: float) -> Iterator[str]:
         for slope in (0.0, 0.3):
             columns = {
                 f"{n} images": (
-                    MANY if subjects == 1 and n < 500 else FEW,
+                    FEW,
                     Design(n_subjects=subjects, n_images=n, n_units=10, rank=50, slope=slope),
                 )
                 for n in (30, 60, 159, 515)

@@ -211,16 +211,25 @@ def test_r_of_few_images_is_corrected_and_covered():
 
 
 def test_the_interval_of_a_share_is_on_the_scale_of_the_logit_and_that_of_a_difference_is_not():
-    right = np.repeat([1.0, 0.0], [18, 2])
+    right = np.repeat([1.0, 0.0], [36, 4])
     share, other = (replace(of_mean(values), is_share=True) for values in (right, right[::-1]))
     found = fixed([share])
-    half = stats.t.ppf(0.975, 19) * stats.sem(right) / (0.9 * 0.1)
+    half = stats.t.ppf(0.975, 39) * stats.sem(right) / (0.9 * 0.1)
     assert found.interval == pytest.approx([1 / (1 + np.exp(sign * half) / 9) for sign in (1, -1)])
     paired = stats.ttest_rel(right, right[::-1]).confidence_interval()
     assert fixed([difference(share, other)]).interval == pytest.approx((paired.low, paired.high))
 
 
-@pytest.mark.parametrize(("rate", "reason"), [(1.0, "all are right"), (0.0, "none are right")])
-def test_a_share_of_all_or_none_has_no_interval(rate, reason):
-    found = fixed([replace(of_mean(np.full(30, rate)), is_share=True)])
-    assert (found.value, found.interval, found.reason) == (rate, None, reason)
+@pytest.mark.parametrize(
+    ("n_right", "few"),
+    [(40, "0.0 images' worth"), (38, "2.0 images' worth"), (37, None), (3, None), (1, "1.0")],
+)
+def test_a_share_of_nearly_all_or_none_has_no_interval(n_right, few):
+    found = fixed([replace(of_mean(np.repeat([1.0, 0.0], [n_right, 40 - n_right])), is_share=True)])
+    assert found.value == n_right / 40
+    if few is None:
+        assert found.interval is not None
+    else:
+        what = "right" if n_right < 20 else "wrong"
+        assert found.interval is None
+        assert found.reason.startswith(f"too little is {what} for an interval: {few}")

@@ -47,6 +47,8 @@ NOTHING_CHANGES: Final = "leaving out any one image changes nothing"
 """Reason of no interval: as of two submissions with the same predictions."""
 
 _SAME: Final = 1e-12
+_FEWEST_RIGHT: Final = 3.0
+"""Images' worth, right and wrong, for an interval of a share: fewer are too few to show how they vary."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,7 @@ class Jackknife:
         Why there is none however many images there are; `without` may then be empty.
     is_share
         Whether it is a share, from 0 to 1. Its interval is then symmetric on the scale of the logit, and lies
-        between 0 and 1; none where all or none are right.
+        between 0 and 1; none where fewer than 3 images' worth are right, or wrong.
     """
 
     value: float
@@ -209,7 +211,7 @@ def fixed(subjects: Sequence[Jackknife], confidence: float = 0.95) -> Uncertaint
         return replace(mean, reason=reason)
     contributions, seen = _contributions(subjects)
     variance, df = _over_images(contributions.sum(axis=1), seen)
-    return _with_interval(mean, variance, df, confidence, is_share=subjects[0].is_share)
+    return _with_interval(mean, variance, df, confidence, _n_of_share(subjects))
 
 
 def population(subjects: Sequence[Jackknife], confidence: float = 0.95) -> Uncertainty:
@@ -238,7 +240,7 @@ def population(subjects: Sequence[Jackknife], confidence: float = 0.95) -> Uncer
     spread = between**2 / (n - 1) + common**2 / df_shared
     variance = between + common
     df = variance**2 / spread if spread else 1.0
-    return _with_interval(mean, variance, df, confidence, is_share=subjects[0].is_share)
+    return _with_interval(mean, variance, df, confidence, _n_of_share(subjects))
 
 
 def _mean(subjects: Sequence[Jackknife]) -> Uncertainty:
@@ -294,17 +296,28 @@ def _over_images(total: Array, seen: npt.NDArray[np.bool_]) -> tuple[float, floa
     return float(variance.sum()), float(variance.sum()) ** 2 / spread if spread else 1.0
 
 
+def _n_of_share(subjects: Sequence[Jackknife]) -> int | None:
+    """Return the fewest images of a subject; None where the score is no share."""
+    return min(len(one.without) for one in subjects) if subjects[0].is_share else None
+
+
 def _with_interval(
-    mean: Uncertainty, variance: float, df: float, confidence: float, *, is_share: bool
+    mean: Uncertainty, variance: float, df: float, confidence: float, n_of_share: int | None
 ) -> Uncertainty:
     se, centre = math.sqrt(variance), mean.centre
-    if is_share and not 0 < centre < 1:
-        return replace(mean, reason=f"{'all' if centre >= 1 else 'none'} are right")
+    if n_of_share is not None:
+        rarer = n_of_share * min(centre, 1 - centre)
+        if rarer < _FEWEST_RIGHT:
+            what = "right" if centre < 0.5 else "wrong"
+            few = f"{max(rarer, 0.0):.1f} images' worth, and {_FEWEST_RIGHT:g} are needed"
+            return replace(mean, reason=f"too little is {what} for an interval: {few}")
     if se <= _SAME * max(1.0, abs(mean.value)):  # rounding, or nothing at all
         return replace(mean, reason=NOTHING_CHANGES)
     half = float(stdtrit(df, (1 + confidence) / 2)) * se
     ends = (centre - half, centre + half)
-    if is_share:  # the delta method: the logit's standard error is that of the share over its slope
+    if (
+        n_of_share is not None
+    ):  # the delta method: the logit's standard error is that of the share over its slope
         middle, half = float(logit(centre)), half / (centre * (1 - centre))
         ends = (float(expit(middle - half)), float(expit(middle + half)))
     p = float(2 * stdtr(df, -abs(centre) / se))

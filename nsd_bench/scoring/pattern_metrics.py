@@ -17,7 +17,7 @@ __all__ = ["PATTERNS_FEWEST", "PATTERN_METRICS", "PatternMetric"]
 
 Array = npt.NDArray[np.float64]
 
-PATTERNS_FEWEST: Final = 20
+PATTERNS_FEWEST: Final = 60
 """With fewer images there is no interval."""
 
 
