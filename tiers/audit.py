@@ -139,10 +139,13 @@ def _check_tables(package: Package) -> None:
         problem, place = "holds no texts", spec.trials_file("tiers")
     elif not package.n_trials:
         problem, place = "has no rows", spec.trials_file("tiers")
-    for column in () if problem else {*package.trial_columns, "trial_idx", "frame_image_id"}:
-        shape = package.array(spec.trials_file(column)).shape
-        if shape != (package.n_trials,):
-            problem, place = f"has shape {shape}, not ({package.n_trials},)", spec.trials_file(column)
+    ids = ("trial_idx", "frame_image_id")
+    for column in () if problem else sorted({*package.trial_columns, *ids}):
+        values = package.array(spec.trials_file(column))
+        if values.shape != (package.n_trials,):
+            problem, place = f"has shape {values.shape}, not ({package.n_trials},)", spec.trials_file(column)
+        elif column in ids and values.dtype.kind not in "iuU":
+            problem, place = f"holds {values.dtype}, not whole numbers or texts", spec.trials_file(column)
     if problem:
         raise PackageError(
             problem,

@@ -9,6 +9,7 @@ from itertools import combinations
 from typing import Any, Literal
 
 import numpy as np
+import pandas as pd
 from sklearn.cluster import MiniBatchKMeans
 from sklearn.exceptions import ConvergenceWarning
 
@@ -277,7 +278,8 @@ def _guessed_keys(package: Package) -> list[Issue]:
     guessed = [b"", b"key", b"secret", package.name.encode(), package.kind.encode()]
     guessed += [withholding.key_of_kind(key, package.kind) for key in guessed]
     place, ids = spec.trials_file("trial_idx"), package.array(spec.trials_file("trial_idx"))
-    trials = np.arange(750 * max(package.manifest.get("sessions", [1])))
+    said = package.manifest.get("sessions", [])
+    trials = np.arange(750 * max((one for one in said if one in range(1, 41)), default=1))
     fix = "Make a key of 16 random bytes or more, and export the package again with --key"
     return [
         Issue("error", place, f"{count} ids follow from a key that anybody can guess, {key!r}", fix)
@@ -299,8 +301,8 @@ def check_sessions(package: Package, gallery: Gallery, thresholds: Thresholds) -
     ]
     if len(whole) < 2 or package.kind != "open":
         return Found([], {"known": False})
-    trials = package.trials.sort_values("trial_idx")
-    lag = trials.groupby("frame_image_id")["trial_idx"].diff()
+    trials = _shown(package)
+    lag = trials.groupby("image")["trial_idx"].diff()
     trained = trials.loc[trials["tiers"] == "train", "session"].unique()
     tiers = {}
     for tier in (tier for tier in spec.TIERS if tier in package.tiers):
@@ -313,6 +315,16 @@ def check_sessions(package: Package, gallery: Gallery, thresholds: Thresholds) -
             "share of repeats within 750 trials": float((lags < 750).mean()) if lags.size else None,
         }
     return Found([], {"known": True, "tiers": tiers})
+
+
+def _shown(package: Package) -> pd.DataFrame:
+    """Return trials in the order in which they were shown; pandas takes neither every text nor byte order."""
+    ids, session = (package.array(spec.trials_file(name)) for name in ("trial_idx", "session"))
+    image = np.unique(package.array(spec.trials_file("frame_image_id")), return_inverse=True)[1]
+    tiers = pd.Series(package.tiers.tolist(), dtype=object)
+    columns = {"trial_idx": ids.astype(f"{ids.dtype.kind}8"), "image": image}
+    columns["session"] = session.astype(f"{session.dtype.kind}8")
+    return pd.DataFrame(columns).assign(tiers=tiers).sort_values("trial_idx")
 
 
 CHECKS: dict[str, Check] = {
