@@ -127,7 +127,12 @@ class Package:
     @property
     def subject(self) -> int:
         """Subject, 1 to 8 in NSD."""
-        return int(self._neurons("animal_ids")[0])
+        animals = self._neurons("animal_ids")
+        try:
+            return int(animals[0])
+        except (IndexError, TypeError, ValueError) as error:
+            problem = f"holds {animals.dtype} of shape {animals.shape}, which tell no subject"
+            raise self._damaged(spec.neurons_file("animal_ids"), problem) from error
 
     @cached_property
     def data_key(self) -> str:

@@ -110,7 +110,8 @@ def _order(package: Package) -> Found:
         yield _error(spec.MANIFEST, f"says that files are numbered by {said!r}, not by the key")
     train = package.array(spec.trials_file("trial_idx"))[package.tiers == "train"].tolist()
     fitted = package.fit_on.get("trial_idx", train)
-    if fitted != train and sorted(fitted) == sorted(train):
+    listed = sorted(map(str, fitted)) if isinstance(fitted, list) else []
+    if fitted != train and listed == sorted(map(str, train)):
         yield _error(spec.FIT_ON, "lists the training trials in another order than that of their files")
     yield from _dates(package)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -100,3 +101,59 @@ def test_odd_sessions_in_the_manifest(packages, tmp_path, sessions):
     place.write_text(json.dumps(json.loads(before) | {"sessions": sessions}))
     ends_well(packages["track1"], tmp_path)
     place.write_text(before)
+
+
+@pytest.mark.parametrize("fitted", ["5", "[[1], {}]", '[null, 1, "a"]', '["\\ud800"]', "{}"])
+def test_odd_lists_of_what_statistics_were_fitted_on(packages, tmp_path, fitted):
+    place = packages["track1"] / spec.FIT_ON
+    before = place.read_text()
+    place.write_text(f'{{"trial_idx": {fitted}}}')
+    assert "meta/statistics/fit_on.json: " in ends_well(packages["track1"], tmp_path)
+    place.write_text(before)
+
+
+@pytest.mark.parametrize("animals", [[], ["x"] * 5, [np.nan] * 5, 3])
+def test_packages_that_do_not_tell_their_subject(packages, tmp_path, animals):
+    place = packages["track1"] / spec.neurons_file("animal_ids")
+    before, values = place.read_bytes(), np.array(animals)
+    np.save(place, values)
+    said = f"meta/neurons/animal_ids.npy: holds {values.dtype} of shape {values.shape}, which tell no subject"
+    assert said in ends_well(packages["track1"], tmp_path)
+    place.write_bytes(before)
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        np.full((3, 4, 6), 7, np.uint8),
+        np.zeros((1, 1, 1), np.uint8),
+        np.full((3, 1, 200), np.nan),
+        np.full((2, 4, 6), 1e300),
+        np.full((3, 4, 6), 2**64 - 1, np.uint64),
+    ],
+    ids=["one colour", "one pixel", "NaN", "huge", "uint64"],
+)
+def test_odd_images(tmp_path, image):
+    path = make_package(tmp_path)
+    for row in range(N_TRIALS):
+        np.save(path / spec.data_file("images", row), image)
+    assert "pairs of images in train and test have the same pixels" in ends_well(path, tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["open", "track1"])
+@pytest.mark.parametrize("tier", ["train", "validation", "test", "none"])
+def test_packages_of_one_tier(tmp_path, kind, tier):
+    path = make_package(tmp_path, kind)
+    np.save(path / spec.trials_file("tiers"), np.full(N_TRIALS, tier))
+    assert "nothing can leak between them" in ends_well(path, tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["open", "track1"])
+def test_zips_and_packages_with_less(tmp_path, kind):
+    path = make_package(tmp_path, kind)
+    whole = path.with_name(f"{path.name}.zip")
+    assert ends_well(whole, tmp_path).startswith("0 errors, 0 warnings")
+    shutil.rmtree(path / "data" / "behavior")
+    assert ends_well(path, tmp_path).startswith("0 errors, 0 warnings")
+    (path / spec.MANIFEST).unlink()  # as Sensorium's own
+    assert ends_well(path, tmp_path).startswith("0 errors, 0 warnings")
