@@ -157,3 +157,22 @@ def test_zips_and_packages_with_less(tmp_path, kind):
     assert ends_well(path, tmp_path).startswith("0 errors, 0 warnings")
     (path / spec.MANIFEST).unlink()  # as Sensorium's own
     assert ends_well(path, tmp_path).startswith("0 errors, 0 warnings")
+
+
+@pytest.mark.parametrize("column", ["trial_idx", "session", "nsd_id", "tiers"])
+@pytest.mark.parametrize("odd", ["NaN", "NaT", "bytes", "two axes", "other byte order", "records"])
+def test_tiers_show_refuses_odd_columns(tmp_path, column, odd):
+    path = make_package(tmp_path)
+    np.save(path / spec.trials_file(column), ODD[odd])
+    run = CliRunner().invoke(command, ["show", "session-out", "--package", str(path)])
+    assert isinstance(run.exception, NsdBenchError)
+    assert f"{column}.npy: holds {ODD[odd].dtype}" in str(run.exception) or column == "tiers"
+
+
+def test_a_design_table_of_other_than_whole_numbers(tmp_path):
+    path = make_package(tmp_path)
+    table = tmp_path / "design.csv"
+    table.write_text("trial,session,nsd_id\n0,1,5\n1,1,\n")
+    run = CliRunner().invoke(command, ["show", "session-out", "--package", str(path), "--design", str(table)])
+    assert isinstance(run.exception, NsdBenchError)
+    assert "design.csv: column 'nsd_id' holds float64, not whole numbers" in str(run.exception)

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from nsd_bench import spec
 from nsd_bench.errors import TierError
 from nsd_bench.package import Package
 from nsd_bench.spec import DESIGN_SUFFIX
@@ -14,6 +15,7 @@ from nsd_bench.spec import DESIGN_SUFFIX
 __all__ = ["image_table", "package_design", "read_design_table"]
 
 _NEEDED = ("trial", "session", "nsd_id")
+_KINDS = {"trial_idx": "iu", "session": "iu", "nsd_id": "iu", "tiers": "U"}
 _OF_TRIAL = ("trial", "session", "run", "repeat", "tier")
 _COUNTED = ("n_repeats", "first_session", "last_session", "sessions_total")
 
@@ -39,6 +41,9 @@ def read_design_table(path: Path) -> pd.DataFrame:
     missing = [name for name in _NEEDED if name not in table]
     if missing:
         raise _not_a_design(path, f"lacks column {missing[0]!r}")
+    odd = [name for name in _NEEDED if table[name].dtype.kind not in "iu"]
+    if odd:
+        raise _not_a_design(path, f"column {odd[0]!r} holds {table[odd[0]].dtype}, not whole numbers")
     if table["trial"].duplicated().any():
         raise _not_a_design(path, f"has trial {table['trial'][table['trial'].duplicated()].iloc[0]} twice")
     return table
@@ -69,8 +74,19 @@ def package_design(package: Package) -> pd.DataFrame:
             expected="session and nsd_id of every trial, for tier rules to ask",
             fix=f"give its design table with --design, or put it beside it as {package.name}{DESIGN_SUFFIX}",
         )
-    table = package.trials.drop(columns=["tiers", "frame_image_id", "frame_image_class"])
-    return table.rename(columns={"trial_idx": "trial"})
+    n_trials = package.array(spec.trials_file("tiers")).size
+    columns = {}
+    for name in sorted({*package.trial_columns, "trial_idx"} - {"frame_image_id", "frame_image_class"}):
+        values = columns[name] = package.array(spec.trials_file(name))
+        kinds = _KINDS.get(name, "biufU")
+        if values.shape != (n_trials,) or values.dtype.kind not in kinds or not values.dtype.isnative:
+            raise TierError(
+                f"holds {values.dtype} of shape {values.shape}",
+                place=f"{package.path}, {spec.trials_file(name)}",
+                expected=f"a value for each of {n_trials} trials: whole numbers or texts, as the format has it",
+                fix="run 'nsd-bench validate' to list all that is wrong, then export the package again",
+            )
+    return pd.DataFrame(columns).drop(columns="tiers").rename(columns={"trial_idx": "trial"})
 
 
 def image_table(design: pd.DataFrame) -> pd.DataFrame:
