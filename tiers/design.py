@@ -83,7 +83,7 @@ def package_design(package: Package) -> pd.DataFrame:
             raise TierError(
                 f"holds {values.dtype} of shape {values.shape}",
                 place=f"{package.path}, {spec.trials_file(name)}",
-                expected=f"a value for each of {n_trials} trials: whole numbers or texts, as the format has it",
+                expected=f"a value for each of {n_trials} trials, in the kind that the format has",
                 fix="run 'nsd-bench validate' to list all that is wrong, then export the package again",
             )
     return pd.DataFrame(columns).drop(columns="tiers").rename(columns={"trial_idx": "trial"})
