@@ -712,7 +712,9 @@ def test_a_subject_from_nothing_to_outlines(freesurfer, tmp_path):
     assert run("validate", "--store", store, "subj01", "--shape", "40,52,44") == f"0 {store}/subj01: ok\n"
     assert "1 errors, 0 warnings" in run("validate", "--store", store, "subj01", "--shape", "4,5,4")
     assert run("validate", "--store", store, "subj01", "--shape", "4x5").startswith("2 ")
-    given = ("outlines", "--store", store, "subj01", "--names", names, "--volume", reference)
+    grid = nib.load(reference)
+    nib.save(nib.Nifti1Image(np.zeros(grid.shape, np.int16), grid.affine), tmp_path / "labels.nii.gz")
+    given = ("outlines", "--store", store, "subj01", "--names", names, "--volume", tmp_path / "labels.nii.gz")
     assert run(*given).startswith("2 ")
     assert "V1 (0)" in run(*given, "--transform", "full", "--replace")
     placement = tmp_path / "tiny.placement.npz"
