@@ -4,7 +4,7 @@ import importlib
 
 __all__ = ["open"]
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _HOME = {"open": "nsd_bench.loaders"}
 
