@@ -103,8 +103,9 @@ def test_the_baseline_beats_chance_and_the_oracle_reaches_one(way):
         assert len(early) == 3
         for row in early:
             assert row["scores"]["signed_ratio"]["interval"][0] > row["anchors"]["null"]["interval"][1]
-        low, high = found["rois"][0]["anchors"]["oracle"]["interval"]
-        assert low <= 1 <= high
+        oracle = found["rois"][0]["anchors"]["oracle"]
+        assert oracle["value"] == pytest.approx(1, abs=0.1)
+        assert oracle["interval"] is None and oracle["reason"].endswith("and 150 are needed")
 
 
 def test_the_ceiling_is_that_of_the_answer(nsd_root, way):
