@@ -161,7 +161,7 @@ def test_options_of_numpy_go_into_json():
 @pytest.mark.parametrize(
     "arguments", [("--draws", "-1"), ("--seed", "-1"), ("--draws", "1.5"), ("--draws", "nan")]
 )
-@pytest.mark.parametrize("command", [("score", "a", "b", "--out", "c"), ("transfer", "ood", "a")])
+@pytest.mark.parametrize("command", [("score", "a", "b", "--out", "c"), ("transfer", "encode", "a")])
 def test_the_command_line_refuses_them_too(command, arguments):
     done = CliRunner().invoke(cli, [*command, *arguments])
     assert done.exit_code == 2

@@ -32,7 +32,7 @@ def assignment_digest(nsd_id: npt.NDArray[np.int64], tiers: npt.NDArray[np.str_]
     Examples
     --------
     >>> assignment_digest(np.array([46002, 7]), np.array(["train", "none"]))[:12]
-    '9e0a9ea6ad3b'
+    '2d5d9f41de97'
     """
     lines = (f"{image} {tier}\n" for image, tier in zip(nsd_id.tolist(), tiers.tolist(), strict=True))
     return hashlib.sha256("".join(lines).encode()).hexdigest()
