@@ -96,7 +96,7 @@ def test_every_score_has_its_chance_and_interval():
     assert {name: one["value"] for name, one in found["by_class"].items()} == pytest.approx(means)
     assert found["balanced"]["value"] == pytest.approx(np.mean(list(means.values())))
     assert found["balanced"]["reason"] == "too few images: 7, and 10 are needed"
-    assert found["two_way"]["reason"] == "too few images: 7, and 20 are needed"
+    assert found["two_way"]["reason"] == "too few images: 7, and 60 are needed"
     assert found["top1"]["reason"].startswith("its best match jumps")
 
 
