@@ -25,16 +25,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from nsd_bench import spec
-from nsd_bench.baselines import BASELINES
-from nsd_bench.baselines.subset import FewerImages
-from nsd_bench.package import Package
+from nsd_bench.models.guard import FewerImages
+from nsd_bench.models.zoo import BASELINES
+from nsd_bench.package import spec
+from nsd_bench.package.read import Package
+from nsd_bench.package.truth import load_truth
 from nsd_bench.scoring import Options, score
 from nsd_bench.scoring.compare import comparison
 from nsd_bench.scoring.metrics import METRICS
 from nsd_bench.scoring.score import SubjectScores
-from nsd_bench.submission import Submission
-from nsd_bench.truth import load_truth
+from nsd_bench.scoring.submission import Submission
 
 TIER = "test"
 N_IMAGES = (250, 1000, 4000)

@@ -19,14 +19,14 @@ import torch
 from torch import nn
 from torch.nn.functional import mse_loss, pixel_unshuffle
 
-from nsd_bench.baselines.cnn_module import Architecture, CnnModule
 from nsd_bench.loaders.batch import Batch, make_batch
-from nsd_bench.loaders.joint import JointLoader
-from nsd_bench.package import Package
-from nsd_bench.training import Trainer, TrainingOptions
-from nsd_bench.training.data import TrainingData, training_data
-from nsd_bench.training.distributed import Processes
-from nsd_bench.training.options import read_device
+from nsd_bench.loaders.dataloaders import JointLoader
+from nsd_bench.models.cnn_module import Architecture, CnnModule
+from nsd_bench.models.distributed import Processes
+from nsd_bench.models.training import Trainer
+from nsd_bench.models.training_data import TrainingData, training_data
+from nsd_bench.models.training_options import TrainingOptions, read_device
+from nsd_bench.package.read import Package
 
 KEY = "1-1-0"
 N_BATCHES = 4

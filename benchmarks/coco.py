@@ -28,12 +28,12 @@ import pandas as pd
 from pycocotools.coco import COCO
 
 from exporters.coco.crop import Crop, polygon_area
+from exporters.coco.export import merge_instances
 from exporters.coco.labels import label_table
-from exporters.coco.merge import merge_instances
-from exporters.coco.records import read_records, records, write_records
+from exporters.coco.objects import read_records, records, write_records
 from exporters.nsd.coco import nsd_images, read_coco
-from exporters.simulate.coco import CATEGORIES
 from exporters.simulate.design import make_design, stimulus_table
+from exporters.simulate.photographs import CATEGORIES
 
 SIZES = {"train2017": (118_287, 860_001), "val2017": (5_000, 36_781)}
 EVERY_CROWD, MEAN_CORNERS, ANNOTATED = 86, 17, 0.99

@@ -36,10 +36,13 @@ scale = "session_zscore"
 mask = "{mask}"
 """
 STAGES = {
-    "read betas": ("exporters.package", "read_responses"),
-    "decode and write images": ("exporters.build.PackageBuild", "_write_images"),
-    "write responses and behaviour": ("exporters.build.PackageBuild", "_write_responses_and_behaviour"),
-    "zip": ("nsd_bench.writer", "write_zip"),
+    "read betas": ("exporters.packages.export", "read_responses"),
+    "decode and write images": ("exporters.packages.build.PackageBuild", "_write_images"),
+    "write responses and behaviour": (
+        "exporters.packages.build.PackageBuild",
+        "_write_responses_and_behaviour",
+    ),
+    "zip": ("nsd_bench.package.write", "write_zip"),
 }
 
 
@@ -61,15 +64,17 @@ def timed(
 
 def export(root: Path, mask: Path, suffix: str, n_sessions: int, workers: int) -> dict[str, float]:
     """Export and return seconds by stage."""
-    from exporters import package
-    from exporters.build import PackageBuild
-    from exporters.pool import Pool
-    from exporters.recipe import load_recipe
-    from nsd_bench import writer
+    from exporters.packages import export as package
+    from exporters.packages.build import PackageBuild
+    from exporters.packages.pool import Pool
+    from exporters.packages.recipe import load_recipe
+    from nsd_bench.package import write as writer
 
     seconds: dict[str, float] = {}
     for name, (owner, attribute) in STAGES.items():
-        target = {"exporters.package": package, "nsd_bench.writer": writer}.get(owner, PackageBuild)
+        target = {"exporters.packages.export": package, "nsd_bench.package.write": writer}.get(
+            owner, PackageBuild
+        )
         original = getattr(target, attribute)
         if isinstance(target, type):
             setattr(target, attribute, lambda *a, _n=name, _f=original, **k: timed(seconds, _n, _f, *a, **k))

@@ -44,8 +44,8 @@ def cut_into_four(points: np.ndarray, triangles: np.ndarray) -> tuple[np.ndarray
 
 def full_size_map():
     """Return a flat map with fsaverage's vertices; those that are left over are not on it."""
-    from nsd_bench.surfaces.files import read_flat
-    from nsd_bench.surfaces.geometry import join_hemispheres
+    from nsd_bench.cortex.files import read_flat
+    from nsd_bench.cortex.geometry import join_hemispheres
 
     coarse, meshes = read_flat("fsaverage5"), []
     n_left = coarse.n_vertices[0]
@@ -92,8 +92,8 @@ def warm(folder: Path) -> None:
 
 
 def raster_and_patch():
-    from nsd_bench.surfaces.grid import Grid
-    from nsd_bench.surfaces.raster import gaussian_raster
+    from nsd_bench.cortex.canvas import Grid
+    from nsd_bench.cortex.raster import gaussian_raster
 
     flat = full_size_map()
     inside = region(flat)

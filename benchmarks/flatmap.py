@@ -16,13 +16,13 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 
-from nsd_bench.plots.flatmaps.figure import draw_values, folds
-from nsd_bench.plots.flatmaps.pycortex import temporary_store
-from nsd_bench.plots.flatmaps.scale import Scale
-from nsd_bench.surfaces.canvas import make_canvas, nudged
-from nsd_bench.surfaces.cortex import Cortex, read_cortex
-from nsd_bench.surfaces.pixelwise import Transform, pixelwise
-from nsd_bench.surfaces.sampling import SAMPLINGS
+from nsd_bench.cortex.canvas import make_canvas, nudged
+from nsd_bench.cortex.cortex import Cortex, read_cortex
+from nsd_bench.cortex.figure import draw_values, folds
+from nsd_bench.cortex.pixelwise import Transform, pixelwise
+from nsd_bench.cortex.pycortex import temporary_store
+from nsd_bench.cortex.sampling import SAMPLINGS
+from nsd_bench.cortex.scale import Scale
 
 HEIGHT = 1024
 

@@ -23,8 +23,8 @@ from typing import Any
 
 import numpy as np
 
-from nsd_bench import spec
 from nsd_bench.outputs import array_to_bytes, write_zip
+from nsd_bench.package import spec
 
 KINDS = {
     "A": {"image": (3, 224, 224), "dtype": "uint8", "n_units": 15_724},
@@ -36,7 +36,7 @@ Epoch = Callable[[], Iterator[int]]
 def make(path: Path, kind: str, n_trials: int) -> None:
     """Write a package as folder, zip and packed twin."""
     from nsd_bench.loaders.packing import pack
-    from nsd_bench.package import Package
+    from nsd_bench.package.read import Package
 
     if path.exists():
         return
@@ -117,7 +117,7 @@ def official(path: Path, batch_size: int, num_workers: int = 0, cache: bool = Fa
 
 def limit(path: Path, batch_size: int, raw: bool = False, reused: bool = False) -> Epoch:
     """Gather rows of two arrays in memory; with `reused`, into the same memory each time."""
-    from nsd_bench.package import Package
+    from nsd_bench.package.read import Package
 
     package = Package(path)
     images, responses = package.images(slice(None)), package.responses(slice(None))

@@ -17,14 +17,14 @@ from pathlib import Path
 import numpy as np
 from near_duplicates import dead_leaves
 
-from nsd_bench import spec
-from nsd_bench.statistics import column_statistics
-from nsd_bench.writer import PackageWriter, new_package
+from nsd_bench.package import spec
+from nsd_bench.package.statistics import column_statistics
+from nsd_bench.package.write import PackageWriter, new_package
 from tiers import load_tier_file, parse_tier_file
-from tiers import rebuild as rebuilding
-from tiers.apply import apply_tiers
-from tiers.audit import audit
-from tiers.held import Held
+from tiers.audit.audit import audit
+from tiers.rewrite import rebuild as rebuilding
+from tiers.rewrite.apply import apply_tiers
+from tiers.rewrite.held import Held
 from tiers.withholding import file_order
 
 N_IMAGES, N_SHARED, N_SESSIONS = 10_000, 1_000, 40

@@ -21,9 +21,9 @@ import sklearn
 from PIL import Image, ImageDraw, ImageEnhance, ImageOps
 from skimage.transform import rotate
 
-from tiers.duplicates import near_duplicates
-from tiers.leakage import Thresholds
-from tiers.similarity import SMALL_SIDE, thumbnail
+from tiers.audit.duplicates import near_duplicates
+from tiers.audit.leakage import Thresholds
+from tiers.audit.similarity import SMALL_SIDE, thumbnail
 
 FILES = {
     skimage: "astronaut.png camera.png chelsea.png coffee.png rocket.jpg motorcycle_left.png "

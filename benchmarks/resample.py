@@ -20,9 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from exporters.curated.grey_matter import pinned_mask
-from exporters.curated.resample import resample_session
-from exporters.curated.resampling import coarse_grid, make_resampling
-from exporters.curated.settings import ResampleOptions
+from exporters.curated.resample import ResampleOptions, coarse_grid, make_resampling, resample_session
 from exporters.nsd.volumes import Grid
 from nsd_bench.decoding.volumes import new_volumes, open_volumes
 

@@ -35,7 +35,7 @@ def problem(n_images: int, n_features: int, n_units: int) -> tuple[np.ndarray, n
 
 
 def ours(x: np.ndarray, y: np.ndarray, device: str) -> tuple[np.ndarray, np.ndarray]:
-    from nsd_bench.baselines.ridge import Solver, ridge_by_folds
+    from nsd_bench.models.ridge import Solver, ridge_by_folds
 
     solver = Solver(device=device, criterion="r2")
     fit = ridge_by_folds(x, y, PENALTIES, np.arange(len(x)) % N_FOLDS, solver=solver)

@@ -18,8 +18,11 @@ from __future__ import annotations
 import difflib
 import unicodedata
 from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
 
 __all__ = [
+    "Issue",
     "ModelError",
     "NsdBenchError",
     "OptionError",
@@ -30,6 +33,7 @@ __all__ = [
     "SubmissionError",
     "TierError",
     "choices",
+    "has_errors",
     "legible",
 ]
 
@@ -167,3 +171,33 @@ def choices(value: object, valid: Iterable[object]) -> str:
 
 def _quoted(names: Iterable[str]) -> str:
     return ", ".join(map(repr, names))
+
+
+@dataclass(frozen=True, order=True)
+class Issue:
+    """One thing that is wrong with a package or a submission.
+
+    Parameters
+    ----------
+    level
+        "error" if the thing cannot be used, "warning" if it can.
+    place
+        File, trial or unit that is wrong.
+    problem
+        What is wrong, with the value.
+    fix
+        What to do about it.
+    """
+
+    level: Literal["error", "warning"]
+    place: str
+    problem: str
+    fix: str
+
+    def __str__(self) -> str:
+        return legible(f"{self.level}: {self.place}: {self.problem}. {self.fix}.")
+
+
+def has_errors(issues: list[Issue]) -> bool:
+    """Whether any of the issues makes the thing unusable."""
+    return any(issue.level == "error" for issue in issues)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from nsd_bench.package import Package
+from nsd_bench.package.read import Package
 
 SHAPE = (11, 13, 9)
 SESSIONS = (2, 1)

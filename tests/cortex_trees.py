@@ -15,7 +15,7 @@ from PIL import Image
 from exporters.cortex.patches import Patch, write_patch
 from exporters.cortex.store import FOLDERS, Subject
 from exporters.cortex.transforms import save_transform
-from nsd_bench.surfaces.meshes import read_mesh, read_scalars, write_mesh
+from nsd_bench.cortex.files import read_mesh, read_scalars, write_mesh
 
 C_RAS = np.array([0.5, 5.0, -3.0])
 """What lies between FreeSurfer's surface coordinates and the scanner's, in mm."""

@@ -13,13 +13,13 @@ from click import Command
 from click.testing import CliRunner
 
 from exporters.nsd.layout import Layout
-from exporters.package import export_packages
-from exporters.recipe import load_recipe
-from nsd_bench.surfaces.canvas import nudged
-from nsd_bench.surfaces.cortex import Cortex
-from nsd_bench.surfaces.geometry import join_hemispheres
-from nsd_bench.surfaces.meshes import write_mesh
-from nsd_bench.surfaces.pixelwise import Transform
+from exporters.packages.export import export_packages
+from exporters.packages.recipe import load_recipe
+from nsd_bench.cortex.canvas import nudged
+from nsd_bench.cortex.cortex import Cortex
+from nsd_bench.cortex.files import write_mesh
+from nsd_bench.cortex.geometry import join_hemispheres
+from nsd_bench.cortex.pixelwise import Transform
 
 # Two squares of 40 mm with a vertex every 2 mm, 441 a side.
 N_SIDE = 441

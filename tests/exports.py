@@ -10,11 +10,11 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from exporters.package import export_packages
-from exporters.recipe import Recipe, load_recipe
+from exporters.packages.export import export_packages
+from exporters.packages.recipe import Recipe, load_recipe
 from nsd_bench.errors import NsdBenchError
-from nsd_bench.package import Package
-from nsd_bench.truth import Truth
+from nsd_bench.package.read import Package
+from nsd_bench.package.truth import Truth
 
 KEY = b"a secret of the tests"
 BETAS = "nsddata_betas/ppdata/subj01/func1pt8mm/betas_fithrf_GLMdenoise_RR"

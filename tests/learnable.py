@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import packages as tiny
 
-from nsd_bench import spec
+from nsd_bench.package import spec
 
 N_TRAIN, N_VALIDATION, N_TEST = 40, 10, 10
 """Images of each tier; every one was shown twice."""

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from nsd_bench import spec
-from nsd_bench.statistics import column_statistics, pixel_statistics
-from nsd_bench.writer import PackageWriter, new_package
+from nsd_bench.package import spec
+from nsd_bench.package.statistics import column_statistics, pixel_statistics
+from nsd_bench.package.write import PackageWriter, new_package
 
 TIERS = np.array(["train"] * 6 + ["validation"] * 2 + ["test"] * 4)
 IMAGE_OF_TRIAL = np.array([10, 10, 11, 12, 13, 14, 20, 20, 30, 31, 30, 31])

@@ -11,20 +11,18 @@ import pytest
 from click.testing import CliRunner
 from learnable import N_TRAIN, N_VALIDATION, learnable_package
 
-from nsd_bench import spec
-from nsd_bench.baselines import BASELINES, TOGETHER, Model
-from nsd_bench.baselines.features import FEATURES, gabor_features
-from nsd_bench.baselines.guard import FittingView
-from nsd_bench.baselines.subset import FewerImages
-from nsd_bench.baselines.zoo import MODELS, load_model, save_model
-from nsd_bench.cli.predict import command as predict
-from nsd_bench.cli.submit import command as submit
-from nsd_bench.cli.train import command as train
+from nsd_bench.cli.submit import predict_command as predict
+from nsd_bench.cli.submit import submit_command as submit
+from nsd_bench.cli.train import train_command as train
 from nsd_bench.errors import ModelError, OptionError, PackageError
-from nsd_bench.package import Package
+from nsd_bench.models.guard import FewerImages, FittingView
+from nsd_bench.models.image_features import FEATURES, gabor_features
+from nsd_bench.models.zoo import BASELINES, MODELS, TOGETHER, Model, load_model, save_model
+from nsd_bench.package import spec
+from nsd_bench.package.read import Package
+from nsd_bench.package.truth import load_truth
 from nsd_bench.scoring import score
-from nsd_bench.submission import Submission
-from nsd_bench.truth import load_truth
+from nsd_bench.scoring.submission import Submission
 
 NEEDS = {"cnn": "neuralpredictors", "linear-cnn": "neuralpredictors", "banded-ridge": "himalaya"}
 QUICK = {

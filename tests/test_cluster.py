@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from exporters.package import export_packages
-from exporters.pool import Pool
-from exporters.recipe import load_recipe
+from exporters.packages.export import export_packages
+from exporters.packages.pool import Pool
+from exporters.packages.recipe import load_recipe
 
 
 def slurm_answers() -> bool:

@@ -18,16 +18,16 @@ import torch
 from click.testing import CliRunner
 from learnable import learnable_package
 
-from nsd_bench.baselines.zoo import load_model, save_model
-from nsd_bench.cli.train import command as train
+from nsd_bench.cli.train import train_command as train
 from nsd_bench.errors import ModelError, NsdBenchError, OptionError
-from nsd_bench.package import Package
+from nsd_bench.models.zoo import load_model, save_model
+from nsd_bench.package.read import Package
 
 pytest.importorskip("neuralpredictors")
 
-from nsd_bench.baselines.cnn import fit_cnn, fit_cnns, fit_linear_cnn
-from nsd_bench.baselines.cnn_module import READOUTS, Architecture, CnnModule
-from nsd_bench.training.losses import LOSSES
+from nsd_bench.models.cnn import fit_cnn, fit_cnns, fit_linear_cnn
+from nsd_bench.models.cnn_module import READOUTS, Architecture, CnnModule
+from nsd_bench.models.schedules import LOSSES
 
 SMALL = {"epochs": 3, "batch_size": 10, "hidden_channels": 4, "layers": 2, "bar": False, "device": "cpu"}
 

@@ -15,20 +15,17 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporters.coco.clipping import clip_polygons
-from exporters.coco.crop import SIDE, Crop, polygon_area
-from exporters.coco.export import LABELS, MERGED, export_coco
+from exporters.coco.crop import SIDE, Crop, clip_polygons, polygon_area
+from exporters.coco.export import LABELS, MERGED, export_coco, merge_instances
 from exporters.coco.labels import label_table, legacy_coco_ids
-from exporters.coco.merge import merge_instances
-from exporters.coco.objects import areas_in_crop
-from exporters.coco.records import OBJECT_FIELDS, read_records, records, write_records
+from exporters.coco.objects import OBJECT_FIELDS, areas_in_crop, read_records, records, write_records
 from exporters.nsd.coco import captions, coco_folder, labels, nsd_images, objects, read_coco
-from exporters.package import export_packages
-from exporters.recipe import load_recipe
-from exporters.simulate.coco import CATEGORIES
-from nsd_bench.cli.coco import command
+from exporters.packages.export import export_packages
+from exporters.packages.recipe import load_recipe
+from exporters.simulate.photographs import CATEGORIES
+from nsd_bench.cli.coco import coco_command as command
 from nsd_bench.errors import NsdBenchError, OptionError, OutputError, SourceError
-from nsd_bench.package import Package
+from nsd_bench.package.read import Package
 from tiers import load_tier_file
 
 mask_tools = pytest.importorskip("pycocotools.mask")

@@ -20,15 +20,14 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from nsd_bench import spec
-from nsd_bench.cli.codabench import command
-from nsd_bench.cli.score import command as score_command
-from nsd_bench.codabench.columns import MOST_CHARACTERS, MOST_REGIONS, columns
-from nsd_bench.codabench.season import Season, phases
+from nsd_bench.cli.leaderboard import codabench_command as command
+from nsd_bench.cli.score import score_command
 from nsd_bench.errors import NsdBenchError, OptionError, OutputError, PackageError
-from nsd_bench.package import Package
-from nsd_bench.submission import Submission
-from nsd_bench.truth import Truth, load_truth
+from nsd_bench.leaderboard.codabench_texts import MOST_CHARACTERS, MOST_REGIONS, Season, columns, phases
+from nsd_bench.package import spec
+from nsd_bench.package.read import Package
+from nsd_bench.package.truth import Truth, load_truth
+from nsd_bench.scoring.submission import Submission
 
 yaml = pytest.importorskip("yaml")
 
@@ -471,7 +470,7 @@ def test_nothing_is_left_when_the_disk_fills_up(room, monkeypatch):
     def full(*_, **__):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("nsd_bench.codabench.writer.logo", full)
+    monkeypatch.setattr("nsd_bench.leaderboard.codabench.logo", full)
     assert "No space left on device; nothing was kept" in str(refused(room))
 
 

@@ -12,15 +12,16 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from nsd_bench.cli.conformance import command
+from nsd_bench.cli.score import conformance_command as command
 from nsd_bench.conformance import DATA, Outcome, check_scorer, names
 from nsd_bench.conformance import expected as expected_module
 from nsd_bench.conformance.layout import CASES, Case
 from nsd_bench.conformance.make import make_set, make_subject
 from nsd_bench.errors import SubmissionError
 from nsd_bench.scoring import METRICS
-from nsd_bench.scoring.legacy import LEGACY, registry
-from nsd_bench.scoring.medians import MEDIANS
+from nsd_bench.scoring import legacy as registry
+from nsd_bench.scoring.legacy import LEGACY
+from nsd_bench.scoring.metrics import MEDIANS
 from nsd_bench.scoring.pattern_metrics import PATTERN_METRICS
 
 EXPECTED = json.loads((DATA / "expected.json").read_text())

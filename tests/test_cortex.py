@@ -25,30 +25,28 @@ from cortex_trees import (
     picture,
 )
 
-from exporters.cortex.build import BuildOptions, build_subject
-from exporters.cortex.drawing import draw_regions
-from exporters.cortex.flatten import flat_surface
-from exporters.cortex.import_ import import_subject
-from exporters.cortex.layers import add_image_layer
+from exporters.cortex.build import BuildOptions, build_subject, import_subject
+from exporters.cortex.drawing import add_image_layer, draw_regions
 from exporters.cortex.masks import label_regions
-from exporters.cortex.matrices import flirt_to_world, read_matrix, surface_affine
-from exporters.cortex.mni import mni_to_subject
-from exporters.cortex.orientation import oriented, uprightness
-from exporters.cortex.page import read_flat_mesh
-from exporters.cortex.patches import read_patch, write_patch
-from exporters.cortex.placing import transform_placement, volume_labels
+from exporters.cortex.patches import flat_surface, oriented, read_patch, uprightness, write_patch
+from exporters.cortex.placing import mni_to_subject, transform_placement, volume_labels
 from exporters.cortex.ribbon import SAMPLERS
-from exporters.cortex.store import Subject, open_store
+from exporters.cortex.store import Subject, open_store, read_flat_mesh
 from exporters.cortex.svg import outline_counts
-from exporters.cortex.tools import align
-from exporters.cortex.transforms import anatomy_to_functional, save_transform
+from exporters.cortex.transforms import (
+    align,
+    anatomy_to_functional,
+    flirt_to_world,
+    read_matrix,
+    save_transform,
+    surface_affine,
+)
 from exporters.cortex.validate import validate_subject
-from nsd_bench.cli.cortex import command
+from nsd_bench.cli.cortex import cortex_command as command
+from nsd_bench.cortex.files import read_flat, read_mesh, write_mesh
+from nsd_bench.cortex.geometry import signed_area
+from nsd_bench.cortex.scale import Scale
 from nsd_bench.errors import NsdBenchError, OptionError, OutputError, SourceError
-from nsd_bench.plots.flatmaps.scale import Scale
-from nsd_bench.surfaces.files import read_flat
-from nsd_bench.surfaces.meshes import read_mesh, write_mesh
-from nsd_bench.surfaces.rings import signed_area
 
 pytest.importorskip("nilearn")
 

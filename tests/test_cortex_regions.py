@@ -10,18 +10,15 @@ import pytest
 from click.testing import CliRunner
 from cortex_trees import make_sheets, picture
 
-from exporters.cortex.drawing import draw_regions
-from exporters.cortex.drawn import drawn_vertices
-from exporters.cortex.layers import add_image_layer
+from exporters.cortex.drawing import add_image_layer, draw_regions, drawn_vertices
 from exporters.cortex.masks import choose_regions, label_regions, write_masks
-from exporters.cortex.paths import parse_path
 from exporters.cortex.placing import volume_labels, volume_values
 from exporters.cortex.ribbon import SAMPLERS, read_ribbon
 from exporters.cortex.store import Subject
-from exporters.cortex.svg import outline_counts, region_paths
-from nsd_bench.cli.cortex import command
+from exporters.cortex.svg import outline_counts, parse_path, region_paths
+from nsd_bench.cli.cortex import cortex_command as command
+from nsd_bench.cortex.scale import Scale
 from nsd_bench.errors import OptionError, OutputError, SourceError
-from nsd_bench.plots.flatmaps.scale import Scale
 
 LEFT, RIGHT = np.arange(24) < 12, np.arange(24) >= 12
 

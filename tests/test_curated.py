@@ -21,19 +21,17 @@ from hypothesis import strategies as st
 from exporters.curated.curate import curate
 from exporters.curated.labels import LabelRule, label_images, label_trials, shown_images
 from exporters.curated.layout import Experiment, session_files, subjects_below
-from exporters.curated.resample import resample
+from exporters.curated.resample import ResampleOptions, resample
 from exporters.curated.restructure import HOW, restructure
-from exporters.curated.select import balance, first_of_classes, keep_first
-from exporters.curated.selection import CurateOptions, select_trials
-from exporters.curated.settings import ResampleOptions
+from exporters.curated.selection import CurateOptions, balance, first_of_classes, keep_first, select_trials
 from exporters.curated.write import SubjectPart, write_subject
 from exporters.nsd.coco import labels, nsd_images, read_coco
 from exporters.nsd.design import read_design, trial_table
-from exporters.pool import Pool
+from exporters.packages.pool import Pool
 from exporters.simulate import simulate
 from exporters.simulate.mni import write_mni_betas, write_mni_mask
-from nsd_bench.cli import curate as curate_cli
-from nsd_bench.cli import restructure as restructure_cli
+from nsd_bench.cli import curated as curate_cli
+from nsd_bench.cli import curated as restructure_cli
 from nsd_bench.decoding import decode, load_curated
 from nsd_bench.decoding.volumes import new_volumes
 from nsd_bench.errors import NsdBenchError, OptionError, OutputError, RecipeError, SourceError
@@ -427,21 +425,23 @@ def test_restructure_where_nothing_can_be_written(mni_root, tmp_path):
 
 def test_restructure_command(mni_root, tmp_path):
     arguments = [str(tmp_path / "mni"), "--nsd-root", str(mni_root), "--subjects", "3"]
-    plan = CliRunner().invoke(restructure_cli.command, [*arguments, "--sessions", "2", "--plan"])
+    plan = CliRunner().invoke(restructure_cli.restructure_command, [*arguments, "--sessions", "2", "--plan"])
     lines = plan.output.splitlines()
     name = "nsddata_betas/ppdata/subj03/MNI/betas_fithrf/valid_session02.nii.gz"
     assert lines[-3] == f"aws s3 cp --no-sign-request s3://natural-scenes-dataset/{name} {name}"
     assert lines[-2] == "# 2 of 6 files are missing; run this in NSD's root, or all at once:"
     assert '--include "*MNI/betas_fithrf/*"' in lines[-1]
     assert not (tmp_path / "mni").exists()
-    done = CliRunner().invoke(restructure_cli.command, [*arguments, "--sessions", "1"])
+    done = CliRunner().invoke(restructure_cli.restructure_command, [*arguments, "--sessions", "1"])
     assert done.output.startswith(f"{tmp_path}/mni/1mm: 2 new files; sessions: subj03 1\n")
-    wrong = CliRunner().invoke(restructure_cli.command, [*arguments[:-1], "9"])
+    wrong = CliRunner().invoke(restructure_cli.restructure_command, [*arguments[:-1], "9"])
     assert (wrong.exit_code, "9 is none of NSD's subjects, 1 to 8" in wrong.output) == (2, True)
 
 
 def test_full_plan_has_every_session():
-    plan = CliRunner().invoke(restructure_cli.command, ["mni", "--nsd-root", "no such folder", "--plan"])
+    plan = CliRunner().invoke(
+        restructure_cli.restructure_command, ["mni", "--nsd-root", "no such folder", "--plan"]
+    )
     assert plan.output.count("aws s3 cp") == 2 + 2 * (40 + 40 + 32 + 30 + 40 + 32 + 40 + 30)
     assert "func1pt8mm" not in plan.output
 

@@ -10,12 +10,12 @@ import pytest
 from click.testing import CliRunner
 from test_scoring import NO_VALUE, make_truth, row, submit, take
 
-from nsd_bench.cli.score import command
+from nsd_bench.cli.score import score_command as command
 from nsd_bench.errors import SubmissionError
 from nsd_bench.scoring import Options, score, scores_json
 from nsd_bench.scoring.difficulty import Distances, levels, read_distances, slope_terms
 from nsd_bench.scoring.moments import accumulate
-from nsd_bench.scoring.table import table
+from nsd_bench.scoring.scores import table
 
 FEW = Options(n_draws=200)
 

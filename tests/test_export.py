@@ -15,20 +15,14 @@ import scipy.io
 from exports import BETAS, DATA, KEY, export, nifti, recipe, true_trials
 from PIL import Image
 
-from exporters.nsd.design import (
-    image_table,
-    read_design,
-    repeats_so_far,
-    trial_table,
-    with_special_images,
-)
+from exporters.nsd.design import image_table, read_design, repeats_so_far, trial_table, with_special_images
 from exporters.nsd.rois import labels_called, read_label_names
-from exporters.package import export_packages
-from exporters.recipe import load_recipe_values
+from exporters.packages.export import export_packages
+from exporters.packages.recipe import load_recipe_values
 from nsd_bench.errors import SourceError, TierError
-from nsd_bench.package import Package
-from nsd_bench.truth import Truth
-from nsd_bench.validate import validate
+from nsd_bench.package.read import Package
+from nsd_bench.package.truth import Truth
+from nsd_bench.package.validate import validate
 
 # -- the right numbers --------------------------------------------------------------------------
 

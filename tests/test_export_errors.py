@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from exports import BETAS, DATA, export, fails, replace
 
-from exporters import responses
+from exporters.packages import responses
 from nsd_bench.errors import OutputError, RecipeError, SourceError
 
 
@@ -151,7 +151,7 @@ def test_existing_output_is_refused_and_kept(nsd_root, tmp_path):
 
 
 def test_full_disk(nsd_root, tmp_path, monkeypatch):
-    from nsd_bench.writer import PackageWriter
+    from nsd_bench.package.write import PackageWriter
 
     write, room = PackageWriter.add_bytes, [200]
 

@@ -13,16 +13,16 @@ import pytest
 from click.testing import CliRunner
 from exports import BESIDE, BETAS, export, recipe
 
-from exporters import remote
-from exporters.package import export_packages
-from exporters.plan import planned_files
-from exporters.rebuild import rebuild_sample
-from exporters.remote import Bucket, fetch
+from exporters.packages import remote
+from exporters.packages.export import export_packages
+from exporters.packages.rebuild import rebuild_sample
+from exporters.packages.remote import Bucket, fetch
+from exporters.packages.sources import planned_files
 from nsd_bench.cli import cli
 from nsd_bench.errors import PackageError, SourceError
-from nsd_bench.lock import read_lock
-from nsd_bench.package import Package
-from nsd_bench.truth import Truth
+from nsd_bench.package.lock import read_lock
+from nsd_bench.package.read import Package
+from nsd_bench.package.truth import Truth
 
 
 def test_lock_has_every_digest(opened):

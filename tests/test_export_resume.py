@@ -14,13 +14,13 @@ import pytest
 from click.testing import CliRunner
 from exports import BESIDE, BETAS, export, recipe, replace
 
-from exporters import responses
-from exporters.package import export_packages
-from exporters.pool import Pool
-from exporters.work import resumable, work_folder
+from exporters.packages import responses
+from exporters.packages.export import export_packages
+from exporters.packages.pool import Pool
+from exporters.packages.work import resumable, work_folder
 from nsd_bench.cli import cli
 from nsd_bench.errors import NsdBenchError, OutputError, SourceError
-from nsd_bench.package import Package
+from nsd_bench.package.read import Package
 
 
 def test_interrupted_export_leaves_no_package_and_goes_on(nsd_root, tmp_path, monkeypatch, opened):
@@ -66,7 +66,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from exporters import build, package, responses
-from exporters.recipe import load_recipe
+from exporters.packages.recipe import load_recipe
 from nsd_bench import storage, writer
 
 root, out, moment = sys.argv[1:]

@@ -12,11 +12,11 @@ import nibabel as nib
 import numpy as np
 from exports import BETAS, DATA, export, fails, nifti, recipe
 
-from exporters.package import export_packages
+from exporters.packages.export import export_packages
 from nsd_bench.errors import RecipeError
-from nsd_bench.package import Package
-from nsd_bench.statistics import ncsnr_on
-from nsd_bench.validate import validate
+from nsd_bench.package.read import Package
+from nsd_bench.package.statistics import ncsnr_on
+from nsd_bench.package.validate import validate
 
 
 def test_fsaverage(nsd_root, tmp_path):

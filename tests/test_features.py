@@ -15,16 +15,15 @@ from click.testing import CliRunner
 from learnable import learnable_package
 from torch import nn
 
-from nsd_bench import spec
-from nsd_bench.baselines.fwrf import fit_fwrf
-from nsd_bench.baselines.linear import LinearModel, fit_features_ridge
-from nsd_bench.cli.features import command
+from nsd_bench.cli.train import features_command as command
 from nsd_bench.errors import ModelError, NsdBenchError, OptionError
-from nsd_bench.features import FeatureStore, Network, Reduction, extract, load_network
-from nsd_bench.features.reduction import as_maps
-from nsd_bench.features.store import image_digests
-from nsd_bench.features.weights import read_weights
-from nsd_bench.package import Package
+from nsd_bench.models.extract import Reduction, as_maps, extract
+from nsd_bench.models.feature_store import FeatureStore, image_digests
+from nsd_bench.models.fwrf import fit_fwrf
+from nsd_bench.models.linear import LinearModel, fit_features_ridge
+from nsd_bench.models.networks import Network, load_network, read_weights
+from nsd_bench.package import spec
+from nsd_bench.package.read import Package
 
 HERE = f"{__name__}:network"
 
@@ -196,7 +195,7 @@ def test_library_that_is_broken(monkeypatch, raised, text):
     def broken(name):
         raise raised
 
-    monkeypatch.setattr("nsd_bench.features.networks.importlib.import_module", broken)
+    monkeypatch.setattr("nsd_bench.models.networks.importlib.import_module", broken)
     with pytest.raises(NsdBenchError) as caught:
         load_network("timm:resnet10t", untrained=0)
     assert str(caught.value) == (
@@ -578,8 +577,8 @@ def test_command(package, tmp_path):
 
 def test_command_trains_and_predicts_on_features(package, tmp_path):
     """From images to a submission, all by commands."""
-    from nsd_bench.baselines.zoo import load_model
-    from nsd_bench.cli.train import command as train
+    from nsd_bench.cli.train import train_command as train
+    from nsd_bench.models.zoo import load_model
 
     store, out = tmp_path / "f", tmp_path / "models"
     run(package.path, "--model", HERE, "--layers", "conv", "--pixels", 16, "--grid", 4, "--out", store)

@@ -28,23 +28,20 @@ from exporters.flat.masks import mask_files, read_mask_file
 from exporters.flat.options import RECT_MM, FlatOptions
 from exporters.flat.png import encode_png
 from exporters.flat.session import Drawn, draw_session, session_zscores
-from exporters.flat.trials import REPETITIONS, stimulus_trials
+from exporters.flat.source import REPETITIONS, stimulus_trials
 from exporters.nsd.layout import SESSIONS, TRIALS_PER_SESSION
 from exporters.nsd.surfaces import Surface
-from exporters.pool import Pool
-from nsd_bench import flat as flat_module
-from nsd_bench.cli.export_flat import command
+from exporters.packages.pool import Pool
+from nsd_bench.cli.flat import export_flat_command as command
+from nsd_bench.cortex import flat as flat_module
+from nsd_bench.cortex.canvas import Grid
+from nsd_bench.cortex.files import coarsened, read_flat, read_mesh, write_mesh
+from nsd_bench.cortex.flat import COLUMNS, load, read_manifest, read_regions
+from nsd_bench.cortex.flatmap import FlatMap
+from nsd_bench.cortex.geometry import join_hemispheres, mask_of, rim, signed_area
+from nsd_bench.cortex.polygons import triangle_polygons
+from nsd_bench.cortex.raster import gaussian_raster
 from nsd_bench.errors import NsdBenchError, OptionError, OutputError, PackageError, SourceError, TierError
-from nsd_bench.flat import COLUMNS, load, read_manifest, read_regions
-from nsd_bench.surfaces.coarse import coarsened
-from nsd_bench.surfaces.files import read_flat
-from nsd_bench.surfaces.flatmap import FlatMap
-from nsd_bench.surfaces.geometry import join_hemispheres, mask_of
-from nsd_bench.surfaces.grid import Grid
-from nsd_bench.surfaces.meshes import read_mesh, write_mesh
-from nsd_bench.surfaces.polygons import triangle_polygons
-from nsd_bench.surfaces.raster import gaussian_raster
-from nsd_bench.surfaces.rings import rim, signed_area
 from tiers import assign_trials, load_tier_file
 
 pytest.importorskip("nilearn")

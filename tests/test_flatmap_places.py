@@ -26,26 +26,25 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import map_coordinates
 
+from exporters.cortex.flatmaps import drawn_regions
 from exporters.cortex.store import Subject
-from exporters.flatmaps import drawn_regions
 from exporters.nsd.layout import Layout
 from exporters.nsd.transforms import DEPTHS, read_placement, transform_files
-from exporters.package import export_packages
-from exporters.recipe import load_recipe
-from nsd_bench.cli.flatmap import command as flatmap
-from nsd_bench.cli.view import command as view
+from exporters.packages.export import export_packages
+from exporters.packages.recipe import load_recipe
+from nsd_bench.cli.flatmap import flatmap_command as flatmap
+from nsd_bench.cli.flatmap import view_command as view
+from nsd_bench.cortex.canvas import make_canvas
+from nsd_bench.cortex.cortex import Cortex, read_cortex
+from nsd_bench.cortex.files import read_mesh, write_mesh
+from nsd_bench.cortex.geometry import FlatGeometry, join_hemispheres
+from nsd_bench.cortex.matching import MNI305_TO_MNI152, mni_placement, volume_grid
+from nsd_bench.cortex.pixelwise import Transform, between, pixelwise, read_transform, vertexwise
+from nsd_bench.cortex.placing import NOWHERE, Placement
+from nsd_bench.cortex.sampling import check_sampling, nearest_units, trilinear_weights
 from nsd_bench.errors import OptionError, PackageError, SourceError
 from nsd_bench.outputs import write_npz
-from nsd_bench.package import Package
-from nsd_bench.surfaces.canvas import make_canvas
-from nsd_bench.surfaces.cortex import Cortex, read_cortex
-from nsd_bench.surfaces.geometry import FlatGeometry, join_hemispheres
-from nsd_bench.surfaces.meshes import read_mesh, write_mesh
-from nsd_bench.surfaces.mni import MNI305_TO_MNI152, mni_placement, volume_grid
-from nsd_bench.surfaces.pixelwise import Transform, pixelwise, read_transform
-from nsd_bench.surfaces.placing import NOWHERE, Placement
-from nsd_bench.surfaces.sampling import check_sampling, nearest_units, trilinear_weights
-from nsd_bench.surfaces.vertexwise import between, vertexwise
+from nsd_bench.package.read import Package
 
 BOTH = ("nearest", "trilinear")
 
@@ -174,7 +173,7 @@ def test_weights_survive_a_file(tmp_path):
 def of_pycortex(fs5, tmp_path_factory):
     """Pictures of CORTEX-7's subject from pycortex, three voxels in ten missing, and the subject."""
     need_pycortex()
-    from nsd_bench.plots.flatmaps.pycortex import temporary_store
+    from nsd_bench.cortex.pycortex import temporary_store
 
     transform = volume_transform()
     rng = np.random.default_rng(0)
@@ -602,7 +601,7 @@ def test_commands_place_voxels_with_nsds_transforms(exported, nsd_copy, tmp_path
 
 def test_every_package_is_drawn_on_the_subjects_own_surface(exported, nsd_root, tmp_path):
     """Voxels and fsaverage alike, on a flat map made from the simulated FreeSurfer folder."""
-    from nsd_bench.cli.cortex import command as cortex
+    from nsd_bench.cli.cortex import cortex_command as cortex
 
     store = tmp_path / "db"
     assert run(cortex, "build", "--store", store, nsd_root / "nsddata/freesurfer/subj01")[0] == 0

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from learnable import learnable_package
 
-from nsd_bench.baselines.fwrf import FwrfModel, candidate_fields, fit_fwrf, gaussian_pools
-from nsd_bench.baselines.selection import Selection
 from nsd_bench.errors import ModelError
-from nsd_bench.package import Package
+from nsd_bench.models.fwrf import FwrfModel, candidate_fields, fit_fwrf, gaussian_pools
+from nsd_bench.models.selection import Selection
+from nsd_bench.package.read import Package
 
 OPTIONS = {"n_places": 4, "sizes": (0.05, 0.2)}
 

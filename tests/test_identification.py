@@ -9,9 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nsd_bench.scoring.identification import chance, mean_top1, mean_two_way, top1, two_way
 from nsd_bench.scoring.pattern_metrics import PATTERN_METRICS
-from nsd_bench.scoring.patterns import Patterns
+from nsd_bench.scoring.patterns import Patterns, chance, mean_top1, mean_two_way, top1, two_way
 
 TIED = np.array(
     [

@@ -21,12 +21,18 @@ from exporters.imagery.layout import CacheLayout, init_layout
 from exporters.nsd import imagery
 from exporters.nsd.imagery import ImageryLayout, imagery_trials, read_stimuli
 from exporters.simulate.files import write_mat
-from exporters.simulate.imagery_cache import simulate_imagery_cache
-from nsd_bench.cli.imagery import command
+from exporters.simulate.imagery import simulate_imagery_cache
+from nsd_bench.cli.imagery import imagery_command as command
 from nsd_bench.errors import OptionError, OutputError, PackageError, SourceError
 from nsd_bench.imagery import ImageryTrial, read_index, write_index
-from nsd_bench.imagery.cache import cache_root, relative_to_cache
-from nsd_bench.imagery.index import COLUMNS, IndexNotFoundError, schema_problem, trials_of
+from nsd_bench.imagery.index import (
+    COLUMNS,
+    IndexNotFoundError,
+    cache_root,
+    relative_to_cache,
+    schema_problem,
+    trials_of,
+)
 from nsd_bench.imagery.trial import trial_id
 from nsd_bench.imagery.volumes import read_volume_at
 

@@ -14,12 +14,18 @@ from scipy.ndimage import gaussian_filter
 
 from exporters.imagery.build import Roots, build_index
 from exporters.simulate.files import write_hdf5_betas, write_nifti
-from exporters.simulate.imagery_cache import simulate_imagery_cache
+from exporters.simulate.imagery import simulate_imagery_cache
 from nsd_bench.errors import OptionError, PackageError
 from nsd_bench.imagery import ImageryDataset
-from nsd_bench.imagery.features import FeatureCache
+from nsd_bench.imagery.dataset import FeatureCache
 from nsd_bench.imagery.index import read_index
-from nsd_bench.imagery.pairing import common_subjects, pair_conditions, shared_stimuli
+from nsd_bench.imagery.pairing import (
+    common_subjects,
+    pair_conditions,
+    shared_stimuli,
+    split_by_run,
+    split_by_stimulus,
+)
 from nsd_bench.imagery.preprocessing import GUIDE_FWHM_MM, Chain, Mask, Smoothing, ZScore
 from nsd_bench.imagery.reliability import (
     mean_repeats,
@@ -32,9 +38,8 @@ from nsd_bench.imagery.reliability import (
     spearman_brown,
 )
 from nsd_bench.imagery.responses import by_stimulus, load_responses, zscored
-from nsd_bench.imagery.splits import split_by_run, split_by_stimulus
 from nsd_bench.imagery.volumes import n_volumes, read_volume_at
-from nsd_bench.statistics import ncsnr_on
+from nsd_bench.package.statistics import ncsnr_on
 from nsd_bench.transfer import evaluate_encoder
 
 MASK = np.zeros((5, 6, 4), dtype=bool)

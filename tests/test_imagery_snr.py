@@ -11,11 +11,10 @@ from click.testing import CliRunner
 from imagery_trees import BETAS, SHAPE, make_folders, make_release
 from sklearn.feature_selection import f_classif
 
-from exporters.imagery.build import Roots, build_index
-from exporters.imagery.snr import with_snr
+from exporters.imagery.build import Roots, build_index, with_snr
 from exporters.simulate.files import write_nifti
-from exporters.simulate.imagery_cache import simulate_imagery_cache
-from nsd_bench.cli.imagery import command
+from exporters.simulate.imagery import simulate_imagery_cache
+from nsd_bench.cli.imagery import imagery_command as command
 from nsd_bench.errors import OptionError, SourceError
 from nsd_bench.imagery import ImageryDataset, read_index
 from nsd_bench.imagery.index import trials_of

@@ -16,10 +16,10 @@ from imagery_trees import BETAS, SHAPE, make_folders, make_release, write_stim_i
 
 from exporters.imagery import verify_cache
 from exporters.imagery.build import Roots, build_index, summary
-from exporters.imagery.checksums import write_checksums
+from exporters.imagery.layout import write_checksums
 from exporters.imagery.verify import FAULTS
-from exporters.simulate.imagery_cache import simulate_imagery_cache
-from nsd_bench.cli.imagery import command
+from exporters.simulate.imagery import simulate_imagery_cache
+from nsd_bench.cli.imagery import imagery_command as command
 from nsd_bench.errors import PackageError, SourceError
 from nsd_bench.imagery import read_index, write_index
 

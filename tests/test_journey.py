@@ -13,9 +13,9 @@ import pytest
 from scipy import stats
 
 from exporters.simulate import read_answer
-from nsd_bench.package import Package
-from nsd_bench.submission import Submission
-from nsd_bench.truth import Truth
+from nsd_bench.package.read import Package
+from nsd_bench.package.truth import Truth
+from nsd_bench.scoring.submission import Submission
 
 RECIPE = """
 title = "Journey"

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_scoring import make_truth, submit
 
-from nsd_bench.cli.leaderboard import command
+from nsd_bench.cli.leaderboard import leaderboard_command as command
 from nsd_bench.errors import NsdBenchError, OutputError, SubmissionError
 from nsd_bench.leaderboard.boards import make_boards
 from nsd_bench.leaderboard.drawing import mark, scatter
@@ -24,9 +24,8 @@ from nsd_bench.leaderboard.entries import Entry, Score
 from nsd_bench.leaderboard.groups import Comparisons, letters, ranking
 from nsd_bench.leaderboard.ledger import Ledger
 from nsd_bench.leaderboard.lines import Asked
-from nsd_bench.leaderboard.reading import read_entries
+from nsd_bench.leaderboard.reading import COMPARISON, SCORES, fault, read_entries
 from nsd_bench.leaderboard.season import Season
-from nsd_bench.leaderboard.shape import COMPARISON, SCORES, fault
 from nsd_bench.leaderboard.site import pages, write_site
 from nsd_bench.scoring import Options, score, scores_json
 from nsd_bench.scoring.compare import comparison as comparison_of

@@ -12,12 +12,12 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nsd_bench import spec
-from nsd_bench.cli.ledger import command
+from nsd_bench.cli.leaderboard import ledger_command as command
 from nsd_bench.errors import OptionError, OutputError, SubmissionError
-from nsd_bench.leaderboard.ladder import climb
+from nsd_bench.leaderboard.claims import climb
 from nsd_bench.leaderboard.ledger import Claim, Ledger
 from nsd_bench.leaderboard.lines import GENESIS, Asked, Record, digest, encode
+from nsd_bench.package import spec
 
 WHEN = "2027-01-01T00:00:00+00:00"
 ASKED = [Asked(s, f"nsd-subj{s:02}", f"{s}" * 64, 4, {"test": 6, "final_test": 6}) for s in (1, 2)]

@@ -9,11 +9,17 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from nsd_bench.errors import OptionError, SubmissionError
-from nsd_bench.scoring.legacy import LEGACY, Trials, legacy_scores, legacy_trials
-from nsd_bench.scoring.legacy.brainscore import split_half_ceiling
-from nsd_bench.scoring.legacy.clipped import clipped_percent, response_ncsnr
-from nsd_bench.submission import Submission
-from nsd_bench.truth import Truth
+from nsd_bench.package.truth import Truth
+from nsd_bench.scoring.legacy import (
+    LEGACY,
+    Trials,
+    clipped_percent,
+    legacy_scores,
+    legacy_trials,
+    response_ncsnr,
+    split_half_ceiling,
+)
+from nsd_bench.scoring.submission import Submission
 
 N_UNITS = 11
 
@@ -275,7 +281,7 @@ def test_the_rsa_ceiling_holds_the_subject_itself():
 @pytest.mark.parametrize("repeats", [(3,) * 12, (4, 2, 3, 2, 2, 3)])
 def test_sensoriums_scores_are_neuralpredictors(repeats):
     pytest.importorskip("neuralpredictors")
-    from nsd_bench.conformance.sensorium import sensorium_values
+    from nsd_bench.conformance.runner import sensorium_values
 
     trials = make_trials(repeats=repeats)
     for name, expected in sensorium_values(trials).items():

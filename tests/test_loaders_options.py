@@ -15,13 +15,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import nsd_bench
-from nsd_bench import spec
 from nsd_bench.errors import OptionError, PackageError
 from nsd_bench.loaders import JointLoader, joint_dataloaders
-from nsd_bench.loaders.buffers import Buffers
+from nsd_bench.loaders.batch import Buffers
 from nsd_bench.loaders.dataset import TierDataset, _Repeats
 from nsd_bench.loaders.options import Options, read_options
 from nsd_bench.outputs import array_to_bytes
+from nsd_bench.package import spec
 
 STD = tiny.RESPONSES[tiny.TRAIN].std(axis=0, ddof=1, dtype=np.float64)
 STANDARDISED = tiny.RESPONSES / STD
@@ -363,7 +363,7 @@ def test_memory_is_used_again_only_when_nobody_holds_it():
 
 
 def test_batches_that_are_kept_do_not_change(path, monkeypatch):
-    monkeypatch.setattr("nsd_bench.loaders.buffers._WORTH_KEEPING_BYTES", 1)
+    monkeypatch.setattr("nsd_bench.loaders.batch._WORTH_KEEPING_BYTES", 1)
     dataset = tier(path, "train")
     kept = [dataset.__getitems__([row]).batch for row in range(6)]
     kept.append(dataset.__getitems__([0, 1, 2]).batch.images[2:])

@@ -13,13 +13,13 @@ import pytest
 from click.testing import CliRunner
 
 import nsd_bench
-from nsd_bench import spec
-from nsd_bench.cli.pack import command
+from nsd_bench.cli.packages import pack_command as command
 from nsd_bench.errors import OutputError, PackageError
 from nsd_bench.loaders.packing import pack
-from nsd_bench.package import Package
-from nsd_bench.packed import PackedStore
-from nsd_bench.validate import validate
+from nsd_bench.package import spec
+from nsd_bench.package.packed import PackedStore
+from nsd_bench.package.read import Package
+from nsd_bench.package.validate import validate
 
 ROWS = np.array([7, 0, 11, 7])
 

@@ -15,8 +15,8 @@ from nsd_bench.cli import cli
 from nsd_bench.errors import OptionError, PackageError
 from nsd_bench.loaders import static_loaders
 from nsd_bench.loaders.compatibility import neuralpredictors_module
-from nsd_bench.truth import load_truth
-from nsd_bench.validate import validate
+from nsd_bench.package.truth import load_truth
+from nsd_bench.package.validate import validate
 
 N_TRIALS, N_UNITS = 14, 6
 NAME = "static26872-17-20-GrayImageNet-94c6ff995dac583098847cfecd43e7b6"

@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from learnable import learnable_package
 
-from nsd_bench.baselines.oracle import RepeatOracle, fit_repeat_oracle, others_mean
 from nsd_bench.errors import ModelError
-from nsd_bench.package import Package
+from nsd_bench.models.repeat_oracle import RepeatOracle, fit_repeat_oracle, others_mean
+from nsd_bench.package.read import Package
+from nsd_bench.package.truth import load_truth
 from nsd_bench.scoring import score
-from nsd_bench.truth import load_truth
 
 
 @pytest.fixture

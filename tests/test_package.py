@@ -12,16 +12,15 @@ import packages as tiny
 import pytest
 from click.testing import CliRunner
 
-from nsd_bench import spec
 from nsd_bench.cli import cli
-from nsd_bench.errors import NsdBenchError, OptionError, OutputError, PackageError
-from nsd_bench.issues import has_errors
+from nsd_bench.errors import NsdBenchError, OptionError, OutputError, PackageError, has_errors
 from nsd_bench.outputs import array_to_bytes, new_file, new_folder, write_npz, write_zip
-from nsd_bench.package import Package
-from nsd_bench.storage import array_from_bytes, read_npz, sha256_file
-from nsd_bench.truth import Truth, load_truth
-from nsd_bench.validate import CHECKS, validate
-from nsd_bench.writer import new_package
+from nsd_bench.package import spec
+from nsd_bench.package.read import Package
+from nsd_bench.package.storage import array_from_bytes, read_npz, sha256_file
+from nsd_bench.package.truth import Truth, load_truth
+from nsd_bench.package.validate import CHECKS, validate
+from nsd_bench.package.write import new_package
 
 
 @pytest.fixture(params=["folder", "zip", "deflated zip"])

@@ -8,12 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial import Delaunay
 
+from nsd_bench.cortex.files import read_flat, read_mesh
+from nsd_bench.cortex.geometry import boundary_rings, join_hemispheres, signed_area
+from nsd_bench.cortex.polygons import Polygon, multi_polygon, region_polygons, triangle_polygons
 from nsd_bench.errors import OptionError
-from nsd_bench.surfaces.files import read_flat
-from nsd_bench.surfaces.geometry import join_hemispheres
-from nsd_bench.surfaces.meshes import read_mesh
-from nsd_bench.surfaces.polygons import Polygon, multi_polygon, region_polygons, triangle_polygons
-from nsd_bench.surfaces.rings import boundary_rings, signed_area
 
 SIDE = 5
 POINTS = np.array([(x, y) for y in range(SIDE) for x in range(SIDE)], dtype=np.float64)

@@ -10,17 +10,22 @@ from pathlib import Path
 
 import pytest
 
-from exporters import provenance
-from exporters.provenance import NOT_FOLLOWED, data_files, deciding_modules, imported_by, source_digest
+from exporters.packages import provenance
+from exporters.packages.provenance import (
+    NOT_FOLLOWED,
+    data_files,
+    deciding_modules,
+    imported_by,
+    source_digest,
+)
 
 REPO = Path(__file__).parents[1]
 ROOMS = ("exporters", "nsd_bench", "tiers")
 ENTRIES = {
-    "exporters.package",
+    "exporters.packages.export",
     "exporters.flat.dataset",
     "exporters.curated.curate",
-    "exporters.imagery.package",
-    "exporters.synthetic.package",
+    "exporters.packages.companions",
 }
 
 
@@ -43,37 +48,35 @@ def digests() -> dict[str, str]:
 
 DECIDES = {
     "exporters/nsd/betas.py": ENTRIES,
-    "exporters/TERMS.md": {"exporters.package", "exporters.flat.dataset"},
-    "nsd_bench/storage.py": ENTRIES,
+    "exporters/TERMS.md": {"exporters.packages.export", "exporters.flat.dataset"},
+    "nsd_bench/package/storage.py": ENTRIES,
     "nsd_bench/outputs.py": ENTRIES,
-    "nsd_bench/writer.py": {"exporters.package", "exporters.imagery.package", "exporters.synthetic.package"},
-    "nsd_bench/statistics.py": {
-        "exporters.package",
-        "exporters.imagery.package",
-        "exporters.synthetic.package",
+    "nsd_bench/package/write.py": {"exporters.packages.export", "exporters.packages.companions"},
+    "nsd_bench/package/statistics.py": {
+        "exporters.packages.export",
+        "exporters.packages.companions",
     },
-    "nsd_bench/truth.py": {"exporters.package"},
-    "nsd_bench/package.py": {"exporters.imagery.package", "exporters.synthetic.package"},
-    "nsd_bench/surfaces/raster.py": {"exporters.flat.dataset"},
+    "nsd_bench/package/truth.py": {"exporters.packages.export"},
+    "nsd_bench/package/read.py": {"exporters.packages.companions"},
+    "nsd_bench/cortex/raster.py": {"exporters.flat.dataset"},
     "exporters/curated/grey_matter_3mm.nii.gz": {"exporters.curated.curate"},
-    "exporters/imagery/companion.py": {"exporters.imagery.package", "exporters.synthetic.package"},
-    "exporters/synthetic/package.py": {"exporters.synthetic.package"},
-    "tiers/sampling.py": {"exporters.package", "exporters.flat.dataset"},
-    "tiers/withholding.py": {"exporters.package"},
+    "exporters/packages/companions.py": {"exporters.packages.companions"},
+    "tiers/assign.py": {"exporters.packages.export", "exporters.flat.dataset"},
+    "tiers/withholding.py": {"exporters.packages.export"},
 }
 """File to the exports whose bytes it decides."""
 DECIDES_NOTHING = [
-    "tiers/leakage.py",
-    "tiers/page.py",
-    "tiers/apply.py",
+    "tiers/audit/leakage.py",
+    "tiers/audit/audit.py",
+    "tiers/rewrite/apply.py",
     "tiers/sensorium.toml",
     "exporters/simulate/betas.py",
-    "exporters/rebuild.py",
+    "exporters/packages/rebuild.py",
     "exporters/cortex/build.py",
-    "exporters/plan.py",
+    "exporters/packages/sources.py",
     "nsd_bench/cli/export.py",
     "nsd_bench/errors.py",
-    "nsd_bench/validate.py",
+    "nsd_bench/package/validate.py",
     "nsd_bench/decoding/decoder.py",
 ]
 
@@ -96,7 +99,7 @@ def test_what_decides_bytes_changes_the_digest_and_nothing_else_does(copy):
 
 def test_a_comment_a_docstring_and_layout_change_nothing(copy):
     before = digests()
-    path = copy / "exporters/build.py"
+    path = copy / "exporters/packages/build.py"
     text = path.read_text()
     head, body = text.split('"""\n', 1)
     call = "counts = self.trials["
@@ -108,7 +111,7 @@ def test_a_comment_a_docstring_and_layout_change_nothing(copy):
     assert path.read_text() != text
     assert digests() == before
     path.write_text(text.replace("np.zeros_like(behaviour)", "np.ones_like(behaviour)"))
-    assert digests()["exporters.package"] != before["exporters.package"]
+    assert digests()["exporters.packages.export"] != before["exporters.packages.export"]
 
 
 def test_tokens_by_hand():
@@ -150,8 +153,8 @@ from pathlib import Path
 root, out, rooms = sys.argv[1], Path(sys.argv[2]), tuple(sys.argv[3:])
 opened = set()
 sys.addaudithook(lambda event, args: event == "open" and opened.add(str(args[0])))
-from exporters.package import export_packages
-from exporters.recipe import load_recipe
+from exporters.packages.export import export_packages
+from exporters.packages.recipe import load_recipe
 wanted = load_recipe("demo", subjects=(3,), sessions=(1,))
 assert len(list(export_packages(wanted, Path(root), out, progress=False))) == 1
 names = [name for name, one in sys.modules.items() if getattr(one, "__file__", None)]
@@ -167,7 +170,7 @@ def test_whatever_an_export_runs_and_reads_is_in_the_digest_or_has_a_reason(nsd_
     command = [sys.executable, "-c", EXPORT, str(nsd_root), str(tmp_path / "out"), *rooms]
     done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=REPO)
     ran = json.loads(done.stdout)
-    decides = deciding_modules("exporters.package")
+    decides = deciding_modules("exporters.packages.export")
     reasoned = set()
     for _, name in NOT_FOLLOWED:
         reasoned |= deciding_modules(name).keys()
@@ -180,8 +183,8 @@ def test_whatever_an_export_runs_and_reads_is_in_the_digest_or_has_a_reason(nsd_
     assert len(decides.keys() & set(ran["modules"])) > 0.9 * len(decides)
     read = {Path(name).relative_to(REPO).as_posix() for name in ran["files"]}
     # Recipe and tiers are in the manifest, each with its text.
-    assert read - data_files("exporters.package").keys() == {
+    assert read - data_files("exporters.packages.export").keys() == {
         "exporters/recipes/demo.toml",
         "tiers/sensorium.toml",
     }
-    assert data_files("exporters.package").keys() <= read
+    assert data_files("exporters.packages.export").keys() <= read

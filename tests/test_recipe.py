@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from exporters.recipe import known_recipes, load_recipe
+from exporters.packages.recipe import known_recipes, load_recipe
 from nsd_bench.errors import RecipeError
 
 

@@ -16,11 +16,11 @@ from click.testing import CliRunner
 from exports import export, recipe
 
 from exporters.nsd.betas import FORMATS
-from exporters.package import export_packages
-from exporters.rebuild import rebuild_sample
+from exporters.packages.export import export_packages
+from exporters.packages.rebuild import rebuild_sample
 from nsd_bench.cli import cli
-from nsd_bench.package import Package
-from nsd_bench.truth import Truth
+from nsd_bench.package.read import Package
+from nsd_bench.package.truth import Truth
 
 REPO = Path(__file__).parents[1]
 WITHOUT_METADATA = """
@@ -138,7 +138,7 @@ def test_a_recipe_and_the_options_that_change_it_are_one(nsd_root, tmp_path):
 
 def test_what_was_read_for_others_is_used(nsd_root, tmp_path, monkeypatch):
     """An export that was interrupted goes on when it is started for more subjects."""
-    from exporters import package
+    from exporters.packages import export as package
 
     wanted = recipe(subjects=(1,))
     work = package.work_folder(tmp_path, "demo-subj01")

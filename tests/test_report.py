@@ -16,17 +16,16 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from nsd_bench import spec
 from nsd_bench.cli import cli
+from nsd_bench.cortex.placing import NOWHERE, Placement
 from nsd_bench.errors import NsdBenchError, PackageError
+from nsd_bench.figures import ceiling_figure, example_figure, roi_figure
 from nsd_bench.outputs import write_npz
-from nsd_bench.package import Package
-from nsd_bench.plots.examples import Evidence, example_images
-from nsd_bench.plots.figures import ceiling_figure, example_figure, roi_figure
-from nsd_bench.plots.report import report_page
-from nsd_bench.submission import Submission
-from nsd_bench.surfaces.placing import NOWHERE, Placement
-from nsd_bench.truth import Truth, load_truth
+from nsd_bench.package import spec
+from nsd_bench.package.read import Package
+from nsd_bench.package.truth import Truth, load_truth
+from nsd_bench.reports import Evidence, example_images, report_page
+from nsd_bench.scoring.submission import Submission
 
 N_IMAGES, K = 14, 2
 TEXT = re.compile(r"<text[^>]*>([^<]*)</text>")

@@ -17,12 +17,16 @@ from click.testing import CliRunner
 
 from exporters.curated import grey_matter
 from exporters.curated.grey_matter import pinned_mask, read_mask
-from exporters.curated.resample import resample, resample_session
-from exporters.curated.resampling import coarse_grid, make_resampling
-from exporters.curated.settings import ResampleOptions
+from exporters.curated.resample import (
+    ResampleOptions,
+    coarse_grid,
+    make_resampling,
+    resample,
+    resample_session,
+)
 from exporters.nsd.volumes import Grid
-from exporters.pool import Pool
-from nsd_bench.cli.resample import command
+from exporters.packages.pool import Pool
+from nsd_bench.cli.curated import resample_command as command
 from nsd_bench.decoding.volumes import new_volumes, open_volumes
 from nsd_bench.errors import OptionError, OutputError, SourceError
 

@@ -12,9 +12,9 @@ from click.testing import CliRunner
 from packages import make_package
 from test_scoring import make_truth, take
 
-from nsd_bench.cli.reveal import command
+from nsd_bench.cli.packages import reveal_command as command
 from nsd_bench.errors import PackageError
-from nsd_bench.truth import Truth
+from nsd_bench.package.truth import Truth
 
 
 def salted(tiers: tuple[str, ...] = ("test", "final_test")) -> Truth:

@@ -13,11 +13,10 @@ from sklearn.linear_model import Ridge, RidgeCV
 from sklearn.metrics import r2_score
 from sklearn.model_selection import GroupKFold
 
-from nsd_bench import spec
-from nsd_bench.baselines.averaged import Scaling, correlations
-from nsd_bench.baselines.folds import folds_by_image
-from nsd_bench.baselines.guard import fitting_view
-from nsd_bench.baselines.linear import (
+from nsd_bench.errors import ModelError, OptionError
+from nsd_bench.models.averaged import Scaling, correlations
+from nsd_bench.models.guard import fitting_view
+from nsd_bench.models.linear import (
     LinearModel,
     fit_features_ridge,
     fit_linear_gabor,
@@ -25,9 +24,10 @@ from nsd_bench.baselines.linear import (
     fit_mean,
     fit_ridge,
 )
-from nsd_bench.baselines.ridge import Solver, ridge_by_folds, ridge_by_validation
-from nsd_bench.errors import ModelError, OptionError
-from nsd_bench.package import Package
+from nsd_bench.models.ridge import Solver, ridge_by_folds, ridge_by_validation
+from nsd_bench.models.selection import folds_by_image
+from nsd_bench.package import spec
+from nsd_bench.package.read import Package
 
 ALPHAS = np.array([1e3, 30.0, 1.0, 0.03])
 EXACT = Solver(dtype="float64", units_at_once=3)
@@ -327,7 +327,7 @@ def test_the_view_gives_the_rest_as_it_is(package):
 @pytest.mark.parametrize("fit", [fit_mean, *FITS])
 def test_planted_leak_is_refused(package, fit, monkeypatch):
     """A baseline that has come to read test responses stops, whichever it is."""
-    monkeypatch.setattr("nsd_bench.baselines.linear.image_means", leaking(fit))
+    monkeypatch.setattr("nsd_bench.models.linear.image_means", leaking(fit))
     with pytest.raises(ModelError, match="trials of tier 'test' were asked for while fitting"):
         fit(package)
 
@@ -435,7 +435,7 @@ def test_responses_that_are_not_finite(package):
 
 def test_banded_ridge_learns_and_leaves_himalaya_as_it_was(package):
     himalaya = pytest.importorskip("himalaya.backend")
-    from nsd_bench.baselines.banded import fit_banded_ridge
+    from nsd_bench.models.banded import fit_banded_ridge
 
     before = himalaya.get_backend().name
     model = fit_banded_ridge(package, features="pixels", n_iter=3, n_folds=3, seed=1)
@@ -453,8 +453,8 @@ def test_banded_ridge_learns_and_leaves_himalaya_as_it_was(package):
 def test_a_band_of_noise_is_switched_off(package, tmp_path):
     """One band is the answer, the other 60 columns of noise, which plain ridge has to penalise as much."""
     pytest.importorskip("himalaya")
-    from nsd_bench.baselines.banded import fit_banded_ridge
-    from nsd_bench.features.store import FeatureStore, image_digests
+    from nsd_bench.models.banded import fit_banded_ridge
+    from nsd_bench.models.feature_store import FeatureStore, image_digests
 
     images = package.images(slice(0, None, 2))
     rng = np.random.default_rng(0)
@@ -471,8 +471,8 @@ def test_a_band_of_noise_is_switched_off(package, tmp_path):
 
 
 def test_banded_ridge_without_himalaya(package, monkeypatch):
-    from nsd_bench.baselines.banded import fit_banded_ridge
     from nsd_bench.errors import NsdBenchError
+    from nsd_bench.models.banded import fit_banded_ridge
 
     monkeypatch.setitem(sys.modules, "himalaya", None)
     with pytest.raises(NsdBenchError) as caught:

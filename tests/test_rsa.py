@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 from scipy.spatial.distance import pdist, squareform
 
-from nsd_bench.scoring.medians import MEDIANS
+from nsd_bench.scoring.metrics import MEDIANS
 from nsd_bench.scoring.patterns import column_correlations, image_means, rdm, unit_rows
 from nsd_bench.scoring.rsa import repeat_rdms, rsa, rsa_ceilings, rsa_delete_one, rsa_score
 

@@ -12,11 +12,11 @@ from test_scoring import FEW, NO_VALUE, make_truth, noisy, problems, row, submit
 
 from nsd_bench.cli import cli
 from nsd_bench.errors import OptionError
+from nsd_bench.package.statistics import response_precision
 from nsd_bench.scoring import Options, score, scores_json
 from nsd_bench.scoring.metrics import unit_values
 from nsd_bench.scoring.moments import accumulate
 from nsd_bench.scoring.score import SubjectScores
-from nsd_bench.statistics import response_precision
 from nsd_bench.transfer.results import TransferOptions
 
 

@@ -26,23 +26,23 @@ from exports import export as export_any
 from test_tiers_apply import contents, copy, except_provenance, export
 
 from exporters.nsd.behaviour import BEHAVIOUR_COLUMNS
-from exporters.package import export_packages
-from exporters.recipe import load_recipe
-from nsd_bench import spec
+from exporters.packages.export import export_packages
+from exporters.packages.recipe import load_recipe
 from nsd_bench.cli import cli
 from nsd_bench.errors import OptionError, OutputError, PackageError, RecipeError
 from nsd_bench.loaders.packing import pack
-from nsd_bench.lock import read_lock, verify_lock
-from nsd_bench.package import Package
-from nsd_bench.sealing import TELLS_ORDER
-from nsd_bench.truth import Truth
-from nsd_bench.validate import validate
-from nsd_bench.writer import new_package
+from nsd_bench.package import spec
+from nsd_bench.package.lock import read_lock, verify_lock
+from nsd_bench.package.read import Package
+from nsd_bench.package.sealing import TELLS_ORDER
+from nsd_bench.package.truth import Truth
+from nsd_bench.package.validate import validate
+from nsd_bench.package.write import new_package
 from tiers import load_tier_file, withholding
-from tiers.apply import apply_tiers
-from tiers.keys import read_key
-from tiers.normalization import Normalization, read_normalization
-from tiers.swap import alone
+from tiers.rewrite.apply import apply_tiers
+from tiers.rewrite.renormalise import Normalization, read_normalization
+from tiers.rewrite.swap import alone
+from tiers.withholding import read_key
 
 OTHER = load_tier_file("shared1000")
 
@@ -497,7 +497,7 @@ def test_the_second_is_refused_while_the_first_works(sealed, tmp_path):
 def test_a_lock_dies_with_its_process(sealed, tmp_path):
     path = copy(sealed, tmp_path / "p")
     script = (
-        "import os, signal, sys; from pathlib import Path; from tiers.swap import alone\n"
+        "import os, signal, sys; from pathlib import Path; from tiers.rewrite.swap import alone\n"
         "with alone(Path(sys.argv[1])): os.kill(os.getpid(), signal.SIGKILL)"
     )
     staging = path.parent / ".demo-subj01.tiers"

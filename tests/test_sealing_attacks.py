@@ -30,11 +30,11 @@ from entrant import (
 )
 from exports import recipe
 
-from exporters.package import export_packages
+from exporters.packages.export import export_packages
 from nsd_bench.loaders.packing import pack
-from nsd_bench.package import Package
+from nsd_bench.package.read import Package
 from tiers import load_tier_file
-from tiers.apply import apply_tiers
+from tiers.rewrite.apply import apply_tiers
 
 KEY = b"thirty-two bytes that nobody has"
 KINDS = {"track1": "session_zscore", "track2": "percent"}

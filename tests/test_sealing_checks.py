@@ -14,13 +14,13 @@ import packages as tiny
 import pytest
 from click.testing import CliRunner
 
-from nsd_bench import spec
 from nsd_bench.cli import cli
-from nsd_bench.issues import has_errors
-from nsd_bench.package import Package
-from nsd_bench.sealing import CHECKS, check_sealing
-from nsd_bench.validate import validate
-from tiers.audit import audit
+from nsd_bench.errors import has_errors
+from nsd_bench.package import spec
+from nsd_bench.package.read import Package
+from nsd_bench.package.sealing import CHECKS, check_sealing
+from nsd_bench.package.validate import validate
+from tiers.audit.audit import audit
 
 IDS, FIT_ON = spec.trials_file("trial_idx"), "meta/statistics/fit_on.json"
 AGAIN = "Export it again before giving it to entrants."

@@ -16,17 +16,17 @@ from test_codabench import FINAL, LIVE, make_pair
 from test_leaderboard import Page, change, opened, rows, season, write
 from test_leaderboard import run as leaderboard
 
-from nsd_bench.cli.ledger import command as ledger_command
-from nsd_bench.cli.report import command as report_command
-from nsd_bench.cli.score import command as score_command
+from nsd_bench.cli.leaderboard import ledger_command
+from nsd_bench.cli.report import report_command
+from nsd_bench.cli.score import score_command
 from nsd_bench.errors import NsdBenchError, SubmissionError
 from nsd_bench.leaderboard.boards import make_boards
 from nsd_bench.leaderboard.groups import Comparisons
 from nsd_bench.leaderboard.ledger import Ledger
 from nsd_bench.leaderboard.reading import read_entries
 from nsd_bench.leaderboard.site import pages
-from nsd_bench.submission import Submission
-from nsd_bench.truth import load_truth
+from nsd_bench.package.truth import load_truth
+from nsd_bench.scoring.submission import Submission
 
 HARD, EASY = "tiny-subj02", "tiny-subj03"
 Given = dict[str, Submission]

@@ -17,7 +17,7 @@ from exports import BETAS, DATA, export, fails, nifti, replace
 from exporters.nsd.rois import read_label_names
 from exporters.nsd.surfaces import read_matching_vertices
 from exporters.nsd.volumes import Grid
-from exporters.units import _read_mask
+from exporters.packages.units import _read_mask
 from nsd_bench.errors import RecipeError, SourceError
 
 ROI = f"{DATA}/func1pt8mm/roi"

@@ -17,11 +17,11 @@ from threadpoolctl import threadpool_limits
 
 from exporters.simulate import read_answer, simulate
 from exporters.simulate.anatomy import make_anatomy
-from exporters.simulate.encoding import signals
-from exporters.simulate.labels import LABELS, SUBCORTICAL
+from exporters.simulate.betas import signals
 from exporters.simulate.photographs import GROUPS
+from exporters.simulate.regions import LABELS, SUBCORTICAL
 from nsd_bench.errors import OutputError, RecipeError, SourceError
-from nsd_bench.storage import sha256_file
+from nsd_bench.package.storage import sha256_file
 
 SUBJECTS = {1: 2, 3: 1}  # sessions of each; see conftest
 BETAS = "nsddata_betas/ppdata/subj{:02}/func1pt8mm/betas_fithrf_GLMdenoise_RR"

@@ -29,9 +29,8 @@ from exporters.simulate.geometry import (
     place,
     seen_from,
 )
-from exporters.simulate.labels import LABELS
 from exporters.simulate.mni import mni_brain
-from exporters.simulate.regions import patches, ranks
+from exporters.simulate.regions import LABELS, patches, ranks
 from exporters.simulate.surfaces import make_fsaverage, make_native_surface, surface_labels
 
 SIDES = ("lh", "rh")

@@ -14,17 +14,15 @@ from hypothesis.extra.numpy import arrays
 from scipy.interpolate import interpn
 from sklearn.neighbors import NearestNeighbors
 
+from nsd_bench.cortex import files
+from nsd_bench.cortex.canvas import Grid
+from nsd_bench.cortex.files import coarsened, read_flat
+from nsd_bench.cortex.flatmap import FlatMap, dequantise, quantise, upright
+from nsd_bench.cortex.geometry import join_hemispheres, mask_of, vertices_of
+from nsd_bench.cortex.polygons import outlines
+from nsd_bench.cortex.raster import gaussian_raster
+from nsd_bench.cortex.triangles import triangle_raster
 from nsd_bench.errors import NsdBenchError, OptionError, PackageError, SourceError
-from nsd_bench.surfaces import files
-from nsd_bench.surfaces.coarse import coarsened
-from nsd_bench.surfaces.files import read_flat
-from nsd_bench.surfaces.flatmap import FlatMap
-from nsd_bench.surfaces.geometry import join_hemispheres, mask_of, vertices_of
-from nsd_bench.surfaces.grid import Grid
-from nsd_bench.surfaces.levels import dequantise, quantise, upright
-from nsd_bench.surfaces.outlines import outlines
-from nsd_bench.surfaces.raster import gaussian_raster
-from nsd_bench.surfaces.triangles import triangle_raster
 
 RECT = (-100.0, 100.0, -120.0, 95.0)
 LEFT = np.array([[0.0, 0, 0], [4, 0, 0], [0, 3, 0], [4, 3, 0], [9, 9, 0]]), np.array([[0, 1, 2], [1, 3, 2]])
@@ -482,7 +480,7 @@ def test_surfaces_import_nothing_heavy():
     import subprocess
     import sys
 
-    code = "import sys, nsd_bench.surfaces.files, nsd_bench.surfaces.flatmap\nprint(*sys.modules)"
+    code = "import sys, nsd_bench.cortex.files, nsd_bench.cortex.flatmap\nprint(*sys.modules)"
     loaded = set(subprocess.check_output([sys.executable, "-c", code], text=True).split())
     assert not loaded & {"nibabel", "nilearn", "skimage", "matplotlib", "pandas", "torch"}
     assert importlib.util.find_spec("nibabel")

@@ -16,29 +16,27 @@ import torch
 from click.testing import CliRunner
 from sklearn.linear_model import Ridge
 
-from exporters.imagery.package import export_imagery
 from exporters.nsd.synthetic import SyntheticLayout, iterate_synthetic, read_classes, synthetic_trials
-from exporters.package import export_packages
-from exporters.recipe import load_recipe
+from exporters.packages.companions import export_imagery, export_synthetic
+from exporters.packages.export import export_packages
+from exporters.packages.recipe import load_recipe
 from exporters.simulate import read_answer, simulate
 from exporters.simulate.files import write_mat
-from exporters.synthetic import export_synthetic
-from nsd_bench.baselines.features import pixel_features
-from nsd_bench.cli.transfer import command
+from nsd_bench.cli.transfer import transfer_command as command
 from nsd_bench.errors import OutputError, PackageError, SourceError, SubmissionError
 from nsd_bench.imagery.reliability import pooled_ncsnr
-from nsd_bench.package import Package
+from nsd_bench.models.image_features import pixel_features
+from nsd_bench.package.read import Package
+from nsd_bench.package.truth import load_truth
+from nsd_bench.package.validate import validate
 from nsd_bench.scoring.score import Options, score
-from nsd_bench.submission import Submission
+from nsd_bench.scoring.submission import Submission
 from nsd_bench.transfer import TransferOptions
 from nsd_bench.transfer.companions import evaluate_companion, predict_companion, tier_truth
-from nsd_bench.transfer.fitting import training_data
+from nsd_bench.transfer.fitting import PENALTIES, fit_ridge, training_data
 from nsd_bench.transfer.ood import evaluate_ood
-from nsd_bench.transfer.ridge import PENALTIES, fit_ridge
 from nsd_bench.transfer.session import evaluate_on_companion
 from nsd_bench.transfer.targets import ImageFeatures
-from nsd_bench.truth import load_truth
-from nsd_bench.validate import validate
 
 GAIN = 0.5
 

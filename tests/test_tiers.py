@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from nsd_bench.errors import TierError
 from tiers import TierFile, assign_tiers, assign_trials, load_tier_file, parse_tier_file
+from tiers.assign import sample
 from tiers.expressions import evaluate
 from tiers.rules import Rule
-from tiers.sampling import sample
 
 IMAGES = pd.DataFrame(
     {

@@ -14,20 +14,20 @@ import pytest
 from click.testing import CliRunner
 
 from exporters.nsd.design import image_table, read_design, read_stimulus_table, trial_table
-from exporters.package import export_packages
-from exporters.recipe import load_recipe
-from nsd_bench.cli.tiers import command
+from exporters.packages.export import export_packages
+from exporters.packages.recipe import load_recipe
+from nsd_bench.cli.tiers import tiers_command as command
 from nsd_bench.errors import NsdBenchError, TierError
 from nsd_bench.loaders.packing import pack
-from nsd_bench.lock import read_lock, verify_lock
-from nsd_bench.package import Package
-from nsd_bench.truth import Truth
-from nsd_bench.validate import validate
+from nsd_bench.package.lock import read_lock, verify_lock
+from nsd_bench.package.read import Package
+from nsd_bench.package.truth import Truth
+from nsd_bench.package.validate import validate
 from tiers import load_tier_file, parse_tier_file
-from tiers.apply import apply_tiers
 from tiers.design import read_design_table
-from tiers.normalization import read_normalization
-from tiers.swap import finish_replacement, replacement
+from tiers.rewrite.apply import apply_tiers
+from tiers.rewrite.renormalise import read_normalization
+from tiers.rewrite.swap import finish_replacement, replacement
 
 KEY = b"a secret of the tests"  # of packages of kind track2; others derive theirs
 MINE = """
@@ -329,7 +329,7 @@ def test_a_full_disk_leaves_the_package_as_it_was(opened, tmp_path, mine, monkey
     def full(*args, **kwargs):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("tiers.rebuild.column_statistics", full)
+    monkeypatch.setattr("tiers.rewrite.rebuild.column_statistics", full)
     text = message(path, str(mine))
     assert "No space left on device" in text
 

@@ -11,18 +11,17 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from nsd_bench import spec
-from nsd_bench.cli.tiers import command
+from nsd_bench.cli.tiers import tiers_command as command
 from nsd_bench.errors import PackageError, TierError
-from nsd_bench.identifiers import inverted
 from nsd_bench.outputs import array_to_bytes
-from nsd_bench.package import Package
-from nsd_bench.statistics import column_statistics, ncsnr_on, pixel_statistics
-from nsd_bench.writer import new_package
-from tiers.audit import audit
-from tiers.leakage import CHECKS, Thresholds
-from tiers.page import audit_page
-from tiers.similarity import descriptor, nearest
+from nsd_bench.package import spec
+from nsd_bench.package.read import Package
+from nsd_bench.package.sealing import inverted
+from nsd_bench.package.statistics import column_statistics, ncsnr_on, pixel_statistics
+from nsd_bench.package.write import new_package
+from tiers.audit.audit import audit, audit_page
+from tiers.audit.leakage import CHECKS, Thresholds
+from tiers.audit.similarity import descriptor, nearest
 
 N_UNITS = 3
 TIERS = np.repeat(["train", "validation", "test", "final_test"], [14, 2, 6, 4])

@@ -10,9 +10,9 @@ import pytest
 from click.testing import CliRunner
 from packages import N_TRIALS, make_package
 
-from nsd_bench import spec
-from nsd_bench.cli.tiers import command
+from nsd_bench.cli.tiers import tiers_command as command
 from nsd_bench.errors import NsdBenchError
+from nsd_bench.package import spec
 
 NUMBERS = np.arange(N_TRIALS)
 ODD = {

@@ -13,12 +13,13 @@ from PIL import Image
 from skimage.feature import match_template
 from test_tiers_audit import IMAGE, TIERS, make, photograph, problems
 
-from nsd_bench import spec
-from nsd_bench.cli.tiers import CHECKS, command
+from nsd_bench.cli.tiers import CHECKS
+from nsd_bench.cli.tiers import tiers_command as command
 from nsd_bench.errors import OptionError
-from tiers.audit import ALLOWABLE, audit
-from tiers.duplicates import block_correlations
-from tiers.moments import merged, summarise
+from nsd_bench.package import spec
+from tiers.audit.audit import ALLOWABLE, audit
+from tiers.audit.duplicates import block_correlations
+from tiers.audit.moments import merged, summarise
 
 SIDE = 64
 

@@ -18,11 +18,11 @@ import pytest
 import scipy.io
 from click.testing import CliRunner
 
-from nsd_bench.cli.tiers import command
+from nsd_bench.cli.tiers import tiers_command as command
 from tiers import assign_trials, known_tier_files, load_tier_file
 from tiers.design import image_table
+from tiers.difference import published_digest, published_digests, rules_digest
 from tiers.features import with_feature_columns
-from tiers.published import published_digest, published_digests, rules_digest
 
 SESSIONS = {1: 40, 3: 32, 4: 30}
 LIKE = {1: (1, 2, 5, 7), 3: (3, 6), 4: (4, 8)}  # subjects with as many sessions
@@ -367,7 +367,7 @@ def test_check_takes_the_tiers_of_all_released_sessions(tmp_path, monkeypatch):
         "train": 9000, "validation": 0, "test": 515, "final_test": 0, "none": 485
     }  # fmt: skip
 
-    monkeypatch.setattr("tiers.published._FILE", tmp_path / "mine.json")
+    monkeypatch.setattr("tiers.difference._FILE", tmp_path / "mine.json")
     published_digests.cache_clear()
     try:
         again = CliRunner().invoke(command, call)

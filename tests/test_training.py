@@ -17,15 +17,14 @@ from scipy import stats
 from torch import nn
 
 from nsd_bench.errors import ModelError, NsdBenchError, OptionError
-from nsd_bench.package import Package
-from nsd_bench.training import Trainer, TrainingOptions, train
-from nsd_bench.training.checkpoints import read_checkpoint, write_checkpoint
-from nsd_bench.training.data import training_data
-from nsd_bench.training.distributed import Processes, is_first_process, processes
-from nsd_bench.training.losses import LOSSES, unit_correlation
-from nsd_bench.training.options import read_device, split_options
-from nsd_bench.training.progress import Progress
-from nsd_bench.training.schedules import EarlyStopping, learning_rate_factor
+from nsd_bench.models.checkpoints import read_checkpoint, write_checkpoint
+from nsd_bench.models.distributed import Processes, is_first_process, processes
+from nsd_bench.models.progress import Progress
+from nsd_bench.models.schedules import LOSSES, EarlyStopping, learning_rate_factor, unit_correlation
+from nsd_bench.models.training import Trainer, train
+from nsd_bench.models.training_data import training_data
+from nsd_bench.models.training_options import TrainingOptions, read_device, split_options
+from nsd_bench.package.read import Package
 
 CPU = torch.device("cpu")
 ALONE = Processes(0, 1, CPU)

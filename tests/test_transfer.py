@@ -16,8 +16,14 @@ from sklearn.linear_model import Ridge
 from nsd_bench.errors import OutputError, SubmissionError
 from nsd_bench.transfer import TransferOptions, evaluate_decoder, evaluate_encoder, write_evaluation
 from nsd_bench.transfer.adapters import LinearAdapter, adapted_out_of_sample, fit_linear
-from nsd_bench.transfer.metrics import cosines, legacy_retrieval, normalised, places
-from nsd_bench.transfer.relabelling import relabelled, relabelling_null
+from nsd_bench.transfer.metrics import (
+    cosines,
+    legacy_retrieval,
+    normalised,
+    places,
+    relabelled,
+    relabelling_null,
+)
 
 FEW = TransferOptions(n_draws=200)
 SETS = ["simple"] * 6 + ["complex"] * 6
@@ -220,7 +226,7 @@ def test_an_identity_adapter_changes_no_metric(kind):
     code, condition = TABLE["stimulus"].str[1:].astype(int).to_numpy(), TABLE["condition"].tolist()
     if kind == "residual":
         pytest.importorskip("torch")
-        from nsd_bench.transfer.residual import ResidualOptions, fit_residual
+        from nsd_bench.transfer.adapters import ResidualOptions, fit_residual
 
         adapter = fit_residual(predictions, targets[code], condition, ResidualOptions(n_steps=0))
     elif kind == "shrunk":
@@ -248,7 +254,7 @@ def test_adapters_learn_what_imagery_adds_from_other_stimuli(embedding):
     fit = partial(fit_linear, penalty=0.1)
     if embedding != "linear":
         pytest.importorskip("torch")
-        from nsd_bench.transfer.residual import ResidualOptions, fit_residual
+        from nsd_bench.transfer.adapters import ResidualOptions, fit_residual
 
         options = ResidualOptions(embedding=embedding, n_steps=150, learning_rate=1e-2)
         fit = partial(fit_residual, options=options)

@@ -15,23 +15,29 @@ from packages import IMAGE_OF_TRIAL, N_UNITS, RESPONSES, UNIT_IDS, make_package
 from sklearn.linear_model import Ridge
 
 from exporters.imagery.build import Roots, build_index
-from nsd_bench.baselines.features import pixel_features
-from nsd_bench.cli.transfer import command
+from nsd_bench.cli.transfer import transfer_command as command
 from nsd_bench.errors import ModelError, OptionError, PackageError, SubmissionError
-from nsd_bench.imagery.features import FeatureCache
+from nsd_bench.imagery.dataset import FeatureCache
 from nsd_bench.imagery.index import read_index
-from nsd_bench.package import Package
+from nsd_bench.models.image_features import pixel_features
+from nsd_bench.package.read import Package
 from nsd_bench.transfer import TransferOptions
+from nsd_bench.transfer.adapters import ResidualOptions, fit_residual
 from nsd_bench.transfer.checkpoints import DECODERS, FITS, load_decoder, save_decoder
 from nsd_bench.transfer.files import Selection, evaluate_checkpoint
-from nsd_bench.transfer.fitting import TrainingData, mean_cosine, training_data
+from nsd_bench.transfer.fitting import (
+    PENALTIES,
+    RidgeDecoder,
+    RidgePath,
+    TrainingData,
+    fit_ridge,
+    mean_cosine,
+    training_data,
+)
 from nsd_bench.transfer.metrics import normalised
-from nsd_bench.transfer.mlp import MlpOptions, fit_mlp
-from nsd_bench.transfer.residual import ResidualOptions, fit_residual
-from nsd_bench.transfer.ridge import PENALTIES, RidgeDecoder, RidgePath, fit_ridge
+from nsd_bench.transfer.mlp import MlpOptions, fit_mlp, fit_two_stage
 from nsd_bench.transfer.session import decode_trials, evaluate_on_companion
 from nsd_bench.transfer.targets import ImageFeatures, KnownFeatures, read_features, source_of, targets_named
-from nsd_bench.transfer.two_stage import fit_two_stage
 
 FEW = TransferOptions(n_draws=20)
 FEATURES = np.random.default_rng(3).normal(size=(6, 4))

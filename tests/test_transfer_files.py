@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from imagery_trees import make_release
 
 from exporters.imagery.build import Roots, build_index
-from nsd_bench.cli.transfer import command
+from nsd_bench.cli.transfer import transfer_command as command
 from nsd_bench.errors import OptionError, OutputError, SubmissionError
 from nsd_bench.imagery.index import read_index, write_index
 from nsd_bench.transfer.adapters import fit_linear

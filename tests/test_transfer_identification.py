@@ -11,13 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from nsd_bench.scoring.identification import top1, two_way
-from nsd_bench.scoring.patterns import Patterns, image_means
+from nsd_bench.package.truth import Truth
+from nsd_bench.scoring.patterns import Patterns, image_means, top1, two_way
 from nsd_bench.scoring.score import Options
-from nsd_bench.submission import Submission
-from nsd_bench.transfer.identification import _means, balanced_top1, identification_json
+from nsd_bench.scoring.submission import Submission
+from nsd_bench.transfer.ood import _means, balanced_top1, identification_json
 from nsd_bench.transfer.results import valued
-from nsd_bench.truth import Truth
 
 CLASSES = np.array(["b", "a", "a", "b", "a", "b", "b"])
 

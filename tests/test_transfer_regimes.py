@@ -9,15 +9,9 @@ import pytest
 from click.testing import CliRunner
 from scipy import stats
 
-from nsd_bench.cli.transfer import command
+from nsd_bench.cli.transfer import transfer_command as command
 from nsd_bench.errors import SubmissionError
-from nsd_bench.transfer.regimes import (
-    REGIMES,
-    gather_regimes,
-    read_scores,
-    regime_table,
-    with_regimes,
-)
+from nsd_bench.transfer.regimes import REGIMES, gather_regimes, read_scores, regime_table, with_regimes
 from nsd_bench.transfer.results import by_stimulus, valued, without_each
 
 SCORE = {"value": 0.5, "interval": [0.4, 0.6], "reason": None}

@@ -15,10 +15,10 @@ import pytest
 from click.testing import CliRunner
 from test_reveal import salted
 
-from nsd_bench.cli.reveal import command as reveal
+from nsd_bench.cli.packages import reveal_command as reveal
 from nsd_bench.errors import PackageError
-from nsd_bench.package import Package
-from nsd_bench.truth import Truth, load_truth
+from nsd_bench.package.read import Package
+from nsd_bench.package.truth import Truth, load_truth
 
 # What nsd-bench 0.1.0 committed to for the truth that `format_1` writes.
 COMMITTED_IN_FORMAT_1 = {

@@ -15,19 +15,17 @@ from packages import UNIT_IDS, make_package
 from PIL import Image
 
 from exporters.cortex.placing import transform_placement
-from nsd_bench.cli.view import command
+from nsd_bench.cli.flatmap import view_command as command
+from nsd_bench.cortex.cortex import read_cortex
+from nsd_bench.cortex.files import read_inflated, read_mesh, read_scalars, write_mesh
+from nsd_bench.cortex.geometry import join_hemispheres
+from nsd_bench.cortex.maps import package_map
+from nsd_bench.cortex.placing import Placement
+from nsd_bench.cortex.scale import Scale
+from nsd_bench.cortex.view import Atlas, BrainMap, Surface, package_page, view_page
 from nsd_bench.errors import OptionError, PackageError, SourceError
 from nsd_bench.outputs import write_npz
-from nsd_bench.package import Package
-from nsd_bench.plots.flatmaps.maps import package_map
-from nsd_bench.plots.flatmaps.scale import Scale
-from nsd_bench.plots.view import Atlas, BrainMap, Surface, view_page
-from nsd_bench.plots.view_package import package_page
-from nsd_bench.surfaces.cortex import read_cortex
-from nsd_bench.surfaces.geometry import join_hemispheres
-from nsd_bench.surfaces.inflated import read_inflated
-from nsd_bench.surfaces.meshes import read_mesh, read_scalars, write_mesh
-from nsd_bench.surfaces.placing import Placement
+from nsd_bench.package.read import Package
 
 SIDE = np.array([[0.0, 0, 0], [30, 0, 0], [30, 40, 0], [0, 40, 0], [10, 10, 0]])
 FLAT_TRIANGLES = np.array([[0, 1, 2], [0, 2, 3]])

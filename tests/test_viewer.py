@@ -17,14 +17,14 @@ from click.testing import CliRunner
 from PIL import Image
 
 from exporters.flat.png import encode_png
-from nsd_bench.cli.view_flat import command
+from nsd_bench.cli.flat import view_flat_command as command
+from nsd_bench.cortex.canvas import Grid
+from nsd_bench.cortex.flat import FORMAT, load
+from nsd_bench.cortex.flatmap import FlatMap
+from nsd_bench.cortex.raster import gaussian_raster
+from nsd_bench.cortex.viewer import viewer_page
 from nsd_bench.errors import OptionError, PackageError
-from nsd_bench.flat import FORMAT, load
 from nsd_bench.outputs import write_npz
-from nsd_bench.plots.viewer import viewer_page
-from nsd_bench.surfaces.flatmap import FlatMap
-from nsd_bench.surfaces.grid import Grid
-from nsd_bench.surfaces.raster import gaussian_raster
 
 GRID = Grid(1.0, -6.0, 0.0, 12, 9)
 
@@ -149,7 +149,7 @@ def test_the_page_needs_no_other_file(dataset):
 
 
 def test_activity_is_coloured_and_clear_outside_the_mask(dataset):
-    from nsd_bench.flat import load
+    from nsd_bench.cortex.flat import load
 
     page = content(viewer_page(dataset, n_records=N))
     mask = FlatMap.read(dataset, 2).mask
@@ -163,7 +163,7 @@ def test_activity_is_coloured_and_clear_outside_the_mask(dataset):
 
 
 def test_photographs_are_unchanged(dataset):
-    from nsd_bench.flat import load
+    from nsd_bench.cortex.flat import load
 
     page = content(viewer_page(dataset, n_records=N))
     photograph = np.asarray(load(dataset, "train")[4]["image"])

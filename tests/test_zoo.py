@@ -11,12 +11,11 @@ import packages as tiny
 import pytest
 import safetensors.numpy
 
-from nsd_bench.baselines import BASELINES
-from nsd_bench.baselines.tensors import MODEL_FORMAT, card_file, read_card
-from nsd_bench.baselines.zoo import load_model, save_model
 from nsd_bench.errors import ModelError
-from nsd_bench.package import Package
-from nsd_bench.storage import sha256_file
+from nsd_bench.models.tensors import MODEL_FORMAT, card_file, read_card
+from nsd_bench.models.zoo import BASELINES, load_model, save_model
+from nsd_bench.package.read import Package
+from nsd_bench.package.storage import sha256_file
 
 
 @pytest.fixture(scope="module")

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from nsd_bench import spec
 from nsd_bench.errors import TierError
-from nsd_bench.package import Package
-from nsd_bench.spec import DESIGN_SUFFIX
+from nsd_bench.package import spec
+from nsd_bench.package.read import Package
+from nsd_bench.package.spec import DESIGN_SUFFIX
 
 __all__ = ["image_table", "package_design", "read_design_table"]
 

@@ -11,7 +11,7 @@ import pandas as pd
 from sklearn.cluster import KMeans
 
 from nsd_bench.errors import TierError
-from tiers.similarity import nearest, unit_length
+from tiers.audit.similarity import nearest, unit_length
 
 __all__ = ["N_CLUSTERS", "read_features", "with_feature_columns"]
 

@@ -1,19 +1,151 @@
-"""Write what COCO says of NSD's images: records, labels, and train and val as one file."""
+"""COCO's train and val objects in one file, every id and every digit as they were."""
 
 from __future__ import annotations
 
+import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
+
+import pandas as pd
 
 from exporters.coco.labels import UNKNOWN, Mode, label_table
-from exporters.coco.merge import merge_instances
-from exporters.coco.records import read_records, records, write_records, write_table
-from exporters.nsd.coco import SPLITS, coco_file, nsd_images, read_coco
+from exporters.coco.objects import read_records, records, write_records, write_table
+from exporters.coco.parse import Instances
+from exporters.nsd.coco import SPLITS, coco_file, coco_folder, nsd_images, read_coco
+from exporters.packages.recipe import ImageClassRecipe
 from nsd_bench.errors import OptionError
-from nsd_bench.outputs import new_folder, refuse_existing
+from nsd_bench.outputs import new_file, new_folder, refuse_existing
 
-__all__ = ["LABELS", "MERGED", "RECORDS", "CocoExport", "export_coco"]
+__all__ = [
+    "LABELS",
+    "MERGED",
+    "RECORDS",
+    "CocoExport",
+    "class_files",
+    "export_coco",
+    "merge_instances",
+    "with_classes",
+]
+
+_JOINED: Final = ("images", "annotations")
+_BETWEEN = re.compile(r"[\s:,]*")
+_CHARACTERS_AT_ONCE = 1 << 22
+
+
+def merge_instances(train: Path, val: Path, out: Path) -> None:
+    """Write one instances file that holds the pictures and objects of two; ids are not renumbered.
+
+    Parameters
+    ----------
+    train, val
+        instances_train2017.json and instances_val2017.json; what else a file holds is taken from the first.
+    out
+        Where; appears whole or not at all.
+
+    Raises
+    ------
+    SourceError
+        If one is not COCO's, their categories differ, or an image, a file name or an annotation is in both.
+    OutputError
+        If `out` cannot be written.
+    """
+    both = Instances()
+    both.add(train, "train2017")
+    both.add(val, "val2017")
+    both.images()
+    both.annotations()
+    del both  # the texts take the memory now
+    first, second = train.read_text(encoding="utf-8"), val.read_text(encoding="utf-8")
+    spans, others = _values(first), _values(second)
+    with new_file(out) as file:
+        for number, (name, span) in enumerate(spans.items()):
+            file.write(f"{', ' if number else '{'}{json.dumps(name)}: ".encode())
+            if name in _JOINED:
+                _write_joined([(first, *span), (second, *others[name])], file)
+            else:
+                _write(first, *span, file)
+        file.write(b"}")
+
+
+def _values(text: str) -> dict[str, tuple[int, int]]:
+    """Return where the value of each key of an object begins and ends."""
+    decoder = json.JSONDecoder(object_hook=lambda _: None)
+    spans, position = {}, _skip(text, text.index("{") + 1)
+    while text[position] != "}":
+        name, position = decoder.raw_decode(text, position)
+        begin = _skip(text, position)
+        _, end = decoder.raw_decode(text, begin)
+        spans[name], position = (begin, end), _skip(text, end)
+    return spans
+
+
+def _skip(text: str, position: int) -> int:
+    between = _BETWEEN.match(text, position)
+    return between.end() if between else position
+
+
+def _write_joined(parts: list[tuple[str, int, int]], file: BinaryIO) -> None:
+    """Write the entries of several lists, each a part of a text, as one list."""
+    file.write(b"[")
+    filled = [(text, begin + 1, end - 1) for text, begin, end in parts if _skip(text, begin + 1) < end - 1]
+    for number, part in enumerate(filled):
+        file.write(b", " if number else b"")
+        _write(*part, file)
+    file.write(b"]")
+
+
+def _write(text: str, begin: int, end: int, file: BinaryIO) -> None:
+    for start in range(begin, end, _CHARACTERS_AT_ONCE):
+        file.write(text[start : min(start + _CHARACTERS_AT_ONCE, end)].encode())
+
+
+def class_files(wanted: ImageClassRecipe, nsd_root: Path) -> list[Path]:
+    """Return COCO's files that a recipe's image classes come from; none if it wants none.
+
+    Raises
+    ------
+    SourceError
+        If one is missing.
+    """
+    if wanted.level == "none":
+        return []
+    return [coco_file(_folder(wanted, nsd_root), "instances", split) for split in SPLITS]
+
+
+def with_classes(images: pd.DataFrame, wanted: ImageClassRecipe, nsd_root: Path) -> pd.DataFrame:
+    """Add what images show, if a recipe wants to know.
+
+    Parameters
+    ----------
+    images
+        See `exporters.nsd.design.image_table`.
+    wanted
+        The recipe's section.
+    nsd_root
+        Folder with `nsddata`.
+
+    Returns
+    -------
+    images
+        With `supercategory` and `category`; unchanged if the recipe wants none.
+
+    Raises
+    ------
+    SourceError
+        If COCO's files are missing, damaged, or lack one of the images.
+    """
+    if wanted.level == "none":
+        return images
+    coco = read_coco(_folder(wanted, nsd_root), with_captions=False)
+    table = label_table(coco, nsd_images(nsd_root), images["nsd_id"], wanted.mode)
+    return images.assign(supercategory=table["supercat"].to_numpy(), category=table["cat"].to_numpy())
+
+
+def _folder(wanted: ImageClassRecipe, nsd_root: Path) -> Path:
+    return coco_folder(nsd_root) if wanted.coco is None else Path(wanted.coco)
+
 
 RECORDS: Final = "nsd_annotations"
 LABELS: Final = "coco_categories.parquet"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -10,17 +12,19 @@ import nibabel as nib
 import numpy as np
 import numpy.typing as npt
 
-from exporters.cortex.flatten import flat_surface
 from exporters.cortex.freesurfer import FreeSurfer
-from exporters.cortex.orientation import oriented
-from exporters.cortex.patches import read_patch
+from exporters.cortex.patches import flat_surface, oriented, read_patch
 from exporters.cortex.store import FOLDERS, Subject
+from exporters.cortex.validate import validate_subject
+from exporters.nsd.layout import SESSIONS, Layout
 from exporters.nsd.surfaces import HEMISPHERES
-from nsd_bench.errors import SourceError
+from exporters.nsd.transforms import DEPTHS, transform_files
+from exporters.packages.sources import PlannedFile
+from nsd_bench.cortex.files import write_mesh
+from nsd_bench.errors import Issue, OptionError, SourceError, has_errors
 from nsd_bench.outputs import new_folder, write_npz
-from nsd_bench.surfaces.meshes import write_mesh
 
-__all__ = ["BuildOptions", "build_subject"]
+__all__ = ["BuildOptions", "build_subject", "cortex_files", "import_subject"]
 
 _INFO: Final = {"curvature": "curv", "sulcaldepth": "sulc", "thickness": "thickness"}
 _VOLUMES: Final = {"raw": "T1", "aseg": "aseg", "raw_wm": "wm"}
@@ -37,7 +41,7 @@ class BuildOptions:
     patch
         lh.PATCH.flat.patch.3d and its right counterpart are the flat maps.
     axes
-        One of `exporters.cortex.orientation.AXES`.
+        One of `exporters.cortex.patches.AXES`.
     """
 
     white: str = "smoothwm"
@@ -133,3 +137,93 @@ def _info(source: FreeSurfer, subject: Subject, kind: str, name: str, sizes: lis
 def _volume(source: FreeSurfer, path: Path, name: str) -> None:
     image = source.volume(name)
     nib.save(nib.Nifti1Image(np.asanyarray(image.dataobj), image.affine), path)
+
+
+_MADE_ANEW: Final = ("cache", "views")  # pycortex fills them itself; an old cache shows old data
+
+
+def import_subject(source: Path, subject: Subject) -> list[Issue]:
+    """Copy a subject into a store after checking it; the cache is left behind.
+
+    Parameters
+    ----------
+    source
+        The subject's folder.
+    subject
+        Where it goes, under which name.
+
+    Returns
+    -------
+    issues
+        Warnings; see `validate_subject`.
+
+    Raises
+    ------
+    SourceError
+        If the subject cannot be used; names the first error and counts the others.
+    OutputError
+        If there is such a subject already.
+    """
+    issues = validate_subject(Subject.at(source))
+    if has_errors(issues):
+        errors = [issue for issue in issues if issue.level == "error"]
+        raise SourceError(
+            f"cannot be used: {errors[0].problem} ({len(errors)} errors in all)",
+            place=errors[0].place,
+            expected="a whole subject of pycortex",
+            fix=f"list them with 'nsd-bench cortex validate --store {source.parent} {source.name}'",
+        )
+    with new_folder(subject.path) as folder:
+        shutil.copytree(source, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns(*_MADE_ANEW))
+        for name in FOLDERS:
+            (folder / name).mkdir(exist_ok=True)
+    return issues
+
+
+_SURFACES: Final = ("smoothwm", "pial", "inflated", "curv", "sulc", "thickness", "full.flat.patch.3d")
+
+
+def cortex_files(nsd_root: Path, subject: int, space: str, atlases: Sequence[str]) -> Iterator[PlannedFile]:
+    """List what `nsd-bench cortex` and `flatmap` read of a subject.
+
+    Parameters
+    ----------
+    nsd_root
+        Where NSD is, or is to be.
+    subject
+        1 to 8.
+    space
+        "func1pt8mm" or "func1mm".
+    atlases
+        On the subject's own surface, to be drawn as outlines.
+
+    Yields
+    ------
+    file
+        Surfaces, flat maps and anatomy, labels with their names, NSD's transforms, and the grid.
+
+    Raises
+    ------
+    OptionError
+        If NSD has no such subject.
+    """
+    if subject not in SESSIONS:
+        raise OptionError(
+            f"there is no subject {subject}",
+            place="NSD",
+            expected="1 to 8",
+            fix="correct --subjects",
+        )
+    layout = Layout(nsd_root)
+    folder = nsd_root / f"nsddata/freesurfer/subj{subject:02}"
+    paths = [folder / f"surf/{side}.{name}" for name in _SURFACES for side in HEMISPHERES]
+    paths.append(folder / "mri/T1.mgz")
+    for atlas in atlases:
+        paths += [*layout.surface_labels(subject, "nativesurface", atlas), layout.label_names(subject, atlas)]
+    transforms = transform_files(layout, subject, space)
+    paths += [path for depth in DEPTHS for path in transforms[depth]]
+    betas = nsd_root / f"nsddata_betas/ppdata/subj{subject:02}/{space}/betas_fithrf_GLMdenoise_RR"
+    paths += [layout.brainmask(subject, space), betas / "meanbeta.nii.gz"]
+    for path in paths:
+        n_bytes = path.stat().st_size if path.is_file() else None
+        yield PlannedFile(path.relative_to(nsd_root).as_posix(), n_bytes)

@@ -13,9 +13,9 @@ from scipy.sparse.linalg import splu
 from scipy.spatial import cKDTree
 
 from exporters.cortex.store import Subject
+from nsd_bench.cortex.cortex import Cortex, read_cortex
+from nsd_bench.cortex.pixelwise import Transform, read_transform
 from nsd_bench.errors import OptionError, SourceError, choices
-from nsd_bench.surfaces.cortex import Cortex, read_cortex
-from nsd_bench.surfaces.pixelwise import Transform, read_transform
 
 __all__ = ["SAMPLERS", "Ribbon", "read_ribbon"]
 

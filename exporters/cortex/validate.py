@@ -10,15 +10,14 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from exporters.cortex.orientation import uprightness
+from exporters.cortex.patches import uprightness
 from exporters.cortex.store import SURFACES, Subject
 from exporters.cortex.svg import outline_counts
 from exporters.nsd.surfaces import HEMISPHERES
 from exporters.nsd.volumes import load_nifti
-from nsd_bench.errors import NsdBenchError
-from nsd_bench.issues import Issue
-from nsd_bench.storage import read_npz
-from nsd_bench.surfaces.meshes import read_mesh
+from nsd_bench.cortex.files import read_mesh
+from nsd_bench.errors import Issue, NsdBenchError
+from nsd_bench.package.storage import read_npz
 
 __all__ = ["validate_subject"]
 

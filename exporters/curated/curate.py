@@ -12,14 +12,11 @@ import pandas as pd
 
 from exporters.curated.labels import label_images, label_trials, shown_images
 from exporters.curated.layout import Experiment, session_files, subject_folder, subjects_below
-from exporters.curated.manifest import write_manifest, write_shared
-from exporters.curated.select import keep_first
-from exporters.curated.selection import CurateOptions, Selection, select_trials
-from exporters.curated.settings import MASK, noted_sessions
-from exporters.curated.twin import CHUNK_TRIALS
-from exporters.curated.write import SubjectPart, write_subject
-from exporters.pool import Pool, executor
-from exporters.work import check_room
+from exporters.curated.resample import MASK, noted_sessions
+from exporters.curated.selection import CurateOptions, Selection, keep_first, select_trials
+from exporters.curated.write import CHUNK_TRIALS, SubjectPart, write_manifest, write_shared, write_subject
+from exporters.packages.pool import Pool, executor
+from exporters.packages.work import check_room
 from nsd_bench.outputs import new_folder, refuse_existing
 
 __all__ = ["curate"]

@@ -1,27 +1,254 @@
-"""Resample whole folders from 1 mm to 3 mm: file by file, in parallel, and again from where it stopped."""
+"""From 1 mm to 3 mm: which voxels every unit is made of, and with which weights."""
 
 from __future__ import annotations
 
+import itertools
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, as_completed
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
-from exporters.curated.grey_matter import pinned_mask, read_mask
+from exporters.curated.grey_matter import each_volume, grid_of, mask_digest, opened, pinned_mask, read_mask
 from exporters.curated.layout import session_files, subject_folder, subjects_below
-from exporters.curated.resampling import Resampling, coarse_grid, make_resampling
-from exporters.curated.settings import MASK, ResampleOptions, note_mask, note_sessions, note_settings
-from exporters.curated.volumes import each_volume, grid_of, opened
+from exporters.nsd.betas import per_percent
 from exporters.nsd.volumes import Grid, check_grid
-from exporters.pool import Pool, executor
-from exporters.work import check_room
+from exporters.packages.pool import Pool, executor
+from exporters.packages.work import check_room
 from nsd_bench.decoding.volumes import new_volumes
-from nsd_bench.errors import NsdBenchError, SourceError
+from nsd_bench.errors import NsdBenchError, OptionError, OutputError, SourceError, choices
+from nsd_bench.outputs import new_file
 
-__all__ = ["resample", "resample_session"]
+__all__ = [
+    "FACTOR",
+    "MASK",
+    "METHODS",
+    "SETTINGS",
+    "ResampleOptions",
+    "Resampling",
+    "coarse_grid",
+    "make_resampling",
+    "note_mask",
+    "note_sessions",
+    "note_settings",
+    "noted_sessions",
+    "resample",
+    "resample_session",
+]
+
+FACTOR: Final = 3
+"""Voxels of the fine grid along each side of a coarse one."""
+METHODS: Final = {
+    "drago": (0,),
+    "mean": (-1, 0, 1),
+}
+"""Method to the fine voxels, along each axis, that a coarse one is made of, counted from its centre.
+
+"drago" takes the voxel at the centre and drops the other 26, which is what nilearn's
+`resample_img(image, target_affine=numpy.diag((3, 3, 3)))` comes to on NSD's grid; "mean" averages all 27.
+"""
+
+
+@dataclass(frozen=True)
+class Resampling:
+    """A weighted sum of fine voxels for every unit.
+
+    Parameters
+    ----------
+    fine, grid
+        Grids of the volumes on disk, and of the coarse ones.
+    units : int64 array of shape (n_units,)
+        Flat C-order indices in that grid.
+    sources : int64 array of shape (n_units, n_sources)
+        Where the fine voxels lie in a volume on disk, x fastest.
+    weights : float32 array of shape (n_units, n_sources)
+        Rows sum to 1, or are all 0 where a unit lies beyond the fine grid.
+    """
+
+    fine: Grid
+    grid: Grid
+    units: npt.NDArray[np.int64]
+    sources: npt.NDArray[np.int64]
+    weights: npt.NDArray[np.float32]
+
+    def __call__(self, volume: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+        """Resample one fine volume, flat and x fastest, to shape (n_units,)."""
+        values = np.take(volume, self.sources).astype(np.float32)
+        return np.asarray(np.einsum("us,us->u", values, self.weights))
+
+    def complete(self, valid: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+        """Return which units are made of valid fine voxels only, shape (n_units,)."""
+        used = self.weights > 0
+        whole: npt.NDArray[np.bool_] = np.all(valid[self.sources] | ~used, axis=1)
+        return whole & used.any(axis=1)
+
+    def take(self, keep: npt.NDArray[np.bool_]) -> Resampling:
+        """Keep some units."""
+        return Resampling(self.fine, self.grid, self.units[keep], self.sources[keep], self.weights[keep])
+
+
+def coarse_grid(fine: Grid) -> Grid:
+    """Return the grid that nilearn gives: the same corner, three times the voxels.
+
+    Where the last coarse centre would lie beyond the last fine one there is still a plane, of zeros.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> fine = Grid((182, 218, 182), np.eye(4), Path("betas_session01.nii.gz"))
+    >>> coarse_grid(fine).shape
+    (62, 74, 62)
+    """
+    x, y, z = (-(-(n - 1) // FACTOR) + 1 for n in fine.shape)
+    affine = fine.affine @ np.diag([FACTOR, FACTOR, FACTOR, 1.0])
+    return Grid((x, y, z), affine, fine.source)
+
+
+def make_resampling(fine: Grid, mask: npt.NDArray[np.bool_], method: str) -> Resampling:
+    """Say how the units inside a mask are made.
+
+    Parameters
+    ----------
+    fine
+        Grid of the volumes on disk.
+    mask : bool array
+        On the coarse grid.
+    method
+        See `METHODS`.
+    """
+    units = np.flatnonzero(mask)
+    centres = FACTOR * np.column_stack(np.unravel_index(units, mask.shape))
+    steps = np.array(list(itertools.product(METHODS[method], repeat=3)))
+    voxels = centres[:, None] + steps  # (n_units, n_sources, 3)
+    inside = ((voxels >= 0) & (voxels < fine.shape)).all(axis=2)
+    sources = np.ravel_multi_index(tuple(np.moveaxis(voxels, 2, 0)), fine.shape, mode="clip", order="F")
+    weights = inside / np.maximum(inside.sum(axis=1, keepdims=True), 1)
+    return Resampling(fine, coarse_grid(fine), units, sources, weights.astype(np.float32))
+
+
+SETTINGS: Final = "resample.json"
+MASK: Final = "mask.nii.gz"
+_SESSIONS: Final = "sessions.json"
+_CHOICES: Final = {"method": tuple(METHODS), "scale": ("raw", "psc"), "dtype": ("float32", "int16")}
+_RAW_PER_PERCENT: Final = per_percent("nii.gz")
+
+
+@dataclass(frozen=True)
+class ResampleOptions:
+    """How 3 mm files are made.
+
+    Parameters
+    ----------
+    method
+        "drago" takes every third voxel, as the original set has it; "mean" averages blocks of 3 x 3 x 3.
+    scale
+        "raw" keeps NSD's percent signal change x 300, as the original set does; "psc" is percent.
+    dtype
+        "float32", or "int16", half the size; psc is then raw with 1/300 in the header.
+    mask
+        A mask at 3 mm; None for the pinned grey-matter mask of NSD's grid.
+    intersect_valid
+        Whether units that any session of the subject has no data for are 0 in all sessions.
+    """
+
+    method: str = "drago"
+    scale: str = "raw"
+    dtype: str = "float32"
+    mask: Path | None = None
+    intersect_valid: bool = False
+
+    def __post_init__(self) -> None:
+        for name, valid in _CHOICES.items():
+            value = getattr(self, name)
+            if value not in valid:
+                raise OptionError(
+                    f"there is no {name} {value!r}",
+                    place="resample",
+                    expected=choices(value, valid),
+                    fix=f"give one of these as --{name}",
+                )
+
+    @property
+    def stored_per_value(self) -> float:
+        """Return what resampled raw numbers are divided by before they are stored."""
+        return _RAW_PER_PERCENT if self.scale == "psc" and self.dtype == "float32" else 1
+
+    @property
+    def header_scale(self) -> float:
+        """Return what stored numbers are multiplied by when they are read."""
+        return 1 / _RAW_PER_PERCENT if self.scale == "psc" and self.dtype == "int16" else 1
+
+
+def note_settings(coarse: Path, options: ResampleOptions, mask: npt.NDArray[np.bool_]) -> None:
+    """Write down how the files in a folder are made.
+
+    Raises
+    ------
+    OutputError
+        If those that are there were made in another way.
+    """
+    wanted: dict[str, Any] = {**asdict(options), "mask": mask_digest(mask)}
+    path = coarse / SETTINGS
+    if not path.is_file():
+        with new_file(path) as file:
+            file.write(json.dumps(wanted, indent=1).encode())
+    known = json.loads(path.read_text())
+    differ = [name for name, value in wanted.items() if known.get(name) != value]
+    if differ:
+        raise OutputError(
+            f"holds files that were made with {differ[0]} = {known.get(differ[0])!r}",
+            place=str(coarse),
+            expected=f"{differ[0]} = {wanted[differ[0]]!r}, as asked for now",
+            fix="choose another folder with --out, or remove this one",
+        )
+
+
+def note_mask(path: Path, resampling: Resampling) -> bool:
+    """Write down which units a subject has; `path` is that mask.
+
+    Returns
+    -------
+    same
+        Whether they are those that were there already.
+    """
+    mask = np.zeros(resampling.grid.n_units, dtype=bool)
+    mask[resampling.units] = True
+    if path.is_file() and np.array_equal(read_mask(path, resampling.grid).ravel(), mask):
+        return True
+    grid, units = resampling.grid, resampling.units
+    with new_volumes(path, grid.shape, grid.affine, units, n_volumes=0, dtype=np.uint8) as writer:
+        writer.append(np.ones(len(units), dtype=np.uint8))
+    return False
+
+
+def note_sessions(folder: Path, sessions: Iterable[int]) -> None:
+    """Write down which sessions a subject's folder will have, so that nobody takes some of them for all."""
+    with new_file(folder / _SESSIONS) as file:
+        file.write(json.dumps(sorted(sessions)).encode())
+
+
+def noted_sessions(folder: Path) -> list[int]:
+    """Return what `note_sessions` wrote.
+
+    Raises
+    ------
+    SourceError
+        If that is not there.
+    """
+    try:
+        sessions: list[int] = json.loads((folder / _SESSIONS).read_text())
+    except FileNotFoundError:
+        raise SourceError(
+            f"there is no {_SESSIONS}",
+            place=str(folder),
+            expected="the files that 'nsd-bench resample' leaves beside the betas",
+            fix="run 'nsd-bench resample'; what it finds there, it does not make again",
+        ) from None
+    return sessions
 
 
 def resample(
@@ -162,7 +389,7 @@ def resample_session(source: Path, resampling: Resampling, target: Path, options
     source
         NSD's file, int16, percent signal change x 300.
     resampling
-        See `exporters.curated.resampling.make_resampling`; for the grid of `source`.
+        See `exporters.curated.resample.make_resampling`; for the grid of `source`.
     target
         Appears whole or not at all.
     options

@@ -9,9 +9,8 @@ from typing import Any
 
 import pandas as pd
 
-from exporters.coco.records import OBJECT_FIELDS
-from exporters.flat.source import FlatSource
-from exporters.flat.trials import REPETITIONS
+from exporters.coco.objects import OBJECT_FIELDS
+from exporters.flat.source import REPETITIONS, FlatSource
 from exporters.nsd.coco import Coco, captions, nsd_images, objects, read_coco
 from exporters.nsd.layout import TRIALS_PER_SESSION
 
@@ -74,7 +73,7 @@ def records(
     Yields
     ------
     record
-        See `nsd_bench.flat.COLUMNS`.
+        See `nsd_bench.cortex.flat.COLUMNS`.
     """
     trials = source.trials[(source.trials["session"] == session) & (source.trials["tier"] == tier)]
     for trial, nsd_id in zip(trials["trial"].tolist(), trials["nsd_id"].tolist(), strict=True):

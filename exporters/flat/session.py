@@ -13,10 +13,10 @@ import numpy.typing as npt
 from exporters.flat.png import encode_png
 from exporters.nsd.betas import read_betas
 from exporters.nsd.surfaces import Surface
+from nsd_bench.cortex.flatmap import UNKNOWN, quantise, upright
+from nsd_bench.cortex.raster import Raster
 from nsd_bench.outputs import write_npz
-from nsd_bench.storage import read_npz
-from nsd_bench.surfaces.levels import UNKNOWN, quantise, upright
-from nsd_bench.surfaces.raster import Raster
+from nsd_bench.package.storage import read_npz
 
 __all__ = ["Drawn", "draw_session", "session_zscores"]
 

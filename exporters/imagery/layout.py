@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from nsd_bench.errors import OutputError
-from nsd_bench.imagery.cache import INDEX_FOLDER
+from nsd_bench.imagery.index import INDEX_FOLDER, read_index
+from nsd_bench.outputs import new_file
+from nsd_bench.package.storage import sha256_file
 
-__all__ = ["CacheLayout", "init_layout", "subject_name", "subject_number"]
+__all__ = [
+    "CHECKSUMS",
+    "CacheLayout",
+    "changed_files",
+    "init_layout",
+    "subject_name",
+    "subject_number",
+    "write_checksums",
+]
 
 _FOLDERS: Final = (
     "nsd_imagery/betas",
@@ -129,3 +140,34 @@ def init_layout(root: Path) -> list[Path]:
                 fix="give another --cache-root, or set NSD_CACHE_ROOT",
             ) from error
     return made
+
+
+CHECKSUMS: Final = f"{INDEX_FOLDER}/checksums.sha256"
+_FIX: Final = f"if that is meant, remove {CHECKSUMS} and write it again"
+
+
+def write_checksums(root: Path) -> int:
+    """Write the digests of all indices and of the files of betas that they name; return how many."""
+    indices = sorted((root / INDEX_FOLDER).glob("*.parquet"))
+    betas = {str(name) for path in indices for name in read_index(path)["beta_path"].unique()}
+    names = sorted({path.relative_to(root).as_posix() for path in indices} | betas)
+    with new_file(root / CHECKSUMS) as file:
+        for name in names:
+            file.write(f"{sha256_file(root / name)}  {name}\n".encode())
+    return len(names)
+
+
+def changed_files(root: Path) -> Iterator[tuple[str, str]]:
+    """Yield name and problem of every file that is not the one that checksums were made of.
+
+    Nothing, where there are no checksums.
+    """
+    path = root / CHECKSUMS
+    if not path.is_file():
+        return
+    for line in path.read_text(encoding="utf-8").splitlines():
+        digest, _, name = line.partition("  ")
+        if not (root / name).is_file():
+            yield name, f"is not there any more; {_FIX}"
+        elif sha256_file(root / name) != digest:
+            yield name, f"does not have the digest {digest[:12]}...; {_FIX}"

@@ -11,19 +11,29 @@ from typing import Any, Final
 import h5py
 import pandas as pd
 
-from exporters.imagery.cached import MANIFEST_COLUMNS, STIMULUS_COLUMNS, cached_rows, read_manifest
-from exporters.imagery.checksums import changed_files
-from exporters.imagery.folders import folder_rows
-from exporters.imagery.layout import CacheLayout, subject_name, subject_number
-from exporters.imagery.release import release_rows
-from exporters.imagery.rows import grid_of, grid_problem, valid_volumes
+from exporters.imagery.cached import (
+    MANIFEST_COLUMNS,
+    STIMULUS_COLUMNS,
+    cached_rows,
+    folder_rows,
+    read_manifest,
+)
+from exporters.imagery.layout import CacheLayout, changed_files, subject_name, subject_number
+from exporters.imagery.rows import grid_of, grid_problem, release_rows, valid_volumes
 from exporters.nsd.design import read_stimulus_table
 from exporters.nsd.imagery import ImageryLayout
 from exporters.nsd.layout import N_IMAGES, Layout
 from exporters.nsd.volumes import Grid, read_grid
 from nsd_bench.errors import NsdBenchError, SourceError
-from nsd_bench.imagery.cache import INDEX_FOLDER, full_index
-from nsd_bench.imagery.index import COLUMNS, PATH_COLUMNS, absolute_paths, read_index, schema_problem
+from nsd_bench.imagery.index import (
+    COLUMNS,
+    INDEX_FOLDER,
+    PATH_COLUMNS,
+    absolute_paths,
+    full_index,
+    read_index,
+    schema_problem,
+)
 from nsd_bench.imagery.trial import CONDITIONS
 from nsd_bench.imagery.volumes import volume_shape
 

@@ -13,7 +13,7 @@ from exporters.nsd.layout import Layout
 from exporters.nsd.surfaces import HEMISPHERES, Surface, read_matching_vertices, read_vertices
 from exporters.nsd.volumes import Grid, read_volume
 from nsd_bench.errors import RecipeError, SourceError, choices
-from nsd_bench.rois import labels_by_roi
+from nsd_bench.package.spec import labels_by_roi
 
 __all__ = [
     "check_named",

@@ -13,11 +13,11 @@ import numpy.typing as npt
 from exporters.nsd.layout import SURFACES, Layout, require_files
 from exporters.nsd.surfaces import HEMISPHERES, read_matching_vertices, read_vertices
 from exporters.nsd.volumes import Grid, broken_file, read_grid
+from nsd_bench.cortex.geometry import FlatGeometry
+from nsd_bench.cortex.matching import fsaverage_vertices
+from nsd_bench.cortex.placing import Placement
+from nsd_bench.cortex.sampling import check_sampling, nearest_units, trilinear_weights
 from nsd_bench.errors import SourceError
-from nsd_bench.surfaces.geometry import FlatGeometry
-from nsd_bench.surfaces.matching import fsaverage_vertices
-from nsd_bench.surfaces.placing import Placement
-from nsd_bench.surfaces.sampling import check_sampling, nearest_units, trilinear_weights
 
 __all__ = ["DEPTHS", "read_placement", "transform_files"]
 

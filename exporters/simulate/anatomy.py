@@ -8,8 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from exporters.simulate.geometry import on_medial_wall, own_frame, seen_from
-from exporters.simulate.labels import LABELS, SUBCORTICAL
 from exporters.simulate.regions import (
+    LABELS,
+    SUBCORTICAL,
     Visual,
     patches,
     polar,

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from nsd_bench.errors import SourceError
 from nsd_bench.outputs import write_npz
-from nsd_bench.storage import read_npz
+from nsd_bench.package.storage import read_npz
 
 __all__ = ["Answer", "answer_folder", "read_answer"]
 

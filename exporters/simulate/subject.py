@@ -11,13 +11,11 @@ import numpy.typing as npt
 
 from exporters.simulate.anatomy import Anatomy, make_anatomy
 from exporters.simulate.answer import Answer
-from exporters.simulate.behaviour import responses_table
-from exporters.simulate.betas import PSC, fill_session, make_voxel_model, ncsnr_of
-from exporters.simulate.design import TRIALS, Design
-from exporters.simulate.encoding import signals, true_ncsnr
+from exporters.simulate.betas import PSC, fill_session, make_voxel_model, ncsnr_of, signals, true_ncsnr
+from exporters.simulate.design import TRIALS, Design, responses_table
 from exporters.simulate.files import write_hdf5_betas, write_mgh, write_nifti, write_text
 from exporters.simulate.freesurfer import write_native
-from exporters.simulate.labels import LABELS, SUBCORTICAL, label_table
+from exporters.simulate.regions import LABELS, SUBCORTICAL, label_table
 from exporters.simulate.surfaces import Fsaverage, Vertices
 from nsd_bench.outputs import scratch_array
 

@@ -14,7 +14,7 @@ from scipy.spatial import cKDTree
 from exporters.simulate.anatomy import Anatomy, make_anatomy
 from exporters.simulate.files import write_mgh, write_text
 from exporters.simulate.geometry import fibonacci_sphere, folds, icosphere, on_medial_wall, own_frame, place
-from exporters.simulate.labels import LABELS, label_table
+from exporters.simulate.regions import LABELS, label_table
 
 __all__ = [
     "HEMISPHERES",

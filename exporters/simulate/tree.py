@@ -13,13 +13,12 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from exporters.simulate.answer import answer_folder
-from exporters.simulate.coco import coco_files
+from exporters.simulate.betas import gabor_energies
 from exporters.simulate.design import Design, make_design, stimulus_table
-from exporters.simulate.encoding import gabor_energies
 from exporters.simulate.files import write_mat, write_stimuli, write_text
 from exporters.simulate.imagery import TARGET_NSD_IDS, write_imagery
 from exporters.simulate.mni import write_mni_betas, write_mni_mask
-from exporters.simulate.photographs import photograph, picture_of
+from exporters.simulate.photographs import coco_files, photograph, picture_of
 from exporters.simulate.subject import Images, Plan, write_subject
 from exporters.simulate.surfaces import make_fsaverage, write_fsaverage
 from exporters.simulate.synthetic import write_synthetic

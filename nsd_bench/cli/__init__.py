@@ -59,9 +59,25 @@ SECTIONS = {
 COMMANDS = {name: text for commands in SECTIONS.values() for name, text in commands.items()}
 
 
-def module_of(command: str) -> str:
-    """Return the name of the module that holds a command."""
-    return f"nsd_bench.cli.{command.replace('-', '_')}"
+_MODULES = {
+    "packages": ("validate", "verify", "info", "pack", "reveal"),
+    "export": ("simulate", "plan", "export"),
+    "train": ("features", "train"),
+    "submit": ("submit", "predict"),
+    "score": ("score", "compare", "conformance"),
+    "leaderboard": ("leaderboard", "ledger", "codabench"),
+    "flatmap": ("flatmap", "view"),
+    "flat": ("export-flat", "view-flat"),
+    "curated": ("restructure", "resample", "curate", "decode"),
+}
+_MODULE_OF = {command: module for module, commands in _MODULES.items() for command in commands}
+
+
+def load_command(name: str) -> click.Command:
+    """Import a command of `COMMANDS`, and what it needs to show its help."""
+    module = importlib.import_module(f"nsd_bench.cli.{_MODULE_OF.get(name, name)}")
+    command: click.Command = getattr(module, f"{name.replace('-', '_')}_command")
+    return command
 
 
 class _LazyGroup(click.Group):
@@ -73,8 +89,7 @@ class _LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = importlib.import_module(module_of(cmd_name)).command
-        return command
+        return load_command(cmd_name)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

@@ -7,9 +7,9 @@ from typing import Literal
 
 import click
 
-from nsd_bench.cli.shared.inputs import check_exporters
+from nsd_bench.cli.options import check_exporters
 
-__all__ = ["command"]
+__all__ = ["coco_command"]
 
 
 @click.command("coco")
@@ -31,7 +31,7 @@ __all__ = ["command"]
 @click.option("--incomplete", is_flag=True, help="Leave out images that COCO's files do not have.")
 @click.option("--merged", is_flag=True, help="Write train and val as one file, too.")
 @click.option("--legacy", is_flag=True, help="Cut and measure polygons as NSD-Flat does.")
-def command(
+def coco_command(
     nsd_root: Path,
     folder: Path | None,
     out: Path,

@@ -1,16 +1,14 @@
-"""`nsd-bench cortex`: subjects for pycortex, made and checked without it."""
+"""The parts of `nsd-bench cortex` that draw regions, and turn drawings into masks."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Final, cast
 
 import click
 
-from nsd_bench.cli.shared.cortex_regions import ATLASES_HELP, image, masks, outlines, store_option
-from nsd_bench.cli.shared.inputs import check_exporters, numbers
-from nsd_bench.cli.shared.planned import echo_files
+from nsd_bench.cli.options import check_exporters, echo_files, numbers
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,23 +16,200 @@ if TYPE_CHECKING:
 
     from exporters.cortex.transforms import Convention
 
-__all__ = ["command"]
+__all__ = ["ATLASES_HELP", "cortex_command", "image", "masks", "outlines", "store_option"]
 
+ATLASES_HELP: Final = "Repeat for more; prf-visualrois, floc-places and floc-bodies by default."
 _PATH = click.Path(path_type=Path)
 _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 
+store_option = click.option(
+    "--store", type=_PATH, required=True, help="Folder that holds the subjects (pycortex's filestore)."
+)
+_LABELS = click.option("--labels", type=_FILE, nargs=2, help="Labels a vertex: left and right .mgz.")
+_NAMES = click.option("--names", type=_FILE, help="Names of the labels, .mgz.ctab.")
+
+
+@click.command("outlines")
+@store_option
+@click.argument("subject")
+@_LABELS
+@click.option("--volume", type=_FILE, help="Labels a voxel, .nii.gz; needs --transform.")
+@click.option("--transform", help="Name of the transform that leads to the volume's grid.")
+@_NAMES
+@click.option(
+    "--freesurfer", type=_PATH, help="The subject's FreeSurfer folder: takes atlases of its label/."
+)
+@click.option("--atlas", "atlases", multiple=True, help=ATLASES_HELP)
+@click.option("--min-area", default=0.0, show_default=True, help="Leave out parts smaller than this, mm2.")
+@click.option("--replace", is_flag=True, help="Replace regions of the same name.")
+def outlines(
+    store: Path,
+    subject: str,
+    labels: tuple[Path, Path] | None,
+    volume: Path | None,
+    transform: str | None,
+    names: Path | None,
+    freesurfer: Path | None,
+    atlases: tuple[str, ...],
+    min_area: float,
+    replace: bool,
+) -> None:
+    """Draw the regions of one or more atlases into SUBJECT's overlays.svg, without Inkscape.
+
+    Give --freesurfer; or --names with --labels, or with --volume and --transform.
+    """
+    from exporters.cortex.drawing import draw_regions
+    from exporters.cortex.freesurfer import ATLASES, atlas_regions, read_labels
+    from exporters.cortex.masks import named_regions
+    from exporters.cortex.placing import volume_labels
+    from exporters.cortex.store import Subject
+
+    whose = Subject(store, subject)
+    if atlases and freesurfer is None:
+        raise click.UsageError("--atlas needs --freesurfer")
+    match freesurfer, labels, volume, transform, names:
+        case Path(), None, None, None, None:
+            regions = atlas_regions(freesurfer, atlases or ATLASES)
+        case None, (left, right), None, None, Path():
+            regions = named_regions(read_labels((left, right)), names)
+        case None, None, Path(), str(), Path():
+            regions = named_regions(volume_labels(whose, transform, volume), names)
+        case _:
+            raise click.UsageError(
+                "give --freesurfer; or --names with --labels, or with --volume and --transform"
+            )
+    drawn = draw_regions(whose, regions, min_area_mm2=min_area, replace=replace)
+    click.echo(f"{whose.drawing}: {', '.join(f'{name} ({n})' for name, n in drawn.items())}")
+
+
+@click.command("image")
+@store_option
+@click.argument("subject")
+@click.argument("name")
+@click.option("--values", type=_FILE, nargs=2, help="Numbers a vertex: left and right .mgz.")
+@click.option("--volume", type=_FILE, help="Numbers a voxel, .nii.gz; needs --transform.")
+@click.option("--transform", help="Name of the transform that leads to the volume's grid.")
+@click.option("--within", type=_FILE, help="Volume of the same grid: 0 is shown where it is not above 0.")
+@click.option("--cmap", help="Colour map of matplotlib's.")
+@click.option("--vmin", type=float, help="Lower end of the colours.")
+@click.option("--vmax", type=float, help="Upper end of the colours.")
+@click.option("--no-region", is_flag=True, help="Add no empty region of that name to draw into.")
+@click.option("--replace", is_flag=True, help="Replace a picture of the same name.")
+def image(
+    store: Path,
+    subject: str,
+    name: str,
+    values: tuple[Path, Path] | None,
+    volume: Path | None,
+    transform: str | None,
+    within: Path | None,
+    cmap: str | None,
+    vmin: float | None,
+    vmax: float | None,
+    no_region: bool,
+    replace: bool,
+) -> None:
+    """Put a picture into SUBJECT's overlays.svg, to draw the region NAME on it in Inkscape or elsewhere."""
+    import numpy as np
+
+    from exporters.cortex.drawing import add_image_layer
+    from exporters.cortex.placing import volume_values
+    from exporters.cortex.store import Subject
+    from exporters.nsd.surfaces import read_vertices
+    from nsd_bench.cortex.scale import shared_scale
+
+    whose = Subject(store, subject)
+    if values is not None and volume is None and within is None:
+        shown = np.concatenate([read_vertices(path) for path in values]).astype(np.float64)
+    elif values is None and volume is not None and transform is not None:
+        shown = volume_values(whose, transform, volume, within)
+    else:
+        raise click.UsageError("give --values, or --volume with --transform")
+    scale = shared_scale([shown], colours=cmap, low=vmin, high=vmax)
+    add_image_layer(whose, name, shown, scale, with_region=not no_region, replace=replace)
+    click.echo(f"{whose.drawing}: layer img_{name}, {scale.colours} from {scale.low:g} to {scale.high:g}")
+
+
+@click.command("masks")
+@store_option
+@click.argument("subject")
+@click.argument("transform")
+@click.option("--out", type=_PATH, required=True, help="New folder for NAME.nii.gz.")
+@click.option("--region", "wanted", multiple=True, help="Name of a region; repeat for more. All by default.")
+@_LABELS
+@_NAMES
+@click.option(
+    "--sampler",
+    type=click.Choice(["cortical", "cortical-conservative", "cortical-liberal", "thin", "thick"]),
+    default="cortical",
+    show_default=True,
+    help="Which voxels are cortex.",
+)
+@click.option(
+    "--threshold", type=click.FloatRange(0, 1), help="Of cortical-conservative and -liberal: 0.5 by default."
+)
+@click.option("--split", is_flag=True, help="Part every region into NAME_L and NAME_R.")
+@click.option("--keep-overlap", is_flag=True, help="Voxels of several regions belong to all, not to none.")
+@click.option("--skip-missing", is_flag=True, help="Leave out regions that there are not.")
+@click.option("--skip-empty", is_flag=True, help="Leave out regions without a voxel.")
+@click.option("--cortex", "with_cortex", is_flag=True, help="Also write cortex.nii.gz, all of it.")
+def masks(
+    store: Path,
+    subject: str,
+    transform: str,
+    out: Path,
+    wanted: tuple[str, ...],
+    labels: tuple[Path, Path] | None,
+    names: Path | None,
+    sampler: str,
+    threshold: float | None,
+    split: bool,
+    keep_overlap: bool,
+    skip_missing: bool,
+    skip_empty: bool,
+    with_cortex: bool,
+) -> None:
+    """Write the voxels of SUBJECT's regions on the grid of TRANSFORM: those drawn, or those of an atlas."""
+    from exporters.cortex.drawing import drawn_vertices
+    from exporters.cortex.freesurfer import read_labels
+    from exporters.cortex.masks import choose_regions, named_regions, write_masks
+    from exporters.cortex.ribbon import read_ribbon
+    from exporters.cortex.store import Subject
+
+    if (labels is None) != (names is None):
+        raise click.UsageError("give --labels together with --names")
+    if threshold is not None and not sampler.startswith("cortical-"):
+        raise click.UsageError("--threshold needs --sampler cortical-conservative or cortical-liberal")
+    whose = Subject(store, subject)
+    ribbon = read_ribbon(whose, transform, sampler)
+    if labels is not None and names is not None:
+        regions = named_regions(read_labels(labels), names)
+    else:
+        regions = drawn_vertices(whose)
+    place = str(whose.drawing if names is None else names)
+    chosen = choose_regions(regions, wanted, place, skip_missing=skip_missing)
+    found = ribbon.masks(
+        chosen, threshold=0.5 if threshold is None else threshold, keep_overlap=keep_overlap, split=split
+    )
+    if with_cortex and "cortex" in found:
+        raise click.UsageError("a region is named cortex: leave --cortex out")
+    if with_cortex:
+        found["cortex"] = ribbon.voxels
+    for file, count in write_masks(out, ribbon, found, skip_empty=skip_empty).items():
+        click.echo(f"{out / file}: {count} voxels")
+
 
 @click.group("cortex")
-def command() -> None:
+def cortex_command() -> None:
     """Make, check and complete subjects for pycortex, without FreeSurfer, FSL, Inkscape or pycortex."""
     check_exporters()
 
 
 for _regions in (outlines, image, masks):
-    command.add_command(_regions)
+    cortex_command.add_command(_regions)
 
 
-@command.command("plan")
+@cortex_command.command("plan")
 @click.option("--nsd-root", type=_PATH, required=True, help="Folder with nsddata/, or where it is to be.")
 @click.option("--subjects", callback=numbers, required=True, help="As in 1,2 or 1-8.")
 @click.option(
@@ -46,14 +221,14 @@ def plan(
     nsd_root: Path, subjects: tuple[int, ...], space: str, atlases: tuple[str, ...], missing: bool
 ) -> None:
     """List NSD's files for maps on the SUBJECTS' own cortex, with their sizes, and how to fetch them."""
-    from exporters.cortex.atlases import ATLASES
-    from exporters.cortex.plan import cortex_files
+    from exporters.cortex.build import cortex_files
+    from exporters.cortex.freesurfer import ATLASES
 
     wanted = [cortex_files(nsd_root, number, space, atlases or ATLASES) for number in subjects]
     echo_files([file for files in wanted for file in files], missing=missing)
 
 
-@command.command("validate")
+@cortex_command.command("validate")
 @store_option
 @click.argument("subjects", nargs=-1, required=True)
 @click.option("--shape", help="X,Y,Z of the volumes to be drawn, as in 81,104,83.")
@@ -61,7 +236,7 @@ def validate(store: Path, subjects: tuple[str, ...], shape: str | None) -> None:
     """List everything that is wrong with SUBJECTS; exit 1 if one cannot be used."""
     from exporters.cortex.store import Subject
     from exporters.cortex.validate import validate_subject
-    from nsd_bench.issues import has_errors
+    from nsd_bench.errors import has_errors
 
     failed = False
     for name in subjects:
@@ -82,13 +257,13 @@ def _shape(text: str | None) -> tuple[int, ...] | None:
         raise click.BadParameter(f"{text!r} is not like 81,104,83", param_hint="--shape") from None
 
 
-@command.command("import")
+@cortex_command.command("import")
 @store_option
 @click.argument("source", type=_PATH)
 @click.option("--name", help="The subject's name in the store; by default that of SOURCE.")
 def import_(store: Path, source: Path, name: str | None) -> None:
     """Copy the ready-made subject SOURCE, a folder, into the store after checking it."""
-    from exporters.cortex.import_ import import_subject
+    from exporters.cortex.build import import_subject
     from exporters.cortex.store import Subject
 
     subject = Subject(store, name or source.resolve().name)
@@ -97,7 +272,7 @@ def import_(store: Path, source: Path, name: str | None) -> None:
     click.echo(str(subject.path))
 
 
-@command.command("build")
+@cortex_command.command("build")
 @store_option
 @click.argument("freesurfer", type=_PATH)
 @click.option("--name", help="The subject's name in the store; by default that of FREESURFER.")
@@ -120,7 +295,7 @@ def build(store: Path, freesurfer: Path, name: str | None, white: str, patch: st
     click.echo(f"Next: nsd-bench cortex transform --store {store} {subject.name} NAME --reference VOLUME")
 
 
-@command.command("transform")
+@cortex_command.command("transform")
 @store_option
 @click.argument("subject")
 @click.argument("name")
@@ -149,7 +324,7 @@ def transform(
     from tempfile import TemporaryDirectory
 
     from exporters.cortex.store import Subject
-    from exporters.cortex.tools import align as align_with
+    from exporters.cortex.transforms import align as align_with
     from exporters.cortex.transforms import save_transform
 
     given = {"register": register, "flirt": flirt, "affine": affine}
@@ -179,7 +354,7 @@ def _matrix(
     return np.eye(4)
 
 
-@command.command("place")
+@cortex_command.command("place")
 @store_option
 @click.argument("subject")
 @click.argument("transform")
@@ -195,7 +370,7 @@ def place(store: Path, subject: str, transform: str, out: Path) -> None:
     click.echo(f"{out}: give its folder to 'nsd-bench flatmap' or 'view' with --placements")
 
 
-@command.command("mni")
+@cortex_command.command("mni")
 @click.argument("volume", type=_FILE)
 @click.option("--reference", type=_FILE, required=True, help="A volume of the subject's grid.")
 @click.option("--matrix", type=_FILE, required=True, help="4 x 4 in text, from the subject's mm to MNI's.")
@@ -204,7 +379,7 @@ def place(store: Path, subject: str, transform: str, out: Path) -> None:
 @click.option("--out", type=_PATH, required=True, help="Volume to write, .nii.gz.")
 def mni(volume: Path, reference: Path, matrix: Path, template: Path | None, labels: bool, out: Path) -> None:
     """Bring VOLUME from MNI space onto a subject's grid; an affine matrix makes that approximate."""
-    from exporters.cortex.mni import mni_to_subject
+    from exporters.cortex.placing import mni_to_subject
 
     mni_to_subject(volume, reference, matrix, out, template=template, labels=labels)
     click.echo(f"{out}: approximate, one affine matrix from MNI")

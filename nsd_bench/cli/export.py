@@ -1,4 +1,4 @@
-"""`nsd-bench export`: NSD's files in, packages out."""
+"""`nsd-bench simulate`: a miniature NSD with a known answer."""
 
 from __future__ import annotations
 
@@ -9,14 +9,86 @@ from typing import TYPE_CHECKING
 
 import click
 
-from nsd_bench.cli.shared.inputs import check_exporters, dropped_units, key_option, numbers
+from nsd_bench.cli.options import check_exporters, dropped_units, echo_files, key_option, numbers
 from nsd_bench.errors import OutputError
-from nsd_bench.spec import KINDS
+from nsd_bench.package.spec import KINDS
 
 if TYPE_CHECKING:
     from nsd_bench.errors import NsdBenchError
 
-__all__ = ["command"]
+__all__ = ["export_command", "plan_command", "simulate_command"]
+
+
+@click.command("simulate")
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option("--subjects", callback=numbers, default="1,2", show_default=True, help="As in 1,2 or 1-8.")
+@click.option("--sessions", callback=numbers, help="One number, or one a subject, as in 3,2.")
+@click.option("--shape", callback=numbers, help="Voxels along x, y, z; 17,20,14 by default.")
+@click.option("--seed", default=0, show_default=True, help="The same seed gives the same bytes.")
+@click.option("--full-size", is_flag=True, help="NSD's real grids: 3 GB a session and subject.")
+@click.option("--mni-shape", callback=numbers, help="Also betas in MNI space, of this shape.")
+@click.option("--imagery-gain", type=float, help="Also NSD-Imagery, its signal so much of that of seeing.")
+@click.option("--synthetic", is_flag=True, help="Also NSD-synthetic.")
+@click.option("--quiet", is_flag=True, help="Draw no progress bar.")
+def simulate_command(
+    out: Path,
+    subjects: tuple[int, ...],
+    sessions: tuple[int, ...] | None,
+    shape: tuple[int, int, int] | None,
+    seed: int,
+    full_size: bool,
+    mni_shape: tuple[int, int, int] | None,
+    imagery_gain: float | None,
+    synthetic: bool,
+    quiet: bool,
+) -> None:
+    """Write a miniature NSD to OUT, in NSD's own formats, and its answer to OUT.answer."""
+    check_exporters()
+    from exporters.simulate import simulate
+
+    simulate(
+        out,
+        subjects=subjects,
+        sessions=sessions[0] if sessions is not None and len(sessions) == 1 else sessions,
+        shape=shape,
+        seed=seed,
+        full_size=full_size,
+        mni_shape=mni_shape,
+        imagery_gain=imagery_gain,
+        synthetic=synthetic,
+        progress=not quiet,
+    )
+    files = [file for file in out.rglob("*") if file.is_file()]
+    size_mb = sum(file.stat().st_blocks * 512 for file in files) / 1e6
+    click.echo(f"{out}: {len(files)} files, {size_mb:.0f} MB; the answer is in {out}.answer")
+    click.echo(f"Next: nsd-bench export demo --nsd-root {out} --out packages")
+
+
+@click.command("plan")
+@click.argument("recipe")
+@click.option("--nsd-root", type=click.Path(path_type=Path), required=True, help="Folder with nsddata/.")
+@click.option("--subjects", callback=numbers, help="Instead of the recipe's, as in 1,2 or 1-8.")
+@click.option("--sessions", callback=numbers, help="Instead of the recipe's, as in 1-32.")
+@click.option("--missing", is_flag=True, help="Print only the commands that fetch what is missing.")
+def plan_command(
+    recipe: str,
+    nsd_root: Path,
+    subjects: tuple[int, ...] | None,
+    sessions: tuple[int, ...] | None,
+    missing: bool,
+) -> None:
+    """List every file that an export of RECIPE reads, with its size, and what it writes."""
+    check_exporters()
+    from exporters.packages.export import needed_room
+    from exporters.packages.recipe import load_recipe
+    from exporters.packages.sources import planned_files
+
+    wanted = load_recipe(recipe, subjects=subjects, sessions=sessions)
+    files = list(planned_files(wanted, nsd_root))
+    if not echo_files(files, missing=missing) or missing:
+        return
+    for name, (n_bytes, n_files) in needed_room(wanted, nsd_root).items():
+        click.echo(f"{n_bytes:>16,}  bytes at most for {name}, scratch files included, in {n_files:,} files")
 
 
 def _sessions(
@@ -58,7 +130,7 @@ def _name(subject: int, session: int) -> str:
 @click.option("--cache", type=click.Path(path_type=Path), help="Folder to keep what comes from a bucket in.")
 @click.option("--endpoint", help="Address of another S3 server than Amazon's.")
 @click.option("--quiet", is_flag=True, help="Draw no progress bars.")
-def command(
+def export_command(
     recipe: str,
     nsd_root: str,
     out: Path,
@@ -77,10 +149,10 @@ def command(
 ) -> None:
     """Make the packages of RECIPE: "default", "demo", or the path of a .toml file."""
     check_exporters()
-    from exporters.package import export_packages, export_sessions, unread_sessions
-    from exporters.pool import Pool
-    from exporters.recipe import load_recipe
-    from exporters.remote import local_root
+    from exporters.packages.export import export_packages, export_sessions, unread_sessions
+    from exporters.packages.pool import Pool
+    from exporters.packages.recipe import load_recipe
+    from exporters.packages.remote import local_root
 
     wanted = load_recipe(recipe, subjects=subjects, sessions=sessions, kind=kind)
     root = local_root(wanted, nsd_root, cache, endpoint, progress=not quiet)

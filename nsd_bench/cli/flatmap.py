@@ -8,16 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from nsd_bench.cli.shared.inputs import check_exporters, packages_below
-from nsd_bench.cli.shared.maps import map_options, maps_wanted
-from nsd_bench.cli.shared.places import place_options
+from nsd_bench.cli.options import check_exporters, map_options, maps_wanted, packages_below, place_options
 
 if TYPE_CHECKING:
-    from nsd_bench.package import Package
-    from nsd_bench.plots.flatmaps.drawing import Easel
-    from nsd_bench.plots.flatmaps.maps import UnitMap
+    from nsd_bench.cortex.drawing import Easel
+    from nsd_bench.cortex.maps import UnitMap
+    from nsd_bench.package.read import Package
 
-__all__ = ["command"]
+__all__ = ["flatmap_command", "view_command"]
 
 _PATH = click.Path(path_type=Path)
 
@@ -78,13 +76,13 @@ def _place(ctx: click.Context, param: click.Parameter, value: str | None) -> tup
 @click.option("--format", "kinds", multiple=True, type=click.Choice(["png", "svg", "pdf"]), default=["png"])
 @click.option("--engine", type=click.Choice(["own", "pycortex"]), default="own", show_default=True)
 @click.option("--force", is_flag=True, help="Replace pictures that are there.")
-def command(packages: tuple[Path, ...], **options: Any) -> None:
+def flatmap_command(packages: tuple[Path, ...], **options: Any) -> None:
     """Draw what units of PACKAGES hold on flattened cortex; packages share one colour scale."""
     _refuse_idle(options)
     check_exporters()
-    from exporters.flatmaps import PLACEMENT_SUFFIX, make_easels
+    from exporters.cortex.flatmaps import PLACEMENT_SUFFIX, make_easels
     from nsd_bench.outputs import refuse_existing, write_npz
-    from nsd_bench.package import Package
+    from nsd_bench.package.read import Package
 
     out, kinds = options["out"], options["kinds"]
     opened = [Package(path) for path in packages_below(packages)]
@@ -114,8 +112,8 @@ def _file(out: Path, package: Package, shown: UnitMap, kind: str) -> Path:
 
 def _draw_alike(easels: Sequence[Easel], maps: Sequence[UnitMap], options: dict[str, Any]) -> None:
     """Draw one map of every package, on one scale."""
+    from nsd_bench.cortex.drawing import scale_of
     from nsd_bench.outputs import new_file
-    from nsd_bench.plots.flatmaps.drawing import scale_of
 
     scale = None
     if maps[0].label_names is None:
@@ -127,3 +125,39 @@ def _draw_alike(easels: Sequence[Easel], maps: Sequence[UnitMap], options: dict[
             with new_file(file) as stream:
                 stream.write(picture)
             click.echo(str(file))
+
+
+@click.command("view")
+@click.argument("package", type=_PATH)
+@click.option("--out", type=_PATH, required=True, help="Page to write, as in view.html.")
+@click.option("--map", "maps", multiple=True, help="ncsnr, mean, sd or beta:ROW; repeat for more.")
+@map_options
+@click.option(
+    "--surface",
+    default="fsaverage5",
+    show_default=True,
+    help="fsaverage5, or the folder of a pycortex subject.",
+)
+@place_options
+@click.option("--title", default="", help="Heading; the package's name by default.")
+def view_command(package: Path, out: Path, title: str, **options: Any) -> None:
+    """Show what units of PACKAGE hold on a cortex that can be turned, unfolded and read in a browser."""
+    check_exporters()
+    from exporters.cortex.flatmaps import surface_placement
+    from nsd_bench.cortex.cortex import read_cortex
+    from nsd_bench.cortex.files import read_inflated
+    from nsd_bench.cortex.view import Surface, package_page
+    from nsd_bench.outputs import new_file, refuse_existing
+    from nsd_bench.package.read import Package
+
+    refuse_existing(out)
+    opened, cortex = Package(package), read_cortex(options["surface"])
+    inflated = read_inflated(options["surface"], cortex.flat)
+    surface = Surface(cortex.flat, inflated.points, inflated.triangles, cortex.curvature)
+    (maps,) = maps_wanted([opened], options)
+    placement = surface_placement(opened, cortex, options)
+    nanmean = not options["no_nanmean"]
+    page = package_page(surface, placement, opened, maps, title=title, nanmean=nanmean)
+    with new_file(out) as file:
+        file.write(page.encode())
+    click.echo(f"{out}: open it in a browser with WebGL 2; it needs no network")

@@ -9,9 +9,9 @@ from typing import Any
 
 import click
 
-from nsd_bench.cli.shared.inputs import check_exporters
+from nsd_bench.cli.options import check_exporters
 
-__all__ = ["command"]
+__all__ = ["imagery_command"]
 
 _PATH = click.Path(path_type=Path)
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -19,17 +19,17 @@ _cache = click.option("--cache-root", type=_PATH, help="$NSD_CACHE_ROOT, or else
 
 
 @click.group("imagery")
-def command() -> None:
+def imagery_command() -> None:
     """Index NSD-Imagery, and check it."""
 
 
-@command.command("init-layout")
+@imagery_command.command("init-layout")
 @_cache
 def init_layout(cache_root: Path | None) -> None:
     """Make the folders of the cache layout."""
     check_exporters()
     from exporters.imagery.layout import init_layout as make
-    from nsd_bench.imagery.cache import cache_root as find
+    from nsd_bench.imagery.index import cache_root as find
 
     root = find(cache_root)
     made = make(root)
@@ -37,7 +37,7 @@ def init_layout(cache_root: Path | None) -> None:
     click.echo("Next: put betas, manifests and stimuli there, then nsd-bench imagery index")
 
 
-@command.command("index")
+@imagery_command.command("index")
 @click.option("--subject", "subjects", multiple=True, help="As in subj01 or 1; all by default.")
 @_cache
 @click.option("--output", type=_PATH, help="One file, instead of one a subject and full_index.parquet.")
@@ -73,7 +73,7 @@ def index(
     """List every trial with its beta in Parquet files, from whichever layout the data lie in."""
     check_exporters()
     from exporters.imagery.build import Roots, build_index, summary
-    from nsd_bench.imagery.cache import cache_root as find
+    from nsd_bench.imagery.index import cache_root as find
 
     root = find(cache_root)
     if validate_only:
@@ -105,7 +105,7 @@ def _subject(name: str) -> int:
     return int(digits)
 
 
-@command.command("verify")
+@imagery_command.command("verify")
 @_cache
 @click.option("--stim-info", type=_FILE, help="nsd_stim_info_merged.csv.")
 @click.option("--nsd-stimuli", type=_FILE, help="nsd_stimuli.hdf5.")
@@ -120,12 +120,12 @@ def verify(
 ) -> None:
     """List every fault of a cache by name; exit 1 if there is one."""
     check_exporters()
-    from nsd_bench.imagery.cache import cache_root as find
+    from nsd_bench.imagery.index import cache_root as find
 
     root = find(cache_root)
     _verify(root, stim_info, nsd_stimuli, report_path)
     if write_checksums:
-        from exporters.imagery.checksums import write_checksums as write
+        from exporters.imagery.layout import write_checksums as write
 
         click.echo(f"checksums of {_counted(write(root), 'file')}")
 
@@ -148,7 +148,7 @@ def _verify(root: Path, stim_info: Path | None, nsd_stimuli: Path | None, report
 def _refuse_other_than_report(path: Path) -> None:
     from exporters.imagery.verify import FORMAT
     from nsd_bench.errors import OutputError
-    from nsd_bench.storage import read_json
+    from nsd_bench.package.storage import read_json
 
     if not path.exists():
         return
@@ -174,7 +174,7 @@ def _write_json(path: Path, content: dict[str, Any]) -> None:
         file.write(json.dumps(content, indent=1).encode() + b"\n")
 
 
-@command.command("info")
+@imagery_command.command("info")
 @click.argument("index", type=_PATH)
 def info(index: Path) -> None:
     """Say what is in INDEX: trials, stimuli and repeats by subject and condition."""

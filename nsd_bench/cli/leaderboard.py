@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
 
 import click
 
-from nsd_bench.cli.shared.inputs import packages_below
+from nsd_bench.cli.options import packages_below
+from nsd_bench.package.spec import WITHHELD_TIERS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from nsd_bench.leaderboard.entries import Entry
     from nsd_bench.leaderboard.lines import Opening, Record
 
-__all__ = ["command"]
+__all__ = ["codabench_command", "leaderboard_command", "ledger_command"]
 
 _PATH = click.Path(path_type=Path)
 
@@ -51,7 +52,7 @@ _PATH = click.Path(path_type=Path)
     is_flag=True,
     help="Show final_test although no ledger says that the season is over.",
 )
-def command(
+def leaderboard_command(
     scores: tuple[Path, ...],
     out: Path,
     title: str,
@@ -71,7 +72,7 @@ def command(
     from nsd_bench.leaderboard.season import Season, asked_of
     from nsd_bench.leaderboard.site import publish, write_site
     from nsd_bench.outputs import refuse_existing
-    from nsd_bench.package import Package
+    from nsd_bench.package.read import Package
 
     if ledger is not None and packages:
         raise click.UsageError("give --ledger or --package: a ledger knows its packages")
@@ -137,3 +138,175 @@ def _fate(record: Record, records: dict[int, Record]) -> str:
         other = printable(records[record.like].team)
         fate += f"; predicts the same as line {record.like}, of {other}"
     return fate
+
+
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+_LEDGER = click.Path(dir_okay=False, path_type=Path)
+
+
+@click.group("ledger")
+def ledger_command() -> None:
+    """Keep the ledger of a season, to which 'nsd-bench leaderboard --ledger' adds scored submissions."""
+
+
+@ledger_command.command("open")
+@click.argument("ledger", type=_LEDGER)
+@click.argument("packages", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+@click.option(
+    "--live", type=click.Choice(WITHHELD_TIERS), default="test", show_default=True, help="Live tier."
+)
+@click.option(
+    "--budget", default=10, show_default=True, type=click.IntRange(min=1), help="Submissions a team."
+)
+@click.option("--ladder-step", default=0.01, show_default=True, help="By how much a team must beat its best.")
+def open_season(ledger: Path, packages: tuple[Path, ...], live: str, budget: int, ladder_step: float) -> None:
+    """Open a season in LEDGER: a complete submission predicts all of PACKAGES (folders of them, too).
+
+    Given again with the same packages, it changes the budget and the step from then on.
+    """
+    from nsd_bench.leaderboard.ledger import Ledger
+    from nsd_bench.leaderboard.season import asked_of
+    from nsd_bench.package.read import Package
+
+    asked = [asked_of(Package(path)) for path in packages_below(packages)]
+    line = Ledger(ledger).open(asked, live=live, time=_now(), budget=budget, step=ladder_step)
+    for one in line.packages:
+        click.echo(
+            f"subj{one.subject:02}: {one.package}, {one.n_units} units, {one.n_trials[live]} trials of {live}"
+        )
+    click.echo(f"{ledger}: line {line.number}, budget {budget} a team, step {ladder_step:g}")
+
+
+@ledger_command.command()
+@click.argument("ledger", type=_FILE)
+def close(ledger: Path) -> None:
+    """Close the season of LEDGER: its final scores may be shown, nothing is recorded any more."""
+    from nsd_bench.leaderboard.ledger import Ledger
+
+    line = Ledger(ledger).close(_now())
+    click.echo(f"{ledger}: line {line.number}, the season is closed")
+
+
+@ledger_command.command()
+@click.argument("ledger", type=_LEDGER)
+@click.argument("submission", type=_FILE)
+@click.option("--team", required=True, help="Who submitted it.")
+def fail(ledger: Path, submission: Path, team: str) -> None:
+    """Count SUBMISSION, which could not be scored, on its team's budget in LEDGER."""
+    from nsd_bench.leaderboard.ledger import Claim, Ledger
+    from nsd_bench.package.storage import sha256_file
+
+    claim = Claim(str(submission), team, sha256_file(submission), None)
+    new = Ledger(ledger).record([claim], _now())
+    for record in new:
+        click.echo(f"{ledger}: line {record.number}, {record.team}: failed")
+    if not new:
+        click.echo(f"{ledger}: this submission of this team is in it already")
+
+
+@ledger_command.command()
+@click.argument("ledger", type=_FILE)
+@click.option("--head", help="Digest that was published earlier: check that its line is still there.")
+def show(ledger: Path, head: str | None) -> None:
+    """Check every line of LEDGER, and list them up to the first that is broken."""
+    from nsd_bench.leaderboard.ledger import Ledger
+    from nsd_bench.leaderboard.lines import Closing, Opening, head_of, records_of
+    from nsd_bench.leaderboard.names import printable, team_fault
+
+    book = Ledger(ledger)
+    lines, problem = book.readable()
+    for one in lines:
+        start = f"{one.number:>4}  {one.time}"
+        if isinstance(one, Opening):
+            subjects = ", ".join(str(asked.subject) for asked in one.packages)
+            rules = f"budget {one.budget}, step {one.step:g}"
+            click.echo(f"{start}  {one.live:<10}  opened: subjects {subjects}, {rules}")
+        elif isinstance(one, Closing):
+            click.echo(f"{start}  {'':<10}  closed")
+        else:
+            shown = "-" if one.published is None else f"{one.published:g}"
+            word = "failed" if one.failed else "partial" if one.lacking else "scored"
+            same = f"  the same as line {one.like}" if one.like else ""
+            click.echo(f"{start}  {one.tier:<10}  {word:<7}  {shown:>6}  {printable(one.team)}{same}")
+    for record in records_of(lines):
+        if fault := team_fault(record.team):
+            click.echo(
+                f"{ledger}: line {record.number}: the team's name cannot be shown as it is: {fault}. "
+                "The line counts as it stands; give the team a name in NAME.card.json from now on.",
+                err=True,
+            )
+    if problem:
+        raise problem
+    if head is not None:
+        book.check_head(head)
+    click.echo(f"{len(lines)} line{'' if len(lines) == 1 else 's'}, head {head_of(lines)}")
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+_DAYS = 90
+_WARNING = """\
+reference_data/ in it holds responses of NSD. Uploading it passes them on, which NSD's terms forbid:
+ask NSD's authors first, or run a Codabench of your own."""
+
+
+@click.command("codabench")
+@click.argument("out", type=_PATH)
+@click.option("--package", "packages", multiple=True, required=True, type=_PATH, help="Package, or a folder.")
+@click.option(
+    "--truth", "truths", multiple=True, required=True, type=_PATH, help="Truth file, open package, or folder."
+)
+@click.option("--title", default="nsd_bench", show_default=True, help="Of the competition.")
+@click.option("--start", type=click.DateTime(), help="Start of the live phase, UTC; today by default.")
+@click.option("--final", type=click.DateTime(), help="Start of the final phase; 90 days later by default.")
+@click.option("--budget", default=10, show_default=True, type=click.IntRange(min=1), help="Live submissions.")
+@click.option("--per-day", default=2, show_default=True, type=click.IntRange(min=1), help="Of these, a day.")
+@click.option("--live-step", default=0.01, show_default=True, help="Live scores are rounded to multiples.")
+@click.option("--docker-image", help="With Python 3.11, numpy and scipy; Codabench's own by default.")
+@click.option("--force", is_flag=True, help="Replace OUT.")
+def codabench_command(
+    out: Path,
+    packages: tuple[Path, ...],
+    truths: tuple[Path, ...],
+    title: str,
+    start: datetime | None,
+    final: datetime | None,
+    budget: int,
+    per_day: int,
+    live_step: float,
+    docker_image: str | None,
+    force: bool,
+) -> None:
+    """Write OUT, a .zip for Codabench: pages, this scorer, the truth as reference data, a starting kit."""
+    from nsd_bench.leaderboard.codabench import DEFAULT_IMAGE, write_bundle
+    from nsd_bench.leaderboard.codabench_texts import Season
+    from nsd_bench.package.read import Package
+
+    if out.suffix != ".zip":
+        raise click.BadParameter(f"'{out}' does not end in .zip, which Codabench wants", param_hint="'OUT'")
+    start = start or datetime.combine(datetime.now(UTC).date(), datetime.min.time())
+    season = Season(start, final or start + timedelta(days=_DAYS), budget, per_day, live_step=live_step)
+    plan = write_bundle(
+        out,
+        [Package(path) for path in packages_below(packages)],
+        [file for path in truths for file in _truths_below(path)],
+        season,
+        title=title,
+        docker_image=docker_image or DEFAULT_IMAGE,
+        force=force,
+    )
+    for phase in plan:
+        click.echo(f"{phase.name}: {phase.tier}, {phase.start} to {phase.end or 'no end'}")
+    click.echo(f"{out}")
+    click.echo(_WARNING, err=True)
+
+
+def _truths_below(path: Path) -> list[Path]:
+    """Return the truth files of a folder, or the open packages there."""
+    from nsd_bench.package.spec import TRUTH_SUFFIX
+
+    if path.is_file():
+        return [path]
+    return sorted(path.glob(f"*{TRUTH_SUFFIX}")) or packages_below([path])

@@ -7,20 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from nsd_bench.cli.shared.inputs import Truths, packages_below, submissions_below
-from nsd_bench.cli.shared.places import place_options
+from nsd_bench.cli.options import Truths, packages_below, place_options, submissions_below
 from nsd_bench.errors import SubmissionError
-from nsd_bench.scores import SCORES_FORMAT
-from nsd_bench.spec import TIERS
+from nsd_bench.package.spec import TIERS
+from nsd_bench.scoring.scores import SCORES_FORMAT
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from nsd_bench.package import Package
-    from nsd_bench.plots.report import Evidence
-    from nsd_bench.submission import Submission
+    from nsd_bench.package.read import Package
+    from nsd_bench.reports import Evidence
+    from nsd_bench.scoring.submission import Submission
 
-__all__ = ["command"]
+__all__ = ["report_command"]
 
 _PATH = click.Path(path_type=Path)
 _FLATMAP_HEIGHT = 400
@@ -51,7 +50,7 @@ _FLATMAP_OUTLINES = "streams"  # few and large enough for a small picture
 @place_options
 @click.option("--no-images", is_flag=True, help="Without NSD's photographs, so that the page may be shared.")
 @click.option("--force", is_flag=True, help="Replace --out.")
-def command(
+def report_command(
     scores: Path,
     package: Path,
     submission: Path,
@@ -64,8 +63,8 @@ def command(
 ) -> None:
     """Draw a page from SCORES, the scores.json that 'nsd-bench score' wrote."""
     from nsd_bench.outputs import new_file, refuse_existing
-    from nsd_bench.package import Package
-    from nsd_bench.plots.report import report_page
+    from nsd_bench.package.read import Package
+    from nsd_bench.reports import report_page
 
     refuse_existing(out, force=force)
     units = _read_units(scores.with_name(f"{scores.stem}.units.npz"))
@@ -95,7 +94,7 @@ def _flatmaps(
     surface = placing["surface"] or ("fsaverage5" if is_placed else "")
     if not surface:
         return {}
-    from exporters.flatmaps import make_easels, score_pictures
+    from exporters.cortex.flatmaps import make_easels, score_pictures
 
     coarse = all(_FLATMAP_OUTLINES in package.roi_names for package in packages)
     outlines = _FLATMAP_OUTLINES if coarse else ""
@@ -112,8 +111,8 @@ def _evidence(
     truths: Truths,
 ) -> Evidence:
     """Find what one subject's scores were computed from, and check that it is the same."""
-    from nsd_bench.plots.report import Evidence
-    from nsd_bench.storage import sha256_file
+    from nsd_bench.package.storage import sha256_file
+    from nsd_bench.reports import Evidence
 
     name = subject["package"]
     for found, option in ((packages, "--package"), (submissions, "--submission")):
@@ -161,8 +160,8 @@ def _without_final(scores: dict[str, Any], tier: str | None) -> dict[str, Any]:
 
 
 def _read_scores(path: Path) -> dict[str, Any]:
-    from nsd_bench.leaderboard.shape import SCORES, fault
-    from nsd_bench.storage import read_json
+    from nsd_bench.leaderboard.reading import SCORES, fault
+    from nsd_bench.package.storage import read_json
 
     try:
         scores = read_json(path, SCORES_FORMAT)
@@ -175,7 +174,7 @@ def _read_scores(path: Path) -> dict[str, Any]:
 
 
 def _read_units(path: Path) -> dict[str, npt.NDArray[Any]]:
-    from nsd_bench.storage import read_npz
+    from nsd_bench.package.storage import read_npz
 
     try:
         return read_npz(path)

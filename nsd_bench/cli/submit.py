@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from nsd_bench.cli.shared.inputs import packages_below
+from nsd_bench.cli.options import packages_below
 from nsd_bench.errors import ModelError, choices
 
 if TYPE_CHECKING:
-    from nsd_bench.package import Package
+    from nsd_bench.package.read import Package
 
-__all__ = ["command"]
+__all__ = ["predict_command", "submit_command"]
 
 
 @click.command("submit")
@@ -30,15 +30,14 @@ __all__ = ["command"]
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for the submissions.")
 @click.option("--csv", "as_csv", is_flag=True, help="Also write the table of Sensorium's kit.")
 @click.option("--force", is_flag=True, help="Replace submissions that are there.")
-def command(
+def submit_command(
     models: tuple[Path, ...], packages: tuple[Path, ...], out: Path, as_csv: bool, force: bool
 ) -> None:
     """Let MODELS (files or folders) predict test and final_test of the packages they were trained on."""
-    from nsd_bench.baselines.zoo import load_model
+    from nsd_bench.models.zoo import load_model
     from nsd_bench.outputs import refuse_existing
-    from nsd_bench.package import Package
-    from nsd_bench.submission import SUBMISSION_SUFFIX
-    from nsd_bench.submission_csv import CSV_SUFFIX, write_csv
+    from nsd_bench.package.read import Package
+    from nsd_bench.scoring.submission import CSV_SUFFIX, SUBMISSION_SUFFIX, write_csv
 
     by_name = {package.name: package for package in map(Package, packages_below(packages))}
     file_of = _match(_models_below(models), by_name)
@@ -58,7 +57,7 @@ def command(
 
 
 def _models_below(paths: Iterable[Path]) -> list[Path]:
-    from nsd_bench.baselines.tensors import MODEL_SUFFIX
+    from nsd_bench.models.tensors import MODEL_SUFFIX
 
     files: list[Path] = []
     for path in paths:
@@ -76,7 +75,7 @@ def _models_below(paths: Iterable[Path]) -> list[Path]:
 
 def _match(files: Iterable[Path], by_name: dict[str, Package]) -> dict[str, Path]:
     """Return the one model file of each package, reading cards only: models are large."""
-    from nsd_bench.baselines.tensors import read_card
+    from nsd_bench.models.tensors import read_card
 
     file_of: dict[str, Path] = {}
     for file in files:
@@ -97,3 +96,33 @@ def _match(files: Iterable[Path], by_name: dict[str, Package]) -> dict[str, Path
             )
         file_of[name] = file
     return file_of
+
+
+@click.command("predict")
+@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("package", type=click.Path(path_type=Path))
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="File; NAME.submission.npz of the package by default."
+)
+@click.option("--tier", "tiers", multiple=True, help="May be given again; test and final_test by default.")
+@click.option("--force", is_flag=True, help="Replace a file that is there.")
+def predict_command(
+    model: Path, package: Path, out: Path | None, tiers: tuple[str, ...], force: bool
+) -> None:
+    """Let MODEL (NAME.safetensors) predict tiers of PACKAGE and write a submission.
+
+    'submit' does this for many models and packages at once, and finds out which belongs to which.
+    """
+    from nsd_bench.models.zoo import load_model
+    from nsd_bench.outputs import refuse_existing
+    from nsd_bench.package.read import Package
+    from nsd_bench.scoring.submission import SUBMISSION_SUFFIX
+
+    predicted = Package(package)
+    target = Path(f"{predicted.name}{SUBMISSION_SUFFIX}") if out is None else out
+    refuse_existing(target, force=force)
+    loaded = load_model(model)
+    submission = loaded.submission(predicted, tiers or None)
+    submission.write(target)
+    n_trials, n_units = submission.predictions.shape
+    click.echo(f"{target}: {loaded.card['model']}, {n_trials} trials x {n_units} units")

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from nsd_bench.cli.shared.inputs import key_option, numbers
+from nsd_bench.cli.options import key_option, numbers
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["CHECKS", "command"]
+__all__ = ["CHECKS", "tiers_command"]
 
 CHECKS = ("sides", "copies", "near-duplicates", "trials", "repeats", "fits", "sealing")
 """Of `tiers audit`, those that find leaks."""
@@ -24,11 +24,11 @@ _features = click.option("--features", type=_PATH, help=".npy whose row i descri
 
 
 @click.group("tiers")
-def command() -> None:
+def tiers_command() -> None:
     """Say which trial is train, validation, test or final_test."""
 
 
-@command.command("list")
+@tiers_command.command("list")
 def list_() -> None:
     """List the tiers that come with the project."""
     from tiers import known_tier_files, load_tier_file
@@ -39,7 +39,7 @@ def list_() -> None:
         click.echo(f"{name:<{width}}  {load_tier_file(name).title}")
 
 
-@command.command()
+@tiers_command.command()
 @click.argument("name")
 @click.option("--package", type=_PATH, help="Count what the tiers would be on this package.")
 @_design
@@ -57,7 +57,7 @@ def show(name: str, package: Path | None, design: Path | None, features: Path | 
         click.echo(f"\n{tier_counts(tier_file, table, str(package)).to_string()}")
 
 
-@command.command()
+@tiers_command.command()
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @click.option("--nsd-root", type=_PATH, required=True, help="Folder with NSD's nsddata.")
 @click.option("--subjects", callback=numbers, help="Such as 1,2 or 1-8; by default all.")
@@ -71,7 +71,7 @@ def check(
     Reads the experiment's design and the list of stimuli alone. Without NAME all tiers that need no image
     features are checked, over all sessions that were released.
     """
-    from exporters.tier_check import check_tiers, digests_json
+    from exporters.packages.tier_check import check_tiers, digests_json
     from nsd_bench.outputs import new_file, refuse_existing
 
     if out is not None:
@@ -91,7 +91,7 @@ def check(
     sys.exit(1 if n.get("different", 0) else 0)
 
 
-@command.command()
+@tiers_command.command()
 @click.argument("package", type=_PATH)
 @click.argument("name")
 @click.option("--seed", type=int, help="Another draw wherever the rules sample.")
@@ -103,7 +103,7 @@ def apply(
 ) -> None:
     """Give the folder PACKAGE the tiers NAME, without NSD; applying the former tiers undoes it."""
     from tiers import load_tier_file
-    from tiers.apply import apply_tiers
+    from tiers.rewrite.apply import apply_tiers
 
     tier_file = load_tier_file(name)
     applied = apply_tiers(
@@ -121,7 +121,7 @@ def apply(
         click.echo(f"truth in {applied.truth}")
 
 
-@command.command()
+@tiers_command.command()
 @click.argument("first")
 @click.argument("second")
 @click.option("--package", type=_PATH, help="Count the trials of this package.")
@@ -143,7 +143,7 @@ def diff(first: str, second: str, package: Path | None, design: Path | None, fea
         click.echo(f"\ntrials, {first} down, {second} across\n{table.to_string()}")
 
 
-@command.command()
+@tiers_command.command()
 @click.argument("package", type=_PATH)
 @click.option("--out", type=_PATH, required=True, help="audit.json to write; the page goes beside it.")
 @_features
@@ -192,13 +192,13 @@ def audit(
     what tells which trial is which in a package that withholds (sealing). Images that train and validation
     share, or test and final_test nearly, are warned of.
     """
-    from nsd_bench.issues import has_errors
+    from nsd_bench.errors import has_errors
     from nsd_bench.outputs import new_file, refuse_existing
-    from nsd_bench.package import Package
-    from tiers.audit import audit as audited
+    from nsd_bench.package.read import Package
+    from tiers.audit.audit import audit as audited
+    from tiers.audit.audit import audit_page
+    from tiers.audit.leakage import Thresholds
     from tiers.features import read_features
-    from tiers.leakage import Thresholds
-    from tiers.page import audit_page
 
     page = out.with_suffix(".html")
     for path in (out, page):
@@ -221,8 +221,8 @@ def audit(
 
 
 def _design_table(package: Path, design: Path | None, features: Path | None) -> pd.DataFrame:
-    from tiers.apply import design_of
     from tiers.features import read_features, with_feature_columns
+    from tiers.rewrite.apply import design_of
 
     table = design_of(package, design)
     return with_feature_columns(table, read_features(features)) if features else table

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from nsd_bench.cli.shared.inputs import check_exporters
+from nsd_bench.cli.options import check_exporters
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from nsd_bench.transfer.adapters import Fit
     from nsd_bench.transfer.session import ZScore
 
-__all__ = ["command"]
+__all__ = ["transfer_command"]
 
 _PATH = click.Path(path_type=Path)
 _FILE = click.Path(dir_okay=False, path_type=Path)
@@ -31,11 +31,11 @@ _out = click.option("--out", type=_FILE, required=True, help="JSON to write.")
 
 
 @click.group("transfer")
-def command() -> None:
+def transfer_command() -> None:
     """Score imagery, images out of distribution, and all regimes side by side."""
 
 
-@command.command("export")
+@transfer_command.command("export")
 @click.argument("packages", nargs=-1, required=True, type=_PATH)
 @click.option("--nsd-root", type=_PATH, required=True, help="NSD's root.")
 @click.option("--out", type=_PATH, required=True, help="Folder for the companions.")
@@ -45,10 +45,9 @@ def command() -> None:
 def export(packages: tuple[Path, ...], nsd_root: Path, out: Path, session: tuple[str, ...]) -> None:
     """Write companions of PACKAGES: tiers vision and imagery, and tier ood."""
     check_exporters()
-    from exporters.imagery.package import export_imagery
-    from exporters.synthetic import export_synthetic
-    from nsd_bench.cli.shared.inputs import packages_below
-    from nsd_bench.package import Package
+    from exporters.packages.companions import export_imagery, export_synthetic
+    from nsd_bench.cli.options import packages_below
+    from nsd_bench.package.read import Package
 
     makers = {"imagery": export_imagery, "synthetic": export_synthetic}
     for core in map(Package, packages_below(packages)):
@@ -57,16 +56,16 @@ def export(packages: tuple[Path, ...], nsd_root: Path, out: Path, session: tuple
             click.echo(f"{made.path}: {made.n_trials} trials x {made.n_units} units")
 
 
-@command.command("predict")
+@transfer_command.command("predict")
 @click.argument("model", type=_FILE)
 @click.option("--package", type=_PATH, required=True, help="Companion of the package it was trained on.")
 @click.option("--out", type=_FILE, required=True, help="Submission to write.")
 @_force
 def predict(model: Path, package: Path, out: Path, force: bool) -> None:
     """Let MODEL, a file of 'nsd-bench train', predict all trials of a companion."""
-    from nsd_bench.baselines.zoo import load_model
+    from nsd_bench.models.zoo import load_model
     from nsd_bench.outputs import refuse_existing
-    from nsd_bench.package import Package
+    from nsd_bench.package.read import Package
     from nsd_bench.transfer.companions import predict_companion
 
     refuse_existing(out, force=force)
@@ -75,7 +74,7 @@ def predict(model: Path, package: Path, out: Path, force: bool) -> None:
     click.echo(f"{out}: {submission.predictions.shape[0]} trials x {submission.predictions.shape[1]} units")
 
 
-@command.command("encode")
+@transfer_command.command("encode")
 @click.argument("submission", type=_FILE)
 @click.option("--package", type=_PATH, required=True, help="Companion with tiers vision and imagery.")
 @click.option("--output-dir", type=_PATH, required=True, help="Folder to write.")
@@ -84,8 +83,8 @@ def predict(model: Path, package: Path, out: Path, force: bool) -> None:
 def encode(submission: Path, package: Path, output_dir: Path, draws: int, seed: int) -> None:
     """Evaluate an encoder's SUBMISSION for the imagery session: predicted from seen and from cued images."""
     from nsd_bench.outputs import refuse_existing
-    from nsd_bench.package import Package
-    from nsd_bench.submission import Submission
+    from nsd_bench.package.read import Package
+    from nsd_bench.scoring.submission import Submission
     from nsd_bench.transfer import TransferOptions, write_evaluation
     from nsd_bench.transfer.companions import evaluate_companion
 
@@ -96,7 +95,7 @@ def encode(submission: Path, package: Path, output_dir: Path, draws: int, seed: 
     _report(found.metrics, output_dir)
 
 
-@command.command("train")
+@transfer_command.command("train")
 @click.argument("core", type=_PATH)
 @click.option(
     "--model-type", type=click.Choice(("ridge", "mlp", "two_stage")), default="ridge", show_default=True
@@ -126,7 +125,7 @@ def train(
 ) -> None:
     """Fit a decoder to CORE, a package: from single trials that were seen to features of the image."""
     from nsd_bench.outputs import refuse_existing
-    from nsd_bench.package import Package
+    from nsd_bench.package.read import Package
     from nsd_bench.transfer.checkpoints import FITS, save_decoder
     from nsd_bench.transfer.fitting import training_data
     from nsd_bench.transfer.targets import targets_named
@@ -140,7 +139,7 @@ def train(
     click.echo(f"{out}: {model_type}, cosine {decoder.card['validation_cosine']:.3f} on the validation tier")
 
 
-@command.command("decode")
+@transfer_command.command("decode")
 @click.option("--index", type=_FILE, help="Parquet index of the trials; or --package.")
 @click.option("--package", type=_PATH, help="Companion with tiers vision and imagery.")
 @click.option("--checkpoint", type=_FILE, help="Decoder of 'transfer train'; or --predictions.")
@@ -241,7 +240,7 @@ def _evaluated(
     zscore: ZScore,
     model: str | None,
 ) -> Evaluation:
-    from nsd_bench.package import Package
+    from nsd_bench.package.read import Package
     from nsd_bench.transfer.checkpoints import load_decoder
     from nsd_bench.transfer.files import Selection, evaluate_checkpoint, evaluate_files
     from nsd_bench.transfer.session import evaluate_on_companion
@@ -267,7 +266,7 @@ def _fit(adapter: str, embedding: Literal["add", "film"], penalty: float) -> Fit
 
         return partial(fit_linear, penalty=penalty)
     if adapter == "residual":
-        from nsd_bench.transfer.residual import ResidualOptions, fit_residual
+        from nsd_bench.transfer.adapters import ResidualOptions, fit_residual
 
         return partial(fit_residual, options=ResidualOptions(embedding=embedding))
     return None
@@ -290,7 +289,7 @@ def _report(metrics: dict[str, Any], folder: Path | None) -> None:
         click.echo(f"{folder}")
 
 
-@command.command("ood")
+@transfer_command.command("ood")
 @click.argument("submission", type=_FILE)
 @click.option("--package", type=_PATH, required=True, help="Companion with tier ood.")
 @click.option("--id-submission", type=_FILE, help="Of the same model, for the package itself.")
@@ -307,12 +306,12 @@ def ood(
 ) -> None:
     """Score SUBMISSION on artificial images by class, and the drop from photographs."""
     from nsd_bench.outputs import refuse_existing
-    from nsd_bench.package import Package
+    from nsd_bench.package.read import Package
+    from nsd_bench.package.truth import load_truth
     from nsd_bench.scoring.score import Options, score
-    from nsd_bench.submission import Submission
+    from nsd_bench.scoring.submission import Submission
     from nsd_bench.transfer.ood import evaluate_ood
     from nsd_bench.transfer.results import text_of
-    from nsd_bench.truth import load_truth
 
     refuse_existing(out, force=force)
     if (id_submission is None) != (id_truth is None):
@@ -330,7 +329,7 @@ def ood(
     click.echo(f"{out}")
 
 
-@command.command("regimes")
+@transfer_command.command("regimes")
 @click.option("--in-distribution", multiple=True, type=_FILE, help="scores.json of 'nsd-bench score'.")
 @click.option("--ood", multiple=True, type=_FILE, help="JSON of 'nsd-bench transfer ood'.")
 @click.option("--imagery", multiple=True, type=_FILE, help="metrics.json of 'nsd-bench transfer encode'.")

@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from nsd_bench import spec
 from nsd_bench.conformance.expected import Arrays, expected_values
 from nsd_bench.conformance.layout import CASES, FORMAT, SUBMISSIONS, package_name, submission_file
 from nsd_bench.outputs import new_file
-from nsd_bench.statistics import column_statistics, pixel_statistics
-from nsd_bench.submission import Submission
-from nsd_bench.writer import PackageWriter, new_package
+from nsd_bench.package import spec
+from nsd_bench.package.statistics import column_statistics, pixel_statistics
+from nsd_bench.package.write import PackageWriter, new_package
+from nsd_bench.scoring.submission import Submission
 
 __all__ = ["ROI_NAMES", "Subject", "expected_json", "make_set", "make_subject", "predictions"]
 

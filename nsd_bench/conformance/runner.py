@@ -2,19 +2,39 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-from nsd_bench.conformance.layout import FORMAT, Case
-from nsd_bench.conformance.scores import ConformanceSet
-from nsd_bench.conformance.sensorium import is_installed, sensorium_values
+import numpy as np
+import numpy.typing as npt
+
+from nsd_bench.conformance.layout import CASES, FORMAT, Case, package_name, submission_file
 from nsd_bench.errors import SubmissionError
-from nsd_bench.storage import read_json
+from nsd_bench.package.spec import labels_by_roi
+from nsd_bench.package.storage import read_json
+from nsd_bench.package.truth import Truth, load_truth
+from nsd_bench.scoring import Options, score
+from nsd_bench.scoring.described import DESCRIBED
+from nsd_bench.scoring.legacy import Trials, legacy_scores, legacy_trials
+from nsd_bench.scoring.score import SubjectScores
+from nsd_bench.scoring.submission import Submission
 
-__all__ = ["DATA", "Outcome", "check_scorer", "check_values", "names"]
+__all__ = [
+    "DATA",
+    "ConformanceSet",
+    "Outcome",
+    "check_scorer",
+    "check_values",
+    "is_installed",
+    "names",
+    "sensorium_values",
+]
 
 DATA: Final = Path(__file__).with_name("data")
 """Packages, submissions and expected.json."""
@@ -125,3 +145,111 @@ def _shown(value: float | str | None) -> str:
     if value is None:
         return "null"
     return value if isinstance(value, str) else f"{value:.10g}"
+
+
+_ATLAS = "conformance"
+
+
+class ConformanceSet:
+    """The set's packages and submissions, scored.
+
+    Parameters
+    ----------
+    folder
+        Where its files lie.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._scored: dict[tuple[str, int], SubjectScores | None] = {}
+
+    def refuses(self, submission: str) -> bool:
+        """Whether the scorer refuses subject 1's submission."""
+        return self._scores(submission, 1) is None
+
+    def trials(self, case: Case) -> list[Trials]:
+        """Cut out what a case is about, one a subject."""
+        found = []
+        for number in case.subjects:
+            trials = legacy_trials(self._submission(case.submission, number), self._truths[number], case.tier)
+            found.append(trials.of_units(self._inside(number, case.roi)))
+        return found
+
+    def values(self, case: Case) -> dict[str, float | None]:
+        """Evaluate every formula on a case; of several subjects those that pool them."""
+        trials = self.trials(case)
+        found: dict[str, float | None] = {name: one["value"] for name, one in legacy_scores(trials).items()}
+        if len(trials) == 1:
+            found |= self._values_of_subject(case)
+        return found
+
+    def _values_of_subject(self, case: Case) -> dict[str, float | None]:
+        scored = self._scores(case.submission, case.subjects[0])
+        if scored is None:
+            return dict.fromkeys(DESCRIBED)
+        regions = scored.summary["tiers"][case.tier]["rois"]
+        region = next(row for row in regions if row["roi"] == case.roi)
+        return {name: region["scores"][name]["value"] for name in DESCRIBED}
+
+    @cached_property
+    def _truths(self) -> dict[int, Truth]:
+        numbers = sorted({number for case in CASES for number in case.subjects})
+        return {number: load_truth(self.folder / f"{package_name(number)}.zip") for number in numbers}
+
+    def _submission(self, name: str, subject: int) -> Submission:
+        return Submission.read(self.folder / submission_file(name, subject))
+
+    def _inside(self, subject: int, roi: str) -> Any:
+        truth = self._truths[subject]
+        return np.isin(truth.rois[_ATLAS], labels_by_roi(truth.roi_names[_ATLAS])[roi])
+
+    def _scores(self, submission: str, subject: int) -> SubjectScores | None:
+        key = submission, subject
+        if key not in self._scored:
+            given, truth = self._submission(*key), self._truths[subject]
+            try:
+                self._scored[key] = score(given, truth, Options(n_draws=0, patterns=True))
+            except SubmissionError:
+                self._scored[key] = None
+        return self._scored[key]
+
+
+_FEV_THRESHOLD = 0.15
+
+
+def is_installed() -> bool:
+    """Whether neuralpredictors is there to ask."""
+    return importlib.util.find_spec("neuralpredictors") is not None
+
+
+def sensorium_values(trials: Trials) -> dict[str, float | None]:
+    """Evaluate one subject's three scores; None where theirs is NaN.
+
+    Raises
+    ------
+    ModuleNotFoundError
+        If neuralpredictors is not installed.
+    """
+    from nsd_bench.loaders.compatibility import neuralpredictors_module  # brings torch
+
+    theirs = neuralpredictors_module("measures.np_functions")
+    p, y = trials.predictions.astype(np.float64), trials.responses.astype(np.float64)
+    groups = [np.flatnonzero(trials.image == one) for one in np.unique(trials.image)]
+    with warnings.catch_warnings():
+        warnings.simplefilter(
+            "ignore", RuntimeWarning
+        )  # NaN, where an image has one repeat or no unit is there
+        means = [np.vstack([values[rows].mean(axis=0) for rows in groups]) for values in (y, p)]
+        fev, feve = theirs.fev(
+            [y[rows] for rows in groups], [p[rows] for rows in groups], return_exp_var=True
+        )
+        return {
+            "sensorium_single_trial": _mean(theirs.corr(p, y, axis=0)),
+            "sensorium_average": _mean(theirs.corr(*means, axis=0)),
+            "sensorium_feve": _mean(feve[fev >= _FEV_THRESHOLD]),
+        }
+
+
+def _mean(values: npt.NDArray[Any]) -> float | None:
+    mean = float(values.mean())
+    return mean if math.isfinite(mean) else None

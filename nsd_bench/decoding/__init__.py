@@ -1,7 +1,6 @@
 """Decode what was seen from a curated set: load it, cross-validate over runs, and say what chance gives."""
 
 from nsd_bench.decoding.data import DecodingData, load_curated, standardise
-from nsd_bench.decoding.decoder import Decoding, decode
-from nsd_bench.decoding.folds import leave_runs_out
+from nsd_bench.decoding.decoder import Decoding, decode, leave_runs_out
 
 __all__ = ["Decoding", "DecodingData", "decode", "leave_runs_out", "load_curated", "standardise"]

@@ -1,17 +1,68 @@
-"""What is recorded of submissions: what counts on whose budget, and what is published."""
+"""The Ladder: publish a live score only when it beats the best one by a step."""
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from nsd_bench.errors import SubmissionError
-from nsd_bench.leaderboard.ladder import climb
+from nsd_bench.errors import OptionError, SubmissionError
 from nsd_bench.leaderboard.lines import Line, Opening, Record, place_after, records_of
 from nsd_bench.leaderboard.names import team_fault, team_key, tidy
 
-__all__ = ["Claim", "plan"]
+__all__ = ["Claim", "check_step", "climb", "plan"]
+
+
+def check_step(step: float) -> None:
+    """Refuse a step that no score could be rounded to.
+
+    Raises
+    ------
+    OptionError
+        If `step` is not a finite number above 0.
+    """
+    if not 0 < step < math.inf:
+        raise OptionError(
+            f"the Ladder's step is {step}",
+            place="ladder step",
+            expected="a positive number, about the standard error of the live score",
+            fix="give a step such as 0.01",
+        )
+
+
+def climb(best: float | None, score: float | None, step: float) -> float | None:
+    """Return what to publish about a submission, None if nothing.
+
+    A live score that is published to all digits, however small the change, can be climbed by trial and
+    error until it says more about the live tier than about the model. By this rule a submission learns
+    only whether it is better by `step`, and its score to a multiple of that. Ladder mechanism with a fixed
+    step: Blum and Hardt (2015), The Ladder: a reliable leaderboard for machine learning competitions,
+    arXiv:1502.04585, for scores in place of losses.
+
+    Parameters
+    ----------
+    best
+        The best that was published before; None if nothing was.
+    score
+        Of the submission; None if it has none that may be published, which publishes nothing.
+    step
+        About the standard error of the score.
+
+    Raises
+    ------
+    OptionError
+        See `check_step`.
+
+    Examples
+    --------
+    >>> climb(None, 0.4234, 0.01), climb(0.42, 0.4299, 0.01), climb(0.42, 0.4334, 0.01)
+    (0.42, None, 0.43)
+    """
+    check_step(step)
+    if score is None or (best is not None and score <= best + step):
+        return None
+    return round(round(score / step) * step, 10)
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from nsd_bench.errors import OptionError, OutputError, SubmissionError
-from nsd_bench.leaderboard.claims import Claim, plan
-from nsd_bench.leaderboard.ladder import check_step
+from nsd_bench.leaderboard.claims import Claim, check_step, plan
 from nsd_bench.leaderboard.lines import (
     GENESIS,
     Asked,

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 from nsd_bench.leaderboard.names import team_key
-from nsd_bench.leaderboard.shape import fault
+from nsd_bench.leaderboard.reading import fault
 
 __all__ = [
     "GENESIS",

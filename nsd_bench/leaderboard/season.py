@@ -6,13 +6,13 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any, Final
 
-from nsd_bench import spec
 from nsd_bench.errors import SubmissionError
 from nsd_bench.leaderboard.claims import Claim
 from nsd_bench.leaderboard.entries import IN_DISTRIBUTION, BoardKey, Entry
 from nsd_bench.leaderboard.lines import Asked, Line, Opening, Record, head_of, is_closed, records_of
 from nsd_bench.leaderboard.names import MOST_LETTERS, printable
-from nsd_bench.package import Package
+from nsd_bench.package import spec
+from nsd_bench.package.read import Package
 
 __all__ = ["FINAL_TIER", "Season", "asked_of", "claims_of", "season_of", "visible"]
 

@@ -20,7 +20,7 @@ from nsd_bench.leaderboard.lines import Line, Record, is_closed
 from nsd_bench.leaderboard.names import printable
 from nsd_bench.leaderboard.season import Season, claims_of, season_of
 from nsd_bench.outputs import new_folder
-from nsd_bench.scores import THESE_SUBJECTS
+from nsd_bench.scoring.scores import THESE_SUBJECTS
 
 __all__ = ["pages", "publish", "write_pages", "write_site"]
 

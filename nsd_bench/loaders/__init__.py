@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from nsd_bench.loaders.opened import OpenPackage, joint_dataloaders, open
 
 if TYPE_CHECKING:
-    from nsd_bench.loaders.joint import JointLoader
+    from nsd_bench.loaders.dataloaders import JointLoader
     from nsd_bench.loaders.sensorium import static_loaders
 
 __all__ = ["OpenPackage", "open", "joint_dataloaders", "JointLoader", "static_loaders"]

@@ -18,8 +18,8 @@ from importlib.machinery import ModuleSpec
 from typing import Any
 
 from nsd_bench.errors import PackageError
-from nsd_bench.package import Package
-from nsd_bench.storage import FolderStore
+from nsd_bench.package.read import Package
+from nsd_bench.package.storage import FolderStore
 
 __all__ = ["file_tree_dataset", "neuralpredictors_module"]
 

@@ -10,20 +10,12 @@ import numpy.typing as npt
 import torch
 from torch.utils.data import Dataset
 
-from nsd_bench import spec
-from nsd_bench.loaders.affine import Affine, standardisations
-from nsd_bench.loaders.batch import Batch, Gathered, make_batch
-from nsd_bench.loaders.buffers import Buffers
+from nsd_bench.loaders.affine import Affine, Resample, standardisations
+from nsd_bench.loaders.batch import Batch, Buffers, Gathered, make_batch
 from nsd_bench.loaders.options import Options
-from nsd_bench.loaders.resample import Resample
-from nsd_bench.loaders.selection import (
-    extra_keys,
-    select_channels,
-    select_trials,
-    select_units,
-    trial_ids,
-)
-from nsd_bench.package import Package
+from nsd_bench.loaders.selection import extra_keys, select_channels, select_trials, select_units, trial_ids
+from nsd_bench.package import spec
+from nsd_bench.package.read import Package
 
 __all__ = ["TierDataset"]
 

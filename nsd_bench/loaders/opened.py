@@ -6,9 +6,9 @@ import os
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from nsd_bench import spec
 from nsd_bench.errors import PackageError, choices
-from nsd_bench.package import Package
+from nsd_bench.package import spec
+from nsd_bench.package.read import Package
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -208,7 +208,7 @@ def joint_dataloaders(
 
 
 def _refuse_errors(package: Package) -> None:
-    from nsd_bench.validate import validate
+    from nsd_bench.package.validate import validate
 
     errors = [issue for issue in validate(package.path) if issue.level == "error"]
     if errors:

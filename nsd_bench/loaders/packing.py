@@ -10,8 +10,8 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from nsd_bench.package import Package
-from nsd_bench.packed import PACKED_SUFFIX, write_packed
+from nsd_bench.package.packed import PACKED_SUFFIX, write_packed
+from nsd_bench.package.read import Package
 
 __all__ = ["pack"]
 

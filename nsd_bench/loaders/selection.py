@@ -8,11 +8,11 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from nsd_bench import spec
 from nsd_bench.errors import OptionError, choices
 from nsd_bench.loaders.options import Options
-from nsd_bench.package import Package
-from nsd_bench.rois import labels_by_roi
+from nsd_bench.package import spec
+from nsd_bench.package.read import Package
+from nsd_bench.package.spec import labels_by_roi
 
 __all__ = ["draw", "extra_keys", "select_channels", "select_trials", "select_units", "trial_ids"]
 

@@ -13,13 +13,13 @@ import numpy.typing as npt
 import torch
 from torch.utils.data import DataLoader, Sampler, SubsetRandomSampler
 
-from nsd_bench import spec
 from nsd_bench.errors import OptionError
 from nsd_bench.loaders.batch import Batch, make_batch, whole
 from nsd_bench.loaders.dataset import TierDataset
 from nsd_bench.loaders.options import Options
 from nsd_bench.loaders.selection import draw, select_trials, trial_ids
-from nsd_bench.package import Package
+from nsd_bench.package import spec
+from nsd_bench.package.read import Package
 
 __all__ = ["SensoriumDataset", "static_loaders"]
 

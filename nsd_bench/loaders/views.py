@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from nsd_bench.loaders.dataset import TierDataset
 from nsd_bench.loaders.options import read_options
-from nsd_bench.package import Package
+from nsd_bench.package.read import Package
 
 if TYPE_CHECKING:
     import pandas as pd

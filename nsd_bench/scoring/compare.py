@@ -7,12 +7,11 @@ from typing import Any
 
 from scipy import stats
 
-from nsd_bench.scores import COMPARISON_FORMAT, INTERVALS, THESE_SUBJECTS
 from nsd_bench.scoring.described import DESCRIBED
 from nsd_bench.scoring.jackknife import NOTHING_CHANGES, Jackknife, Uncertainty, difference, fixed, population
 from nsd_bench.scoring.options import Options
-from nsd_bench.scoring.pooled import Key
 from nsd_bench.scoring.score import SubjectScores
+from nsd_bench.scoring.scores import COMPARISON_FORMAT, INTERVALS, THESE_SUBJECTS, Key
 
 __all__ = ["comparison"]
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final, Protocol
 
-from nsd_bench.scoring.medians import MEDIANS
-from nsd_bench.scoring.metrics import METRICS
+from nsd_bench.scoring.metrics import MEDIANS, METRICS
 from nsd_bench.scoring.pattern_metrics import PATTERN_METRICS
 
 __all__ = ["DESCRIBED", "Described", "descriptions"]

@@ -18,8 +18,11 @@ from nsd_bench.scoring.moments import Array, Moments, Scatter, over_images, over
 __all__ = [
     "FEV_THRESHOLD",
     "HEADLINE",
+    "MEDIANS",
     "METRICS",
+    "NO_INTERVAL",
     "Array",
+    "Median",
     "Metric",
     "UnitValues",
     "correlation",
@@ -313,3 +316,52 @@ METRICS: Final[Mapping[str, Metric]] = {
     ),
 }
 """Name to metric; the first is the headline. The contract tests run over all of them."""
+
+
+NO_INTERVAL: Final = "no interval for a median over units holds what it claims to"
+
+
+@dataclass(frozen=True)
+class Median:
+    """A score of a region: a median over its units.
+
+    Parameters
+    ----------
+    version
+        Goes up when a number changes.
+    source
+        Where it is used.
+    description
+        One line.
+    over_units
+        From r of image means, shape (n_units,), to the value; NaN without units.
+    empty
+        Why there is no score when there is none.
+    """
+
+    version: int
+    source: str
+    description: str
+    over_units: Callable[[Array], float]
+    empty: str = "no unit with responses that vary lies in this region"
+
+
+def _median(values: Array) -> float:
+    return float(np.median(values)) if values.size else np.nan
+
+
+MEDIANS: Final[Mapping[str, Median]] = {
+    "median_r": Median(
+        2,
+        "common; GNet (St-Yves et al. 2023) takes it over single-trial r",
+        "median over units of r between image means",
+        _median,
+    ),
+    "median_r2": Median(
+        2,
+        "common; Algonauts 2023 participants' local scores",
+        "median over units of r^2 between image means; the sign is lost",
+        lambda r: _median(r**2),
+    ),
+}
+"""Name to median."""

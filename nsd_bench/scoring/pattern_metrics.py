@@ -9,8 +9,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from nsd_bench.scoring.identification import chance, mean_top1, mean_two_way
-from nsd_bench.scoring.patterns import Patterns
+from nsd_bench.scoring.patterns import Patterns, chance, mean_top1, mean_two_way
 from nsd_bench.scoring.rsa import rsa_delete_one
 
 __all__ = ["PATTERNS_FEWEST", "PATTERN_METRICS", "PatternMetric"]

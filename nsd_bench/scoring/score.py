@@ -11,11 +11,11 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from nsd_bench import spec
-from nsd_bench.errors import PackageError, SubmissionError
-from nsd_bench.issues import has_errors
-from nsd_bench.scores import INTERVALS, SCORES_FORMAT, THESE_SUBJECTS
-from nsd_bench.scoring.check import check, is_partial, positions, predictions_digest, tiers_covered
+from nsd_bench.errors import PackageError, SubmissionError, has_errors
+from nsd_bench.package import spec
+from nsd_bench.package.statistics import response_precision
+from nsd_bench.package.truth import Truth
+from nsd_bench.scoring.align import check, is_partial, positions, predictions_digest, tiers_covered
 from nsd_bench.scoring.described import descriptions
 from nsd_bench.scoring.difficulty import Distances
 from nsd_bench.scoring.jackknife import Jackknife
@@ -23,13 +23,10 @@ from nsd_bench.scoring.metrics import HEADLINE
 from nsd_bench.scoring.moments import accumulate
 from nsd_bench.scoring.options import Options
 from nsd_bench.scoring.patterns import patterns_of
-from nsd_bench.scoring.pooled import Key, pooled_json
-from nsd_bench.scoring.region_sums import RegionSums
-from nsd_bench.scoring.rois import rois_of
+from nsd_bench.scoring.regions import RegionSums, rois_of
+from nsd_bench.scoring.scores import INTERVALS, SCORES_FORMAT, THESE_SUBJECTS, Key, pooled_json
+from nsd_bench.scoring.submission import Submission
 from nsd_bench.scoring.tier import TierSums
-from nsd_bench.statistics import response_precision
-from nsd_bench.submission import Submission
-from nsd_bench.truth import Truth
 
 __all__ = ["SCORER_VERSION", "Options", "SubjectScores", "score", "scores_json"]
 

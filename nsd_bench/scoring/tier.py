@@ -9,7 +9,8 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from nsd_bench.issues import Issue
+from nsd_bench.errors import Issue
+from nsd_bench.package.truth import Truth
 from nsd_bench.scoring.anchors import (
     ORACLE_FEWEST,
     NullProducts,
@@ -21,16 +22,21 @@ from nsd_bench.scoring.anchors import (
 from nsd_bench.scoring.described import DESCRIBED
 from nsd_bench.scoring.difficulty import LEVELS, levels, slope_terms
 from nsd_bench.scoring.jackknife import Jackknife
-from nsd_bench.scoring.medians import MEDIANS, NO_INTERVAL
-from nsd_bench.scoring.metrics import HEADLINE, METRICS, headline_terms, kinds_of_images, unit_values
+from nsd_bench.scoring.metrics import (
+    HEADLINE,
+    MEDIANS,
+    METRICS,
+    NO_INTERVAL,
+    headline_terms,
+    kinds_of_images,
+    unit_values,
+)
 from nsd_bench.scoring.moments import Array, Moments
 from nsd_bench.scoring.options import Options
 from nsd_bench.scoring.pattern_metrics import PATTERN_METRICS, PATTERNS_FEWEST
 from nsd_bench.scoring.patterns import Patterns
-from nsd_bench.scoring.pooled import uncertain_json, without_value
-from nsd_bench.scoring.region_sums import Regions, RegionSums
-from nsd_bench.scoring.rois import Roi
-from nsd_bench.truth import Truth
+from nsd_bench.scoring.regions import Regions, RegionSums, Roi
+from nsd_bench.scoring.scores import uncertain_json, without_value
 
 __all__ = ["UNIT_COLUMNS", "TierSums"]
 

@@ -10,11 +10,11 @@ import numpy.typing as npt
 import pandas as pd
 
 from nsd_bench.errors import PackageError, SubmissionError, choices
-from nsd_bench.package import Package
-from nsd_bench.submission import Submission
+from nsd_bench.package.read import Package
+from nsd_bench.package.truth import Truth
+from nsd_bench.scoring.submission import Submission
 from nsd_bench.transfer.encoder import evaluate_encoder
 from nsd_bench.transfer.results import Evaluation, TransferOptions
-from nsd_bench.truth import Truth
 
 __all__ = ["evaluate_companion", "imagery_trials", "predict_companion", "rows_of_tier", "tier_truth"]
 
@@ -23,7 +23,7 @@ _IMAGES_AT_ONCE: Final = 256
 
 
 class Predictor(Protocol):
-    """A fitted model, such as those of `nsd_bench.baselines`."""
+    """A fitted model, such as those of `nsd_bench.models.zoo`."""
 
     unit_ids: npt.NDArray[np.int64]
     card: dict[str, Any]

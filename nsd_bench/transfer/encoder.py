@@ -10,7 +10,7 @@ import pandas as pd
 
 from nsd_bench.errors import SubmissionError
 from nsd_bench.scoring.anchors import generator
-from nsd_bench.transfer.relabelling import relabelling_null
+from nsd_bench.transfer.metrics import relabelling_null
 from nsd_bench.transfer.results import (
     SEEN_AND_IMAGINED,
     Array,

@@ -13,7 +13,7 @@ import pandas as pd
 
 from nsd_bench.errors import OptionError, SubmissionError, choices
 from nsd_bench.imagery.index import read_index
-from nsd_bench.imagery.splits import split_by_run, split_by_stimulus
+from nsd_bench.imagery.pairing import split_by_run, split_by_stimulus
 from nsd_bench.transfer.adapters import Fit
 from nsd_bench.transfer.fitting import Decoder
 from nsd_bench.transfer.results import SEEN_AND_IMAGINED, Evaluation, TransferOptions

@@ -11,9 +11,9 @@ from typing import Any, Final
 import numpy as np
 
 from nsd_bench.errors import SubmissionError
-from nsd_bench.leaderboard.shape import SCORES, fault
-from nsd_bench.scores import SCORES_FORMAT
+from nsd_bench.leaderboard.reading import SCORES, fault
 from nsd_bench.scoring.jackknife import Jackknife, fixed
+from nsd_bench.scoring.scores import SCORES_FORMAT
 from nsd_bench.transfer.results import missing
 
 __all__ = [

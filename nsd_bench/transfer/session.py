@@ -14,7 +14,7 @@ import pandas as pd
 from nsd_bench.errors import ModelError, OptionError, PackageError
 from nsd_bench.imagery.dataset import ImageryDataset
 from nsd_bench.imagery.responses import load_responses, zscored
-from nsd_bench.package import Package
+from nsd_bench.package.read import Package
 from nsd_bench.transfer.adapters import Fit, adapted_out_of_sample
 from nsd_bench.transfer.companions import imagery_trials
 from nsd_bench.transfer.decoder import evaluate_decoder
@@ -173,7 +173,7 @@ def decode_trials(
     table
         Rows of the index, all of the decoder's subject, valid, and of perception or imagery.
     cache_root
-        What the index' paths are relative to, see `nsd_bench.imagery.cache.cache_root`.
+        What the index' paths are relative to, see `nsd_bench.imagery.index.cache_root`.
     zscore
         "package": betas are scaled as in the decoder's package. Where that is z-scored within sessions, by
         the mean and standard deviation (ddof 1) of all perception trials of each session, as companions are;

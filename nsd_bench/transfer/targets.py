@@ -11,13 +11,13 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from nsd_bench.baselines.features import FEATURES
-from nsd_bench.baselines.model import distinct_images
-from nsd_bench.baselines.sources import source_from_card, source_named
 from nsd_bench.errors import OptionError, PackageError, SubmissionError
-from nsd_bench.imagery.features import FeatureCache
-from nsd_bench.package import Package
-from nsd_bench.storage import read_npz
+from nsd_bench.imagery.dataset import FeatureCache
+from nsd_bench.models.image_features import FEATURES
+from nsd_bench.models.model import distinct_images
+from nsd_bench.models.sources import source_from_card, source_named
+from nsd_bench.package.read import Package
+from nsd_bench.package.storage import read_npz
 
 __all__ = [
     "Features",
@@ -128,7 +128,7 @@ class KnownFeatures:
 
 
 def read_features(path: Path) -> KnownFeatures:
-    """Read features of stimuli: an .npz, or a folder of `nsd_bench.imagery.features.FeatureCache`.
+    """Read features of stimuli: an .npz, or a folder of `nsd_bench.imagery.dataset.FeatureCache`.
 
     Parameters
     ----------
@@ -182,8 +182,8 @@ def targets_named(name: str, layers: str | None = None) -> TargetSource:
     Parameters
     ----------
     name
-        Key of `nsd_bench.baselines.features.FEATURES`; a folder that `nsd-bench features` wrote; an .npz, or
-        a folder of a `FeatureCache`, of features by nsd_id.
+        Key of `nsd_bench.models.image_features.FEATURES`; a folder that `nsd-bench features` wrote;
+        an .npz, or a folder of a `FeatureCache`, of features by nsd_id.
     layers
         Of the folder of `nsd-bench features`, names with commas between them; None for all.
 

@@ -1,0 +1,1 @@
+"""NSD's files in, one Sensorium-style package a subject out, and companions of other sessions."""

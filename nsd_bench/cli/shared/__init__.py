@@ -1,1 +1,0 @@
-"""What several commands share, and parts of large ones: no command lies here."""

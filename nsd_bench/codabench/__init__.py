@@ -1,1 +1,0 @@
-"""Codabench: a complete competition bundle, whose scoring program is this very scorer."""

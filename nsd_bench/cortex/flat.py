@@ -1,0 +1,315 @@
+"""The flat-map data set: open it, and read its records."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from importlib import import_module
+from itertools import accumulate
+from pathlib import Path
+from typing import Any, Final, TypeAlias, overload
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from nsd_bench.errors import NsdBenchError, PackageError, choices
+from nsd_bench.package.storage import read_json
+
+__all__ = [
+    "COLUMNS",
+    "FORMAT",
+    "PICTURES",
+    "FlatSplit",
+    "load",
+    "needed",
+    "read_manifest",
+    "read_regions",
+    "regions_file",
+]
+
+FORMAT: Final = "nsd_bench.flat/1"
+COLUMNS: Final = (
+    *("subject_id", "trial_id", "session_id", "nsd_id", "image", "activity", "subject", "flagged"),
+    *("BOLD5000", "shared1000", "coco_split", "coco_id", "objects", "captions", "repetitions"),
+)
+"""Fields of a record, in order. Subject, trial and session count from 0."""
+PICTURES: Final = ("image", "activity")
+
+Record: TypeAlias = dict[str, Any]
+
+
+def load(path: str | os.PathLike[str], split: str, *, allow_download: bool = False) -> Sequence[Record]:
+    """Open one split of a flat-map data set, however it is stored.
+
+    Parameters
+    ----------
+    path
+        Folder that 'nsd-bench export-flat' wrote in either form, one with Parquet shards that hold their
+        pictures, or, with `allow_download`, the name of a data set on Hugging Face's hub.
+    split
+        A tier, such as "train" or "test".
+    allow_download
+        Whether a name that is no folder may be looked up in the hub; nothing is fetched otherwise.
+
+    Returns
+    -------
+    records
+        `records[i]` is a dict of `COLUMNS` (older published sets lack some); `image` (RGB) and `activity`
+        (8-bit grey, upper row first) are PIL images.
+
+    Raises
+    ------
+    PackageError
+        If there is no such data set, or no such split in it.
+    NsdBenchError
+        If a download is asked for and datasets is not installed.
+    """
+    folder = Path(path)
+    if folder.is_dir():
+        return FlatSplit(folder, split)
+    if allow_download:
+        datasets = needed("datasets", "hf", os.fspath(path))
+        records: Sequence[Record] = datasets.load_dataset(os.fspath(path), split=split)
+        return records
+    raise PackageError(
+        "there is no such folder",
+        place=os.fspath(path),
+        expected="a data set that 'nsd-bench export-flat' wrote",
+        fix="check the path; allow_download=True looks for it in Hugging Face's hub",
+    )
+
+
+def needed(module: str, extra: str, place: str) -> Any:
+    """Import what only an extra brings.
+
+    Raises
+    ------
+    NsdBenchError
+        If it is not installed.
+    """
+    try:
+        return import_module(module)
+    except ModuleNotFoundError as error:
+        raise NsdBenchError(
+            f"{module} is not installed",
+            place=place,
+            expected=f"the extra {extra!r}",
+            fix=f"pip install 'nsd-bench[{extra}]'",
+        ) from error
+
+
+class FlatSplit(Sequence[Record]):
+    """One split of a flat-map data set; records are read when they are asked for.
+
+    Parameters
+    ----------
+    path
+        Folder of the data set.
+    split
+        A tier.
+
+    Raises
+    ------
+    PackageError
+        If the split is not there; now, or when records are read, if a file is missing or damaged.
+    """
+
+    def __init__(self, path: Path, split: str) -> None:
+        self.path, self.split = path, split
+        self._files, form = _shards(path, split)
+        self._form = form
+        self._ends = list(accumulate(self._n_rows(file) for file in self._files))
+        self._open: tuple[int, Any] = (0, self._read(self._files[0]))
+
+    def __len__(self) -> int:
+        return self._ends[-1]
+
+    @overload
+    def __getitem__(self, index: int) -> Record: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Record]: ...
+    def __getitem__(self, index: int | slice) -> Record | list[Record]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        if not -len(self) <= index < len(self):
+            raise IndexError(index)
+        table, row = self._place(index % len(self))
+        record: Record = table.slice(row, 1).to_pylist()[0]
+        return {**record, **{name: self._picture(record[name]) for name in PICTURES if name in record}}
+
+    def column(self, name: str) -> list[Any]:
+        """Return a field of all records; pictures as they are stored.
+
+        Raises
+        ------
+        PackageError
+            If the records have no such field.
+        """
+        values: list[Any] = []
+        for file in self._files:
+            table = self._read(file)
+            if name not in table.column_names:
+                raise PackageError(
+                    f"there is no field {name!r}",
+                    place=f"{self.path}, {self.split}",
+                    expected=choices(name, table.column_names),
+                    fix="ask for one of these",
+                )
+            values += table.column(name).to_pylist()
+        return values
+
+    def activity(self, indices: Sequence[int]) -> npt.NDArray[np.uint8]:
+        """Return the grey levels of some records, shape (n_trials, height, width), upper row first."""
+        return np.stack([np.asarray(self[index]["activity"]) for index in indices])
+
+    def _place(self, index: int) -> tuple[Any, int]:
+        number = bisect_right(self._ends, index)
+        if self._open[0] != number:
+            self._open = (number, self._read(self._files[number]))
+        return self._open[1], index - (self._ends[number - 1] if number else 0)
+
+    def _read(self, file: Path) -> Any:
+        with _whole(file):
+            return self._form.read(file)
+
+    def _n_rows(self, file: Path) -> int:
+        with _whole(file):
+            return self._form.n_rows(file)
+
+    def _picture(self, stored: dict[str, Any] | str) -> Image.Image:
+        with _whole(self.path / stored if isinstance(stored, str) else self.path):
+            data = (self.path / stored).read_bytes() if isinstance(stored, str) else stored["bytes"]
+            return Image.open(io.BytesIO(data))
+
+
+@contextlib.contextmanager
+def _whole(file: Path) -> Iterator[None]:
+    """Say of which file it is that it cannot be read; pyarrow's errors are among these."""
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        raise PackageError(
+            f"is missing or damaged ({error})",
+            place=str(file),
+            expected="every file that 'nsd-bench export-flat' wrote, whole",
+            fix="copy the data set again, or export it again",
+        ) from error
+
+
+class _Arrow:
+    """Shards as Hugging Face's library writes them, mapped."""
+
+    @staticmethod
+    def read(file: Path) -> Any:
+        import pyarrow as pa
+
+        return pa.ipc.open_stream(pa.memory_map(str(file))).read_all()
+
+    @classmethod
+    def n_rows(cls, file: Path) -> int:
+        return int(cls.read(file).num_rows)
+
+
+class _Parquet:
+    """Parquet shards, pictures in them or beside them."""
+
+    @staticmethod
+    def read(file: Path) -> Any:
+        import pyarrow.parquet as pq
+
+        return pq.read_table(file)
+
+    @staticmethod
+    def n_rows(file: Path) -> int:
+        import pyarrow.parquet as pq
+
+        return int(pq.read_metadata(file).num_rows)
+
+
+def _shards(path: Path, split: str) -> tuple[list[Path], type[_Arrow] | type[_Parquet]]:
+    """Find the files of a split, in order, and what reads them."""
+    places: tuple[tuple[str, type[_Arrow] | type[_Parquet]], ...] = (
+        (f"{split}/*.arrow", _Arrow),
+        (f"{split}/*.parquet", _Parquet),
+        (f"{split}-*.parquet", _Parquet),
+        (f"data/{split}-*.parquet", _Parquet),
+    )
+    for pattern, form in places:
+        if files := sorted(path.glob(pattern)):
+            return files, form
+    found = sorted({file.parent.name for kind in ("arrow", "parquet") for file in path.glob(f"*/*.{kind}")})
+    raise PackageError(
+        f"there is no split {split!r}",
+        place=str(path),
+        expected=choices(split, found) if found else "a folder a split, with .arrow or .parquet files",
+        fix="ask for another split" if found else "check the path",
+    )
+
+
+def read_manifest(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Read what a flat-map data set was made of.
+
+    Raises
+    ------
+    PackageError
+        If the folder is not one that 'nsd-bench export-flat' wrote.
+    """
+    file = Path(path) / "manifest.json"
+    try:
+        return read_json(file, FORMAT)
+    except (OSError, ValueError) as error:
+        raise PackageError(
+            f"not the manifest of a flat-map data set ({error})",
+            place=str(file),
+            expected=f"format {FORMAT!r}, as 'nsd-bench export-flat' writes it",
+            fix="check the path, or export the data set again",
+        ) from error
+
+
+def regions_file(subject: int) -> str:
+    """Return where the outlines of a subject's regions lie in a data set.
+
+    >>> regions_file(1)
+    'maps/subj01.geojson'
+    """
+    return f"maps/subj{subject:02}.geojson"
+
+
+def read_regions(path: str | os.PathLike[str], subject: int) -> list[dict[str, Any]]:
+    """Read the outlines of a subject's regions.
+
+    Parameters
+    ----------
+    path
+        Folder of the data set.
+    subject
+        1 to 8.
+
+    Returns
+    -------
+    regions
+        GeoJSON's features, one for each region and hemisphere. `properties` are `atlas`, `label` and `name`
+        (None for what is drawn itself), `hemisphere` ("left", "right") and `area_mm2`; `geometry` is a
+        MultiPolygon in mm of the flat map.
+
+    Raises
+    ------
+    PackageError
+        If there are none, or they are damaged.
+    """
+    file = Path(path) / regions_file(subject)
+    try:
+        regions: list[dict[str, Any]] = json.loads(file.read_bytes())["features"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise PackageError(
+            f"not the outlines of regions ({type(error).__name__})",
+            place=str(file),
+            expected="what 'nsd-bench export-flat' writes for every subject of the data set",
+            fix="give a subject of the data set, or export it again",
+        ) from error
+    return regions

@@ -1,0 +1,1 @@
+"""Models to beat, each one command; training of torch modules; features of images from any network."""

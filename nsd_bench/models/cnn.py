@@ -1,0 +1,271 @@
+"""The `cnn` baseline: a convolutional network trained end to end, on one package or on several at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from nsd_bench.errors import ModelError
+from nsd_bench.models.averaged import image_means, unit_ids, validation_card
+from nsd_bench.models.cnn_module import Architecture, CnnModule
+from nsd_bench.models.distributed import processes
+from nsd_bench.models.guard import FittingView, fitting_view
+from nsd_bench.models.model import Model, distinct_images
+from nsd_bench.models.progress import History
+from nsd_bench.models.training import Trainer, train
+from nsd_bench.models.training_data import training_data
+from nsd_bench.models.training_options import TrainingOptions, read_device, split_options
+from nsd_bench.package.read import Package
+
+__all__ = ["CnnModel", "fit_cnn", "fit_cnns", "fit_linear_cnn"]
+
+_KEY = "own"
+
+
+class CnnModel(Model):
+    """A trained network with the readout of one package.
+
+    Parameters
+    ----------
+    module
+        A `CnnModule` with one readout.
+    unit_ids : int64 array of shape (n_units,)
+    card
+        With `architecture` and `image_shape`, from which the module can be built anew.
+    """
+
+    def __init__(self, module: CnnModule, unit_ids: npt.NDArray[np.int64], card: dict[str, Any]) -> None:
+        self.module, self.unit_ids, self.card = module.eval(), unit_ids, card
+        (self._key,) = module.readouts
+
+    @torch.no_grad()
+    def predict(self, images: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+        """Return responses over their training standard deviation, shape (n, n_units).
+
+        Raises
+        ------
+        ModelError
+            If the images are not of the shape that it was trained on.
+        """
+        shape = self.card["image_shape"]
+        if list(images.shape[1:]) != shape:
+            raise ModelError(
+                f"images of shape {' x '.join(map(str, images.shape[1:]))}",
+                place=f"model trained on {self.card.get('package')}",
+                expected=" x ".join(map(str, shape)) + " (channels x height x width)",
+                fix="predict a package of the recipe that it was trained on",
+            )
+        device = self.module.image_mean.device
+        return np.asarray(self.module(torch.tensor(images, device=device), self._key).cpu().numpy())
+
+    def tensors(self) -> dict[str, npt.NDArray[Any]]:
+        """Return parameters and buffers of the module, and `unit_ids`."""
+        prefix = f"readouts.{self._key}."
+        arrays = {
+            name.replace(prefix, f"readouts.{_KEY}."): tensor.cpu().numpy()
+            for name, tensor in self.module.state_dict().items()
+        }
+        return {"unit_ids": self.unit_ids, **arrays}
+
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, npt.NDArray[Any]], card: dict[str, Any]) -> Self:
+        """Build the network that the card describes, with these weights.
+
+        Raises
+        ------
+        ValueError, KeyError, TypeError
+            If tensors are missing or contradict the card.
+        """
+        unit_ids = np.asarray(tensors["unit_ids"], dtype=np.int64)
+        module = _network(
+            Architecture(**card["architecture"]),
+            tuple(card["image_shape"]),
+            float(tensors["image_mean"]),
+            float(tensors["image_std"]),
+            {_KEY: torch.zeros(len(unit_ids))},
+        )
+        state = {name: torch.tensor(array) for name, array in tensors.items() if name != "unit_ids"}
+        try:
+            module.load_state_dict(state)
+        except RuntimeError as error:
+            raise ValueError(str(error).splitlines()[-1].strip()) from error
+        return cls(module, unit_ids, card)
+
+
+def fit_cnn(package: Package, *, seed: int = 0, checkpoint: Path | None = None, **options: Any) -> CnnModel:
+    """Train a convolutional network on one package; see `fit_cnns`."""
+    return fit_cnns([package], seed=seed, checkpoint=checkpoint, **options)[0]
+
+
+def fit_linear_cnn(
+    package: Package, *, seed: int = 0, checkpoint: Path | None = None, **options: Any
+) -> CnnModel:
+    """Train the same network without its nonlinearities, in the same way; see `fit_cnns`."""
+    linear = {"name": "linear-cnn", **options, "linear": True}
+    return fit_cnns([package], seed=seed, checkpoint=checkpoint, **linear)[0]
+
+
+def fit_cnns(
+    packages: Sequence[Package],
+    *,
+    seed: int = 0,
+    device: str = "auto",
+    num_workers: int = 0,
+    checkpoint: Path | None = None,
+    log_dir: Path | None = None,
+    bar: bool | None = None,
+    name: str = "cnn",
+    **options: Any,
+) -> list[CnnModel]:
+    """Train one convolutional network on several packages: a shared core, and a readout for each.
+
+    The epoch with the best correlation on the validation tier is kept: responses averaged over repeats, mean
+    over units, then over packages. No other tier can be read while it trains. Under `torchrun` every process
+    takes its part of each batch.
+
+    Parameters
+    ----------
+    packages
+        Of different data keys and images of one shape.
+    seed
+        Of weights, order and sampling. The same seed gives the same model on the same CPU; GPUs add up in
+        an order of their own.
+    device
+        "auto", "cpu", "cuda" or "cuda:1".
+    num_workers
+        Of the loaders.
+    checkpoint
+        File that is written after every epoch, and from which training goes on if it is there.
+    log_dir
+        Folder for TensorBoard's logs (extra `tensorboard`).
+    bar
+        Whether to draw a progress bar; None draws it where the output is a terminal.
+    name
+        What cards call the model.
+    **options
+        See `Architecture` and `nsd_bench.training.TrainingOptions`.
+
+    Returns
+    -------
+    models
+        One for each package, in their order.
+
+    Raises
+    ------
+    NsdBenchError
+        If neuralpredictors is not installed.
+    OptionError
+        If an option is unknown or its value impossible.
+    ModelError
+        If packages do not fit each other, lack a validation tier, or the checkpoint is of another training.
+    """
+    architecture, training = split_options(options, Architecture, TrainingOptions)
+    views = [fitting_view(package) for package in packages]
+    _check_together(views)
+    made_by = {
+        "architecture": asdict(architecture),
+        "training": asdict(training),
+        "seed": seed,
+        "trained_on": {view.name: _trained_on(view) for view in views},
+    }
+    with processes(read_device(device)) as joined:
+        made_by["processes"] = joined.n_processes
+        data = training_data(views, training, joined, seed=seed, num_workers=num_workers)
+        module = _at_start(architecture, views, seed).to(joined.device)
+        trainer = Trainer(module, data, training, joined, seed)
+        history = train(trainer, name=name, checkpoint=checkpoint, made_by=made_by, log_dir=log_dir, bar=bar)
+    return [_model(module, view, history, made_by | {"model": name}) for view in views]
+
+
+def _trained_on(view: FittingView) -> str:
+    """Return a digest of a package and of which of its trials are trained on."""
+    return sha256(view.manifest_sha256.encode() + view.rows("train").tobytes()).hexdigest()
+
+
+def _check_together(packages: Sequence[Package]) -> None:
+    first = packages[0]
+    seen: dict[str, str] = {}
+    for package in packages:
+        if package.image_shape != first.image_shape:
+            raise ModelError(
+                f"has images of shape {package.image_shape}",
+                place=str(package.path),
+                expected=f"{first.image_shape}, as {first.name} has: one core sees the images of all",
+                fix="export the packages with one recipe, or train on each alone",
+            )
+        if package.data_key in seen:
+            raise ModelError(
+                f"has data key {package.data_key!r}, as {seen[package.data_key]} has",
+                place=str(package.path),
+                expected="one package for each subject, session and scan",
+                fix="give one of the two",
+            )
+        seen[package.data_key] = package.name
+
+
+def _at_start(architecture: Architecture, packages: Sequence[Package], seed: int) -> CnnModule:
+    """Return a network that has seen nothing but the mean of its packages' pixels and responses."""
+    pixels = {
+        name: float(np.mean([package.statistic("images", name) for package in packages]))
+        for name in ("mean", "std")
+    }
+    means = {
+        package.data_key: torch.from_numpy(package.statistic("responses", "mean") * package.precision)
+        for package in packages
+    }
+    return _network(architecture, packages[0].image_shape, pixels["mean"], pixels["std"], means, seed)
+
+
+def _network(
+    architecture: Architecture,
+    image_shape: tuple[int, ...],
+    mean: float,
+    std: float,
+    responses: Mapping[str, torch.Tensor],
+    seed: int = 0,
+) -> CnnModule:
+    """Return a network whose weights follow from the seed; torch's own generator stays as it is."""
+    with torch.random.fork_rng([]):
+        torch.manual_seed(seed)
+        return CnnModule(architecture, image_shape, responses, image_mean=mean, image_std=std)
+
+
+def _model(module: CnnModule, view: FittingView, history: History, made_by: Mapping[str, Any]) -> CnnModel:
+    """Return one package's part of a trained network, with what it is worth on validation images."""
+    own = _network(
+        module.architecture,
+        view.image_shape,
+        float(module.image_mean),
+        float(module.image_std),
+        {view.data_key: torch.zeros(view.n_units)},
+    )
+    state = module.state_dict()
+    own.load_state_dict({name: state[name] for name in own.state_dict()})
+    rows = view.rows("train")
+    card = {
+        "kind": "cnn",
+        "package": view.name,
+        "manifest_sha256": view.manifest_sha256,
+        **made_by,
+        "image_shape": list(view.image_shape),
+        "context": "image only",
+        "training_images": len(distinct_images(view, rows)[0]),
+        "training_trials": len(rows),
+        "selected_on": "validation",
+        "epochs": len(history.epochs),
+        "best_epoch": history.best,
+        "loss_by_epoch": [round(epoch.loss, 6) for epoch in history.epochs],
+        "validation_r_by_epoch": [round(epoch.validation_r, 6) for epoch in history.epochs],
+        "parameters": sum(parameter.numel() for parameter in own.parameters()),
+    }
+    model = CnnModel(own.to(module.image_mean.device), unit_ids(view), card)
+    validation = image_means(view, "validation")
+    card |= validation_card(view, validation, model.predict_rows(view, validation.rows))
+    return model

@@ -1,0 +1,182 @@
+"""The package format, version 1: file names, dtypes, columns and allowed words.
+
+This is the only module that knows where a thing lies inside a package.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+__all__ = [
+    "BEHAVIOR_NAMES",
+    "CHECKSUMS",
+    "COMPANION_TIERS",
+    "CONFIG",
+    "DATA_KEYS",
+    "DESIGN_SUFFIX",
+    "FIT_ON",
+    "FORMAT_VERSION",
+    "KINDS",
+    "LOCK_SUFFIX",
+    "MANIFEST",
+    "MANIFEST_KEYS",
+    "MANIFEST_TYPES",
+    "NEURON_COLUMNS",
+    "NORMALIZATION",
+    "NORMALIZATION_SUFFIX",
+    "OPEN_TRIAL_COLUMNS",
+    "ROI_NAMES",
+    "STATISTICS",
+    "STATISTICS_GROUPS",
+    "TERMS",
+    "TIERS",
+    "TIER_ALIASES",
+    "TRIAL_COLUMNS",
+    "TRUTH_SUFFIX",
+    "WITHHELD_TIERS",
+    "atlas_of",
+    "data_file",
+    "labels_by_roi",
+    "neurons_file",
+    "roi_column",
+    "statistics_file",
+    "trials_file",
+]
+
+FORMAT_VERSION: Final = 1
+
+KINDS: Final = ("open", "track1", "track2")
+"""`open`: nothing withheld. `track1`: responses of the withheld tiers, all behaviour and all order.
+`track2`: as track1, but behaviour is present."""
+
+TIERS: Final = ("train", "validation", "test", "final_test")
+WITHHELD_TIERS: Final = ("test", "final_test")
+COMPANION_TIERS: Final = ("vision", "imagery", "ood")
+"""Tiers of packages that go with another, on which their models were trained."""
+TIER_ALIASES: Final = {"live_test": "test"}
+
+DATA_KEYS: Final = ("images", "responses", "behavior")
+STATISTICS: Final = ("mean", "std", "min", "max", "median")
+STATISTICS_GROUPS: Final = ("all", "stimulus_Frame")
+
+TRIAL_COLUMNS: Final = ("tiers", "trial_idx", "frame_image_id", "frame_image_class")
+OPEN_TRIAL_COLUMNS: Final = ("session", "run", "nsd_id", "coco_id", "repeat")
+NEURON_COLUMNS: Final = (
+    "unit_ids",
+    "animal_ids",
+    "sessions",
+    "scan_idx",
+    "area",
+    "layer",
+    "cell_motor_coordinates",
+    "ncsnr",
+)
+
+CONFIG: Final = "config.json"
+MANIFEST: Final = "manifest.json"
+MANIFEST_KEYS: Final = (
+    *(("name",), ("sessions",), ("citation",)),
+    *(("tiers", "name"), ("tiers", "title"), ("exporter", "version"), ("exporter", "source_sha256")),
+    *(("recipe", "values", "responses", name) for name in ("space", "version", "scale")),
+)
+"""What every manifest says: keys, one inside the other."""
+MANIFEST_TYPES: Final[dict[str, type]] = {
+    **dict.fromkeys(("format", "name", "title", "kind", "checksums", "citation"), str),
+    **dict.fromkeys(("subject", "n_units", "n_files"), int),
+    **dict.fromkeys(("sessions", "withheld_tiers"), list),
+    **dict.fromkeys(("n_trials", "units_dropped", "commitments", "fitted"), dict),
+    **dict.fromkeys(("recipe", "recipe.values", "recipe.values.responses", "recipe.values.units"), dict),
+    **dict.fromkeys(("tiers", "exporter", "companion_of"), dict),
+    **dict.fromkeys(("tiers.name", "tiers.title", "tiers.text", "companion_of.name"), str),
+    **dict.fromkeys(("exporter.version", "exporter.source_sha256"), str),
+}
+"""What the manifest's values are, by keys one inside the other; no package needs all of them."""
+CHECKSUMS: Final = "checksums.sha256"
+"""Digest of every other file but the manifest, as `sha256sum --check` reads it."""
+TERMS: Final = "TERMS.md"
+BEHAVIOR_NAMES: Final = "meta/behavior_names.json"
+ROI_NAMES: Final = "meta/roi_names.json"
+FIT_ON: Final = "meta/statistics/fit_on.json"
+NORMALIZATION: Final = "meta/normalization"
+"""Open packages: per-session mean and standard deviation that were removed from the responses, float64."""
+
+TRUTH_SUFFIX: Final = ".truth.npz"
+NORMALIZATION_SUFFIX: Final = ".normalization.npz"
+"""The same of a withholding package, private: inside it would tell the session of every trial."""
+LOCK_SUFFIX: Final = ".lock.json"
+DESIGN_SUFFIX: Final = ".design.csv"
+"""One row per trial of the sessions, with what tier rules may ask; private, as it names every image."""
+
+_ROI_PREFIX: Final = "roi_"
+
+
+def data_file(key: str, index: int) -> str:
+    """Path of one trial's array inside a package.
+
+    >>> data_file("images", 7)
+    'data/images/7.npy'
+    """
+    return f"data/{key}/{index}.npy"
+
+
+def neurons_file(column: str) -> str:
+    """Path of one column of the unit table."""
+    return f"meta/neurons/{column}.npy"
+
+
+def trials_file(column: str) -> str:
+    """Path of one column of the trial table."""
+    return f"meta/trials/{column}.npy"
+
+
+def statistics_file(key: str, group: str, statistic: str) -> str:
+    """Path of one statistic.
+
+    >>> statistics_file("responses", "all", "std")
+    'meta/statistics/responses/all/std.npy'
+    """
+    return f"meta/statistics/{key}/{group}/{statistic}.npy"
+
+
+def roi_column(atlas: str) -> str:
+    """Name of the unit-table column that holds an atlas' labels.
+
+    >>> roi_column("prf-visualrois")
+    'roi_prf-visualrois'
+    """
+    return _ROI_PREFIX + atlas
+
+
+def atlas_of(column: str) -> str | None:
+    """Atlas whose labels a unit-table column holds, or None if it holds none.
+
+    >>> atlas_of("roi_streams"), atlas_of("area")
+    ('streams', None)
+    """
+    return column.removeprefix(_ROI_PREFIX) if column.startswith(_ROI_PREFIX) else None
+
+
+def labels_by_roi(names: Mapping[int, str]) -> dict[str, list[int]]:
+    """Return the labels that make up each region of an atlas.
+
+    Next to the atlas' own names stands "V1" wherever it has both V1v and V1d.
+
+    Parameters
+    ----------
+    names
+        Label to name, without 0.
+
+    Examples
+    --------
+    >>> labels_by_roi({1: "V1v", 2: "V1d", 7: "hV4"})
+    {'V1v': [1], 'V1d': [2], 'hV4': [7], 'V1': [1, 2]}
+    """
+    by_name: dict[str, list[int]] = {}
+    for label, name in sorted(names.items()):
+        by_name.setdefault(name, []).append(label)
+    for name in list(by_name):
+        area, dorsal = name[:-1], name[:-1] + "d"
+        if name.endswith("v") and dorsal in by_name and area not in by_name:
+            by_name[area] = sorted(by_name[name] + by_name[dorsal])
+    return by_name
