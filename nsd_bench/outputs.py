@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import os
 import shutil
 import tempfile
@@ -20,6 +21,7 @@ from nsd_bench.errors import OutputError
 __all__ = [
     "array_to_bytes",
     "finish_outputs",
+    "json_bytes",
     "new_file",
     "new_folder",
     "new_outputs",
@@ -27,6 +29,7 @@ __all__ = [
     "scratch_array",
     "set_fixed_time",
     "set_fixed_times",
+    "write_json",
     "write_npz",
     "write_zip",
 ]
@@ -46,6 +49,15 @@ def array_to_bytes(array: npt.ArrayLike) -> bytes:
     stream = io.BytesIO()
     np.lib.format.write_array(stream, np.asarray(array, order="C"), version=(1, 0), allow_pickle=False)
     return stream.getvalue()
+
+
+def json_bytes(value: object, *, sort_keys: bool = False) -> bytes:
+    r"""Encode a value as the JSON that all our files hold: a blank a level, a newline at the end, no NaN.
+
+    >>> json_bytes({"p": None})
+    b'{\n "p": null\n}\n'
+    """
+    return json.dumps(value, indent=1, sort_keys=sort_keys, allow_nan=False).encode() + b"\n"
 
 
 def refuse_existing(path: Path, *, force: bool = False) -> None:
@@ -212,6 +224,18 @@ def write_npz(path: Path, arrays: Mapping[str, npt.ArrayLike], mode: int = 0o644
     with new_file(path, mode) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
         for name, array in arrays.items():
             archive.writestr(_entry(f"{name}.npy"), array_to_bytes(array))
+
+
+def write_json(path: Path, value: object, *, sort_keys: bool = False) -> None:
+    """Write a value as JSON (see `json_bytes`), whole or not at all.
+
+    Raises
+    ------
+    OutputError
+        If the disk is full or the folder cannot be written to.
+    """
+    with new_file(path) as file:
+        file.write(json_bytes(value, sort_keys=sort_keys))
 
 
 def write_zip(folder: Path, path: Path) -> None:

@@ -30,8 +30,7 @@ from exporters.nsd.design import read_design, trial_table
 from exporters.packages.pool import Pool
 from exporters.simulate import simulate
 from exporters.simulate.mni import write_mni_betas, write_mni_mask
-from nsd_bench.cli import curated as curate_cli
-from nsd_bench.cli import curated as restructure_cli
+from nsd_bench.cli.curated import curate_command, restructure_command
 from nsd_bench.decoding import decode, load_curated
 from nsd_bench.decoding.volumes import new_volumes
 from nsd_bench.errors import NsdBenchError, OptionError, OutputError, RecipeError, SourceError
@@ -425,23 +424,21 @@ def test_restructure_where_nothing_can_be_written(mni_root, tmp_path):
 
 def test_restructure_command(mni_root, tmp_path):
     arguments = [str(tmp_path / "mni"), "--nsd-root", str(mni_root), "--subjects", "3"]
-    plan = CliRunner().invoke(restructure_cli.restructure_command, [*arguments, "--sessions", "2", "--plan"])
+    plan = CliRunner().invoke(restructure_command, [*arguments, "--sessions", "2", "--plan"])
     lines = plan.output.splitlines()
     name = "nsddata_betas/ppdata/subj03/MNI/betas_fithrf/valid_session02.nii.gz"
     assert lines[-3] == f"aws s3 cp --no-sign-request s3://natural-scenes-dataset/{name} {name}"
     assert lines[-2] == "# 2 of 6 files are missing; run this in NSD's root, or all at once:"
     assert '--include "*MNI/betas_fithrf/*"' in lines[-1]
     assert not (tmp_path / "mni").exists()
-    done = CliRunner().invoke(restructure_cli.restructure_command, [*arguments, "--sessions", "1"])
+    done = CliRunner().invoke(restructure_command, [*arguments, "--sessions", "1"])
     assert done.output.startswith(f"{tmp_path}/mni/1mm: 2 new files; sessions: subj03 1\n")
-    wrong = CliRunner().invoke(restructure_cli.restructure_command, [*arguments[:-1], "9"])
+    wrong = CliRunner().invoke(restructure_command, [*arguments[:-1], "9"])
     assert (wrong.exit_code, "9 is none of NSD's subjects, 1 to 8" in wrong.output) == (2, True)
 
 
 def test_full_plan_has_every_session():
-    plan = CliRunner().invoke(
-        restructure_cli.restructure_command, ["mni", "--nsd-root", "no such folder", "--plan"]
-    )
+    plan = CliRunner().invoke(restructure_command, ["mni", "--nsd-root", "no such folder", "--plan"])
     assert plan.output.count("aws s3 cp") == 2 + 2 * (40 + 40 + 32 + 30 + 40 + 32 + 40 + 30)
     assert "func1pt8mm" not in plan.output
 
@@ -638,16 +635,14 @@ def test_command_with_two_classes(coarse, mni_root, tmp_path):
     ]
     out = tmp_path / "set"
     result = CliRunner().invoke(
-        curate_cli.command, [*arguments, "--out", str(out), "--classes", "person,animal", "--per-class", "20"]
+        curate_command, [*arguments, "--out", str(out), "--classes", "person,animal", "--per-class", "20"]
     )
     assert result.output.startswith("sub-01: 40 trials\nsub-03: 40 trials\n"), result.output
     for subject in SESSIONS:
         table = table_of(out, subject)
         assert table["label"].value_counts().to_dict() == {"person": 20, "animal": 20}
         assert table["nsd_id"].is_unique
-    one = CliRunner().invoke(
-        curate_cli.command, [*arguments, "--subjects", "3", "--out", str(tmp_path / "one")]
-    )
+    one = CliRunner().invoke(curate_command, [*arguments, "--subjects", "3", "--out", str(tmp_path / "one")])
     assert one.output.endswith(f"Next: nsd-bench decode {tmp_path / 'one'} --subject 3 --out decoding\n")
 
 

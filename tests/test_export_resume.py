@@ -65,9 +65,9 @@ def test_killed_export_ends_with_the_same_bytes(nsd_root, tmp_path, moment, trac
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from exporters import build, package, responses
+from exporters.packages import build, export as package, responses
 from exporters.packages.recipe import load_recipe
-from nsd_bench import storage, writer
+from nsd_bench.package import write
 
 root, out, moment = sys.argv[1:]
 
@@ -83,7 +83,7 @@ def kill_at(name, module, function, call):
 if __name__ == "__main__":
     kill_at("session", responses, "read_betas", 2)
     kill_at("images", build, "resize", 50)
-    kill_at("zip", writer, "write_zip", 1)
+    kill_at("zip", write, "write_zip", 1)
     rename = Path.rename
     def counted(self, target):
         if moment == "rename" and Path(target).name == "demo-subj01.zip":

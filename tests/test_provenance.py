@@ -73,7 +73,7 @@ DECIDES_NOTHING = [
     "exporters/simulate/betas.py",
     "exporters/packages/rebuild.py",
     "exporters/cortex/build.py",
-    "exporters/packages/sources.py",
+    "exporters/packages/plan.py",
     "nsd_bench/cli/export.py",
     "nsd_bench/errors.py",
     "nsd_bench/package/validate.py",

@@ -780,7 +780,7 @@ import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from test_scoring import make_truth, noisy
-from nsd_bench.cli.score import command
+from nsd_bench.cli.score import score_command as command
 folder = Path(sys.argv[2])
 truth, signal = make_truth(n_images=150, n_units=700)
 truth.write(folder / "truth.npz")

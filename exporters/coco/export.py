@@ -8,13 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final
 
-import pandas as pd
-
 from exporters.coco.labels import UNKNOWN, Mode, label_table
 from exporters.coco.objects import read_records, records, write_records, write_table
 from exporters.coco.parse import Instances
-from exporters.nsd.coco import SPLITS, coco_file, coco_folder, nsd_images, read_coco
-from exporters.packages.recipe import ImageClassRecipe
+from exporters.nsd.coco import SPLITS, coco_file, nsd_images, read_coco
 from nsd_bench.errors import OptionError
 from nsd_bench.outputs import new_file, new_folder, refuse_existing
 
@@ -23,10 +20,8 @@ __all__ = [
     "MERGED",
     "RECORDS",
     "CocoExport",
-    "class_files",
     "export_coco",
     "merge_instances",
-    "with_classes",
 ]
 
 _JOINED: Final = ("images", "annotations")
@@ -99,52 +94,6 @@ def _write_joined(parts: list[tuple[str, int, int]], file: BinaryIO) -> None:
 def _write(text: str, begin: int, end: int, file: BinaryIO) -> None:
     for start in range(begin, end, _CHARACTERS_AT_ONCE):
         file.write(text[start : min(start + _CHARACTERS_AT_ONCE, end)].encode())
-
-
-def class_files(wanted: ImageClassRecipe, nsd_root: Path) -> list[Path]:
-    """Return COCO's files that a recipe's image classes come from; none if it wants none.
-
-    Raises
-    ------
-    SourceError
-        If one is missing.
-    """
-    if wanted.level == "none":
-        return []
-    return [coco_file(_folder(wanted, nsd_root), "instances", split) for split in SPLITS]
-
-
-def with_classes(images: pd.DataFrame, wanted: ImageClassRecipe, nsd_root: Path) -> pd.DataFrame:
-    """Add what images show, if a recipe wants to know.
-
-    Parameters
-    ----------
-    images
-        See `exporters.nsd.design.image_table`.
-    wanted
-        The recipe's section.
-    nsd_root
-        Folder with `nsddata`.
-
-    Returns
-    -------
-    images
-        With `supercategory` and `category`; unchanged if the recipe wants none.
-
-    Raises
-    ------
-    SourceError
-        If COCO's files are missing, damaged, or lack one of the images.
-    """
-    if wanted.level == "none":
-        return images
-    coco = read_coco(_folder(wanted, nsd_root), with_captions=False)
-    table = label_table(coco, nsd_images(nsd_root), images["nsd_id"], wanted.mode)
-    return images.assign(supercategory=table["supercat"].to_numpy(), category=table["cat"].to_numpy())
-
-
-def _folder(wanted: ImageClassRecipe, nsd_root: Path) -> Path:
-    return coco_folder(nsd_root) if wanted.coco is None else Path(wanted.coco)
 
 
 RECORDS: Final = "nsd_annotations"

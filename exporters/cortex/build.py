@@ -19,7 +19,7 @@ from exporters.cortex.validate import validate_subject
 from exporters.nsd.layout import SESSIONS, Layout
 from exporters.nsd.surfaces import HEMISPHERES
 from exporters.nsd.transforms import DEPTHS, transform_files
-from exporters.packages.sources import PlannedFile
+from exporters.packages.plan import PlannedFile
 from nsd_bench.cortex.files import write_mesh
 from nsd_bench.errors import Issue, OptionError, SourceError, has_errors
 from nsd_bench.outputs import new_folder, write_npz

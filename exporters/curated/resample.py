@@ -21,7 +21,7 @@ from exporters.packages.pool import Pool, executor
 from exporters.packages.work import check_room
 from nsd_bench.decoding.volumes import new_volumes
 from nsd_bench.errors import NsdBenchError, OptionError, OutputError, SourceError, choices
-from nsd_bench.outputs import new_file
+from nsd_bench.outputs import new_file, write_json
 
 __all__ = [
     "FACTOR",
@@ -194,8 +194,7 @@ def note_settings(coarse: Path, options: ResampleOptions, mask: npt.NDArray[np.b
     wanted: dict[str, Any] = {**asdict(options), "mask": mask_digest(mask)}
     path = coarse / SETTINGS
     if not path.is_file():
-        with new_file(path) as file:
-            file.write(json.dumps(wanted, indent=1).encode())
+        write_json(path, wanted)
     known = json.loads(path.read_text())
     differ = [name for name, value in wanted.items() if known.get(name) != value]
     if differ:

@@ -10,7 +10,7 @@ from typing import Final
 
 from exporters.curated.layout import subject_folder
 from exporters.nsd.layout import Layout, require_files
-from exporters.packages.sources import BUCKET, PlannedFile
+from exporters.packages.plan import BUCKET, PlannedFile
 from nsd_bench.errors import OptionError, OutputError, choices
 
 __all__ = ["HOW", "SYNC", "mni_files", "planned_mni_files", "restructure"]

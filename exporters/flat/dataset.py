@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import shlex
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import as_completed
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,56 +21,18 @@ from exporters.flat.session import draw_session
 from exporters.flat.source import Experiment, FlatSource, examine, examine_subject
 from exporters.flat.writers import Build, drawn_file, form, photographs_folder
 from exporters.nsd.coco import SPLITS, coco_file
-from exporters.nsd.layout import SESSIONS, TRIALS_PER_SESSION, Layout
+from exporters.nsd.layout import TRIALS_PER_SESSION, Layout
 from exporters.packages.pool import Pool, executor
 from exporters.packages.provenance import source_digest
-from exporters.packages.sources import PlannedFile
 from exporters.packages.work import check_room, resumable, work_folder
 from nsd_bench.cortex.flat import read_manifest
-from nsd_bench.errors import SourceError
 from nsd_bench.outputs import finish_outputs, new_outputs, refuse_existing
 from tiers import NOT_EXPORTED, load_tier_file
 
-__all__ = ["Exported", "coco_command", "export_flat", "planned_flat_files"]
-
-_COCO_COMMAND: Final = (
-    "curl -LO http://images.cocodataset.org/annotations/annotations_trainval2017.zip"
-    " && unzip annotations_trainval2017.zip -d {}"
-)
-
-
-def coco_command(folder: Path | None) -> str | None:
-    """Return the command that fetches captions and objects; None where they are there.
-
-    Parameters
-    ----------
-    folder
-        Of COCO's annotations; None proposes one.
-    """
-    if folder is not None:
-        with contextlib.suppress(SourceError):
-            for split in SPLITS:
-                for kind in ("captions", "instances"):
-                    coco_file(folder, kind, split)
-            return None
-    return _COCO_COMMAND.format(shlex.quote(str(folder or "COCO")))
-
-
-def planned_flat_files(options: FlatOptions, nsd_root: Path) -> Iterator[PlannedFile]:
-    """List photographs, tables and betas, each once; masks and surfaces are given by hand.
-
-    Sessions are those of the options, or all that NSD has of a subject. Each file has a command of its own:
-    where the bucket denies one, as it did sessions that were held out, the others still come.
-    """
-    layout = Layout(nsd_root)
-    paths = [layout.stimuli, layout.stimulus_table, layout.design]
-    for subject in options.subjects:
-        paths.append(layout.responses_table(subject))
-        for session in options.sessions or range(1, SESSIONS[subject] + 1):
-            paths += layout.betas(subject, "fsaverage", options.version, session, "mgh")
-    for path in paths:
-        n_bytes = path.stat().st_size if path.is_file() else None
-        yield PlannedFile(path.relative_to(nsd_root).as_posix(), n_bytes)
+__all__ = [
+    "Exported",
+    "export_flat",
+]
 
 
 _IMAGES_AT_ONCE: Final = 256

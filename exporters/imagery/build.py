@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from nsd_bench.errors import OptionError, OutputError, SourceError
 from nsd_bench.imagery.index import full_index, subject_index, write_index
 from nsd_bench.imagery.reliability import StimulusSums
 from nsd_bench.imagery.volumes import read_volume_at
-from nsd_bench.outputs import new_file
+from nsd_bench.outputs import write_json
 
 __all__ = ["LAYOUTS", "Built", "Roots", "build_index", "summary", "with_snr"]
 
@@ -219,8 +218,7 @@ def build_index(
         for path, part in paths.items():
             write_index(path, built.table if part is None else parts[part])
         if report_path:
-            with new_file(report_path) as file:
-                file.write(json.dumps(built.report(), indent=1).encode() + b"\n")
+            write_json(report_path, built.report())
     return built
 
 

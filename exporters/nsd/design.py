@@ -14,7 +14,6 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from exporters.nsd.extra import load_variables, whole_numbers
 from exporters.nsd.layout import (
     IMAGES_PER_SUBJECT,
     N_IMAGES,
@@ -24,6 +23,7 @@ from exporters.nsd.layout import (
     SESSIONS,
     TRIALS_PER_SESSION,
 )
+from exporters.nsd.matlab import load_variables, whole_numbers
 from nsd_bench.errors import SourceError
 
 __all__ = [

@@ -13,7 +13,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from exporters.nsd.design import repeats_so_far
-from exporters.nsd.extra import extra_betas, read_texts, read_variable, whole_numbers
+from exporters.nsd.extra import extra_betas, read_texts, read_variable
+from exporters.nsd.matlab import whole_numbers
 from nsd_bench.errors import SourceError
 
 __all__ = [

@@ -45,14 +45,14 @@ NOT_FOLLOWED: Final[dict[tuple[str, str], str]] = {
     ("*", "nsd_bench.errors"): "what errors say; an export that fails leaves nothing",
     ("*", "exporters.packages.pool"): "where sessions are read, not what is read",
     ("*", "exporters.packages.work"): "locks, and room on the disk",
-    ("exporters.packages.export", "nsd_bench.package"): "counts what was made, to report it",
+    ("exporters.packages.export", "nsd_bench.package.read"): "counts what was made, to report it",
     (
         "exporters.packages.recipe",
         "nsd_bench.package.sealing",
     ): "which columns are refused: such an export makes nothing",
-    ("nsd_bench.package.truth", "nsd_bench.package"): _READS,
-    ("tiers.rewrite.renormalise", "nsd_bench.package"): _READS,
-    ("tiers.withholding", "nsd_bench.package"): _READS,
+    ("nsd_bench.package.truth", "nsd_bench.package.read"): _READS,
+    ("tiers.rewrite.renormalise", "nsd_bench.package.read"): _READS,
+    ("tiers.withholding", "nsd_bench.package.read"): _READS,
     ("tiers.withholding", "nsd_bench.package.truth"): _READS,
 }
 """Who imports whom without that deciding any byte ("*" is everybody), and why."""

@@ -11,8 +11,8 @@ from typing import Any
 
 from tqdm import tqdm
 
+from exporters.packages.plan import planned_files
 from exporters.packages.recipe import Recipe
-from exporters.packages.sources import planned_files
 from nsd_bench.errors import NsdBenchError, SourceError
 from nsd_bench.package.storage import sha256_file
 

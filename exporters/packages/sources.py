@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -11,9 +10,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from exporters.coco.export import class_files, with_classes
+from exporters.coco.labels import label_table
 from exporters.nsd.behaviour import check_against_design, read_responses_table
 from exporters.nsd.betas import per_percent
+from exporters.nsd.coco import SPLITS, coco_file, coco_folder, nsd_images, read_coco
 from exporters.nsd.design import (
     Design,
     image_table,
@@ -22,16 +22,22 @@ from exporters.nsd.design import (
     trial_table,
     with_special_images,
 )
-from exporters.nsd.layout import SESSIONS, SURFACES, TRIALS_PER_SESSION, Layout, require_files
+from exporters.nsd.layout import TRIALS_PER_SESSION, Layout, require_files
 from exporters.nsd.surfaces import Surface
 from exporters.nsd.volumes import Grid
 from exporters.packages.provenance import Digests
-from exporters.packages.recipe import Recipe
+from exporters.packages.recipe import ImageClassRecipe, Recipe
 from exporters.packages.units import Units, read_geometry, select_units, unit_files
 from nsd_bench.errors import SourceError
 from tiers import TierFile, assign_trials
 
-__all__ = ["BUCKET", "MASK", "PlannedFile", "Shown", "Source", "examine", "find_trials", "planned_files"]
+__all__ = [
+    "MASK",
+    "Shown",
+    "Source",
+    "examine",
+    "find_trials",
+]
 
 MASK: Final = "mask"
 """What a recipe's own mask is called among the sources."""
@@ -184,65 +190,47 @@ def _sessions(recipe: Recipe, table: pd.DataFrame, path: Path) -> list[int]:
     return list(recipe.sessions)
 
 
-BUCKET = "s3://natural-scenes-dataset"
+def class_files(wanted: ImageClassRecipe, nsd_root: Path) -> list[Path]:
+    """Return COCO's files that a recipe's image classes come from; none if it wants none.
+
+    Raises
+    ------
+    SourceError
+        If one is missing.
+    """
+    if wanted.level == "none":
+        return []
+    return [coco_file(_folder(wanted, nsd_root), "instances", split) for split in SPLITS]
 
 
-@dataclass(frozen=True)
-class PlannedFile:
-    """A file that an export reads.
+def with_classes(images: pd.DataFrame, wanted: ImageClassRecipe, nsd_root: Path) -> pd.DataFrame:
+    """Add what images show, if a recipe wants to know.
 
     Parameters
     ----------
-    name
-        Path below NSD's root, and key in NSD's bucket.
-    n_bytes
-        Its size; None if it is not there.
+    images
+        See `exporters.nsd.design.image_table`.
+    wanted
+        The recipe's section.
+    nsd_root
+        Folder with `nsddata`.
+
+    Returns
+    -------
+    images
+        With `supercategory` and `category`; unchanged if the recipe wants none.
+
+    Raises
+    ------
+    SourceError
+        If COCO's files are missing, damaged, or lack one of the images.
     """
-
-    name: str
-    n_bytes: int | None
-
-    @property
-    def command(self) -> str:
-        """Command that fetches it, to be run in NSD's root."""
-        return f"aws s3 cp --no-sign-request {BUCKET}/{self.name} {self.name}"
+    if wanted.level == "none":
+        return images
+    coco = read_coco(_folder(wanted, nsd_root), with_captions=False)
+    table = label_table(coco, nsd_images(nsd_root), images["nsd_id"], wanted.mode)
+    return images.assign(supercategory=table["supercat"].to_numpy(), category=table["cat"].to_numpy())
 
 
-def planned_files(recipe: Recipe, nsd_root: Path) -> Iterator[PlannedFile]:
-    """List the files of a recipe, each once; nothing but responses.tsv is read.
-
-    Sessions are those of the recipe, or all that responses.tsv has, or, where that is not there yet, all that
-    NSD has of the subject.
-    """
-    layout = Layout(nsd_root)
-    paths = dict.fromkeys(path for subject in recipe.subjects for path in _files(recipe, layout, subject))
-    for path in paths:
-        n_bytes = path.stat().st_size if path.is_file() else None
-        yield PlannedFile(path.relative_to(nsd_root).as_posix(), n_bytes)
-
-
-def _files(recipe: Recipe, layout: Layout, subject: int) -> Iterator[Path]:
-    wanted = recipe.responses
-    yield from (layout.design, layout.stimulus_table, layout.stimuli, layout.responses_table(subject))
-    if wanted.space in {"func1pt8mm", "func1mm"}:
-        yield layout.brainmask(subject, wanted.space)
-    yield from layout.ncsnr(subject, wanted.space, wanted.version)
-    atlases = dict.fromkeys(([] if recipe.units.mask else [recipe.units.atlas]) + list(recipe.units.labels))
-    for atlas in atlases:
-        if wanted.space in SURFACES:
-            yield from layout.surface_labels(subject, wanted.space, atlas)
-        else:
-            halves = ("lh", "rh") if atlas == recipe.units.atlas else ()
-            yield from (layout.roi(subject, wanted.space, atlas, half) for half in (None, *halves))
-        yield layout.label_names(subject, atlas)
-    for session in _sessions_to_read(recipe, layout, subject):
-        yield from layout.betas(subject, wanted.space, wanted.version, session, wanted.suffix)
-
-
-def _sessions_to_read(recipe: Recipe, layout: Layout, subject: int) -> Sequence[int]:
-    if recipe.sessions != "all":
-        return recipe.sessions
-    table = layout.responses_table(subject)
-    if not table.is_file():
-        return range(1, SESSIONS[subject] + 1)
-    return range(1, len(read_responses_table(table, subject)) // TRIALS_PER_SESSION + 1)
+def _folder(wanted: ImageClassRecipe, nsd_root: Path) -> Path:
+    return coco_folder(nsd_root) if wanted.coco is None else Path(wanted.coco)

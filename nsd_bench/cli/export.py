@@ -80,8 +80,8 @@ def plan_command(
     """List every file that an export of RECIPE reads, with its size, and what it writes."""
     check_exporters()
     from exporters.packages.export import needed_room
+    from exporters.packages.plan import planned_files
     from exporters.packages.recipe import load_recipe
-    from exporters.packages.sources import planned_files
 
     wanted = load_recipe(recipe, subjects=subjects, sessions=sessions)
     files = list(planned_files(wanted, nsd_root))

@@ -137,7 +137,7 @@ def export_flat_command(
 
 
 def _print_plan(options: FlatOptions, nsd_root: Path) -> None:
-    from exporters.flat.dataset import coco_command, planned_flat_files
+    from exporters.flat.plan import coco_command, planned_flat_files
 
     click.echo("# To be run in NSD's root; what the bucket denies does not stop the others.")
     for file in planned_flat_files(options, nsd_root):

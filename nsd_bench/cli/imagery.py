@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -132,12 +130,13 @@ def verify(
 
 def _verify(root: Path, stim_info: Path | None, nsd_stimuli: Path | None, report: Path | None) -> None:
     from exporters.imagery.verify import report_json, verify_cache
+    from nsd_bench.outputs import write_json
 
     if report is not None:
         _refuse_other_than_report(report)
     faults = verify_cache(root, stim_info=stim_info, nsd_stimuli=nsd_stimuli)
     if report is not None:
-        _write_json(report, report_json(root, faults))
+        write_json(report, report_json(root, faults))
     click.echo(f"{root}: {_counted(len(faults), 'fault') if faults else 'ok'}")
     for fault in faults:
         click.echo(f"  {fault}")
@@ -165,13 +164,6 @@ def _refuse_other_than_report(path: Path) -> None:
 
 def _counted(n: int, what: str) -> str:
     return f"{n} {what}" + ("" if n == 1 else "s")
-
-
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    from nsd_bench.outputs import new_file
-
-    with new_file(path) as file:
-        file.write(json.dumps(content, indent=1).encode() + b"\n")
 
 
 @imagery_command.command("info")

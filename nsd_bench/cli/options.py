@@ -14,7 +14,7 @@ from nsd_bench.errors import NsdBenchError, PackageError, SubmissionError, choic
 from nsd_bench.package.spec import TIERS, TRUTH_SUFFIX
 
 if TYPE_CHECKING:
-    from exporters.packages.sources import PlannedFile
+    from exporters.packages.plan import PlannedFile
     from nsd_bench.cortex.maps import UnitMap
     from nsd_bench.package.read import Package
     from nsd_bench.package.truth import Truth

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -128,7 +127,7 @@ def _units_path(out: Path) -> Path:
 
 
 def _write(out: Path, scores: dict[str, Any], subjects: Sequence[SubjectScores]) -> None:
-    from nsd_bench.outputs import new_file, write_npz
+    from nsd_bench.outputs import json_bytes, new_file, write_npz
 
     units = {
         f"subj{one.summary['subject']:02}/{name}": values
@@ -136,7 +135,7 @@ def _write(out: Path, scores: dict[str, Any], subjects: Sequence[SubjectScores])
         for name, values in one.units.items()
     }
     with new_file(out) as file:
-        file.write(json.dumps(scores, indent=1, allow_nan=False).encode() + b"\n")
+        file.write(json_bytes(scores))
         file.flush()
         write_npz(_units_path(out), units)  # inside: if the disk fills up at either, neither file is left
 
@@ -176,7 +175,7 @@ def compare_command(
 ) -> None:
     """Say by how much FIRST is better than SECOND on TRUTH: files, or folders of them."""
     from nsd_bench.errors import SubmissionError
-    from nsd_bench.outputs import new_file, refuse_existing
+    from nsd_bench.outputs import refuse_existing, write_json
     from nsd_bench.package.storage import sha256_file
     from nsd_bench.scoring.compare import comparison
     from nsd_bench.scoring.score import Options, score
@@ -200,8 +199,7 @@ def compare_command(
             fix="compare submissions for the same packages",
         )
     if out is not None:
-        with new_file(out) as file:
-            file.write(json.dumps(found, indent=1, allow_nan=False).encode() + b"\n")
+        write_json(out, found)
     for tier in dict.fromkeys(tier for subject in found["subjects"] for tier in subject["tiers"]):
         rows = found["pooled"].get(tier, [])
         for line in _answer(found, tier, rows):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -72,7 +71,7 @@ def check(
     features are checked, over all sessions that were released.
     """
     from exporters.packages.tier_check import check_tiers, digests_json
-    from nsd_bench.outputs import new_file, refuse_existing
+    from nsd_bench.outputs import refuse_existing, write_json
 
     if out is not None:
         refuse_existing(out, force=force)
@@ -85,8 +84,7 @@ def check(
         f"{n.get('unknown', 0)} without a published digest"
     )
     if out is not None:
-        with new_file(out) as file:
-            file.write(json.dumps(digests_json(found), indent=1).encode() + b"\n")
+        write_json(out, digests_json(found))
         click.echo(str(out))
     sys.exit(1 if n.get("different", 0) else 0)
 
@@ -193,7 +191,7 @@ def audit(
     share, or test and final_test nearly, are warned of.
     """
     from nsd_bench.errors import has_errors
-    from nsd_bench.outputs import new_file, refuse_existing
+    from nsd_bench.outputs import new_file, refuse_existing, write_json
     from nsd_bench.package.read import Package
     from tiers.audit.audit import audit as audited
     from tiers.audit.audit import audit_page
@@ -211,8 +209,7 @@ def audit(
     )
     with new_file(page) as file:
         file.write(audit_page(found, Package(package), images=not no_images).encode(errors="replace"))
-    with new_file(out) as file:
-        file.write(json.dumps(found.as_json(), indent=1).encode() + b"\n")
+    write_json(out, found.as_json())
     for issue in found.issues:
         click.echo(str(issue).encode(errors="replace").decode())
     n_errors = sum(issue.level == "error" for issue in found.issues)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -305,7 +304,7 @@ def ood(
     force: bool,
 ) -> None:
     """Score SUBMISSION on artificial images by class, and the drop from photographs."""
-    from nsd_bench.outputs import refuse_existing
+    from nsd_bench.outputs import refuse_existing, write_json
     from nsd_bench.package.read import Package
     from nsd_bench.package.truth import load_truth
     from nsd_bench.scoring.score import Options, score
@@ -320,7 +319,7 @@ def ood(
     if id_submission is not None and id_truth is not None:
         known = score(Submission.read(id_submission), load_truth(id_truth), options, tiers=("test",))
     found = evaluate_ood(Submission.read(submission), Package(package), known, options)
-    _write_json(out, found)
+    write_json(out, found)
     for name, one in [("ood", found["ood"]), ("drop", found["drop"]), *found["classes"].items()]:
         click.echo(f"{name}: {text_of(one)}")
     for name in ("two_way", "top1", "balanced") if found["identification"]["available"] else ():
@@ -345,7 +344,7 @@ def regimes(
     model: str, region: str, scores: Path | None, out: Path, force: bool, **files: tuple[Path, ...]
 ) -> None:
     """Put the scores of all regimes into one JSON; what was not scored is missing, and not 0."""
-    from nsd_bench.outputs import new_file, refuse_existing
+    from nsd_bench.outputs import new_file, refuse_existing, write_json
     from nsd_bench.transfer.regimes import gather_regimes, read_scores, regime_table, with_regimes
 
     if scores is None and not any(files.values()):
@@ -358,17 +357,10 @@ def regimes(
     atlas, _, roi = region.partition("/")
     found = {name: [read_scores(path) for path in paths] for name, paths in files.items()}
     gathered = gather_regimes(found, model=model, atlas=atlas, roi=roi)
-    _write_json(out, with_regimes(read_scores(scores), gathered) if scores else gathered)
+    write_json(out, with_regimes(read_scores(scores), gathered) if scores else gathered)
     if units is not None and units.exists():  # the report needs both
         with new_file(out.with_name(f"{out.stem}.units.npz")) as file:
             file.write(units.read_bytes())
     for line in regime_table(gathered):
         click.echo(line)
     click.echo(f"{out}")
-
-
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    from nsd_bench.outputs import new_file
-
-    with new_file(path) as file:
-        file.write(json.dumps(content, indent=1, allow_nan=False).encode() + b"\n")

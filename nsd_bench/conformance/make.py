@@ -5,7 +5,6 @@ Run by hand when a formula joins: ``make_set(Path("nsd_bench/conformance/data"))
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ import numpy.typing as npt
 
 from nsd_bench.conformance.expected import Arrays, expected_values
 from nsd_bench.conformance.layout import CASES, FORMAT, SUBMISSIONS, package_name, submission_file
-from nsd_bench.outputs import new_file
+from nsd_bench.outputs import write_json
 from nsd_bench.package import spec
 from nsd_bench.package.statistics import column_statistics, pixel_statistics
 from nsd_bench.package.write import PackageWriter, new_package
@@ -143,8 +142,7 @@ def make_set(folder: Path) -> None:
         _write_package(folder, subject)
     for name, number in sorted({(case.submission, number) for case in CASES for number in case.subjects}):
         _submission(subjects[number], name).write(folder / submission_file(name, number))
-    with new_file(folder / "expected.json") as file:
-        file.write(json.dumps(expected_json(), indent=1, allow_nan=False).encode() + b"\n")
+    write_json(folder / "expected.json", expected_json())
 
 
 def _submission(subject: Subject, name: str) -> Submission:

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 __all__ = ["OpenPackage", "open", "joint_dataloaders", "JointLoader", "static_loaders"]
 
-_HOME = {"JointLoader": "joint", "static_loaders": "sensorium"}
+_HOME = {"JointLoader": "dataloaders", "static_loaders": "sensorium"}
 
 
 def __getattr__(name: str) -> object:
