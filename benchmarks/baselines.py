@@ -29,12 +29,12 @@ from nsd_bench.models.guard import FewerImages
 from nsd_bench.models.zoo import BASELINES
 from nsd_bench.package import spec
 from nsd_bench.package.read import Package
+from nsd_bench.package.submission import Submission
 from nsd_bench.package.truth import load_truth
 from nsd_bench.scoring import Options, score
 from nsd_bench.scoring.compare import comparison
 from nsd_bench.scoring.metrics import METRICS
 from nsd_bench.scoring.score import SubjectScores
-from nsd_bench.scoring.submission import Submission
 
 TIER = "test"
 N_IMAGES = (250, 1000, 4000)

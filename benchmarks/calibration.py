@@ -19,12 +19,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from nsd_bench.package.submission import Submission
 from nsd_bench.package.truth import Truth
 from nsd_bench.scoring import Options, score
 from nsd_bench.scoring.legacy import LEGACY, Trials
 from nsd_bench.scoring.metrics import MEDIANS
 from nsd_bench.scoring.pattern_metrics import PATTERN_METRICS
-from nsd_bench.scoring.submission import Submission
 
 N_REPEATS = 3
 N_SUBJECTS = 2

@@ -20,6 +20,7 @@ import numpy as np
 from calibration import write_section
 from simulated import ATLAS, LOW, Array, DataSets, Design, data_sets, true_score
 
+from nsd_bench.package.submission import Submission
 from nsd_bench.package.truth import Truth
 from nsd_bench.scoring import METRICS, Options, score
 from nsd_bench.scoring.compare import comparison
@@ -29,7 +30,6 @@ from nsd_bench.scoring.jackknife import MIN_IMAGES, Jackknife, Uncertainty, diff
 from nsd_bench.scoring.moments import accumulate
 from nsd_bench.scoring.pattern_metrics import PATTERN_METRICS
 from nsd_bench.scoring.regions import rois_of
-from nsd_bench.scoring.submission import Submission
 from nsd_bench.scoring.tier import TierSums
 
 PAGE = Path(__file__).parents[1] / "docs" / "calibration.md"

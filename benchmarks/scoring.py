@@ -26,9 +26,9 @@ import numpy as np
 import pandas as pd
 
 from nsd_bench.loaders.compatibility import neuralpredictors_module
+from nsd_bench.package.submission import Submission, write_csv
 from nsd_bench.package.truth import Truth
 from nsd_bench.scoring import Options, score
-from nsd_bench.scoring.submission import Submission, write_csv
 
 N_REPEATS = 3
 NAIVE_DRAWS = 3

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from nsd_bench.package.submission import Submission
 from nsd_bench.package.truth import Truth
-from nsd_bench.scoring.submission import Submission
 
 Array = npt.NDArray[np.float64]
 Floats = npt.NDArray[np.float32]

@@ -20,9 +20,9 @@ from nsd_bench.errors import PackageError, choices
 from nsd_bench.figures import ceiling_figure, example_figure, roi_figure
 from nsd_bench.package.read import Package
 from nsd_bench.package.spec import TIERS, labels_by_roi
+from nsd_bench.package.submission import Submission
 from nsd_bench.package.truth import Truth
 from nsd_bench.scoring.scores import CORRECTED, THESE_SUBJECTS, is_small, new_subjects, no_interval, shown
-from nsd_bench.scoring.submission import Submission
 
 __all__ = ["Evidence", "example_images", "report_page"]
 

@@ -20,9 +20,9 @@ from nsd_bench.models.image_features import FEATURES, gabor_features
 from nsd_bench.models.zoo import BASELINES, MODELS, TOGETHER, Model, load_model, save_model
 from nsd_bench.package import spec
 from nsd_bench.package.read import Package
+from nsd_bench.package.submission import Submission
 from nsd_bench.package.truth import load_truth
 from nsd_bench.scoring import score
-from nsd_bench.scoring.submission import Submission
 
 NEEDS = {"cnn": "neuralpredictors", "linear-cnn": "neuralpredictors", "banded-ridge": "himalaya"}
 QUICK = {

@@ -26,8 +26,8 @@ from nsd_bench.errors import NsdBenchError, OptionError, OutputError, PackageErr
 from nsd_bench.leaderboard.codabench_texts import MOST_CHARACTERS, MOST_REGIONS, Season, columns, phases
 from nsd_bench.package import spec
 from nsd_bench.package.read import Package
+from nsd_bench.package.submission import Submission
 from nsd_bench.package.truth import Truth, load_truth
-from nsd_bench.scoring.submission import Submission
 
 yaml = pytest.importorskip("yaml")
 

@@ -17,8 +17,8 @@ from test_codabench import FINAL, LIVE, NOT_SCORED, make, make_pair, work
 
 from nsd_bench.cli.score import score_command
 from nsd_bench.errors import SubmissionError
+from nsd_bench.package.submission import Submission
 from nsd_bench.package.truth import load_truth
-from nsd_bench.scoring.submission import Submission
 
 pytest.importorskip("yaml")
 

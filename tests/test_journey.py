@@ -14,8 +14,8 @@ from scipy import stats
 
 from exporters.simulate import read_answer
 from nsd_bench.package.read import Package
+from nsd_bench.package.submission import Submission
 from nsd_bench.package.truth import Truth
-from nsd_bench.scoring.submission import Submission
 
 RECIPE = """
 title = "Journey"

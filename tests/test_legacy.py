@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from nsd_bench.errors import OptionError, SubmissionError
+from nsd_bench.package.submission import Submission
 from nsd_bench.package.truth import Truth
 from nsd_bench.scoring.legacy import (
     LEGACY,
@@ -19,7 +20,6 @@ from nsd_bench.scoring.legacy import (
     response_ncsnr,
     split_half_ceiling,
 )
-from nsd_bench.scoring.submission import Submission
 
 N_UNITS = 11
 

@@ -23,9 +23,9 @@ from nsd_bench.figures import ceiling_figure, example_figure, roi_figure
 from nsd_bench.outputs import write_npz
 from nsd_bench.package import spec
 from nsd_bench.package.read import Package
+from nsd_bench.package.submission import Submission
 from nsd_bench.package.truth import Truth, load_truth
 from nsd_bench.reports import Evidence, example_images, report_page
-from nsd_bench.scoring.submission import Submission
 
 N_IMAGES, K = 14, 2
 TEXT = re.compile(r"<text[^>]*>([^<]*)</text>")

@@ -15,13 +15,13 @@ from test_scoring import make_truth, noisy
 from nsd_bench.cli import cli
 from nsd_bench.errors import OptionError, OutputError, PackageError, SubmissionError
 from nsd_bench.package.read import Package
+from nsd_bench.package.submission import Submission, write_csv
 from nsd_bench.package.truth import Truth, load_truth
 from nsd_bench.scoring import Options, score, scores_json
 from nsd_bench.scoring.legacy import legacy_scores, legacy_trials
 from nsd_bench.scoring.pattern_metrics import PATTERN_METRICS
 from nsd_bench.scoring.patterns import Patterns, image_means
 from nsd_bench.scoring.scores import table
-from nsd_bench.scoring.submission import Submission, write_csv
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ from scipy.special import logit
 
 from nsd_bench.cli import cli
 from nsd_bench.errors import PackageError, SubmissionError
+from nsd_bench.package.submission import Submission
 from nsd_bench.package.truth import Truth
 from nsd_bench.scoring import METRICS, Options, check, score, scores_json
 from nsd_bench.scoring.anchors import NullProducts, permutations, z_scored_means
@@ -27,7 +28,6 @@ from nsd_bench.scoring.jackknife import fixed
 from nsd_bench.scoring.metrics import MEDIANS, noise_ceiling
 from nsd_bench.scoring.moments import accumulate, leave_one_out, over_images, over_trials
 from nsd_bench.scoring.pattern_metrics import PATTERN_METRICS
-from nsd_bench.scoring.submission import Submission
 
 FEW = Options(n_draws=50)
 NO_VALUE = {"value": None, "corrected": None, "se": None, "df": None, "interval": None}
@@ -698,7 +698,7 @@ def test_not_a_submission(tmp_path):
     assert str(caught.value).startswith(f"{tmp_path}/a.npz: not a submission (")
     assert str(caught.value).endswith(
         "  Expected: an .npz with trial_idx, unit_ids, predictions and card.\n"
-        "  What to do: write it with 'nsd-bench submit' or nsd_bench.scoring.submission.Submission."
+        "  What to do: write it with 'nsd-bench submit' or nsd_bench.package.submission.Submission."
     )
 
 

@@ -25,8 +25,8 @@ from nsd_bench.leaderboard.groups import Comparisons
 from nsd_bench.leaderboard.ledger import Ledger
 from nsd_bench.leaderboard.reading import read_entries
 from nsd_bench.leaderboard.site import pages
+from nsd_bench.package.submission import Submission
 from nsd_bench.package.truth import load_truth
-from nsd_bench.scoring.submission import Submission
 
 HARD, EASY = "tiny-subj02", "tiny-subj03"
 Given = dict[str, Submission]

@@ -10,12 +10,12 @@ from test_scoring import FEW, make_truth, noisy, problems, submit
 
 from nsd_bench.errors import SubmissionError, choices
 from nsd_bench.outputs import write_npz
+from nsd_bench.package.submission import Submission
 from nsd_bench.scoring import check, score
-from nsd_bench.scoring.submission import Submission
 
 EXPECTED = (
     "  Expected: an .npz with trial_idx, unit_ids, predictions and card.\n"
-    "  What to do: write it with 'nsd-bench submit' or nsd_bench.scoring.submission.Submission."
+    "  What to do: write it with 'nsd-bench submit' or nsd_bench.package.submission.Submission."
 )
 
 

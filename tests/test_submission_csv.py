@@ -13,7 +13,7 @@ from test_scoring import make_truth, noisy
 
 from nsd_bench.cli.score import score_command as command
 from nsd_bench.errors import SubmissionError
-from nsd_bench.scoring.submission import Submission, read_csv, write_csv
+from nsd_bench.package.submission import Submission, read_csv, write_csv
 
 ROWS = (
     'trial_indices,image_ids,prediction,neuron_ids\n7,1,"[0.5, -1e-3]","[4, 9]"\n3,1,"[2, 1.25]","[4, 9]"\n'

@@ -27,10 +27,10 @@ from nsd_bench.errors import OutputError, PackageError, SourceError, SubmissionE
 from nsd_bench.imagery.reliability import pooled_ncsnr
 from nsd_bench.models.image_features import pixel_features
 from nsd_bench.package.read import Package
+from nsd_bench.package.submission import Submission
 from nsd_bench.package.truth import load_truth
 from nsd_bench.package.validate import validate
 from nsd_bench.scoring.score import Options, score
-from nsd_bench.scoring.submission import Submission
 from nsd_bench.transfer import TransferOptions
 from nsd_bench.transfer.companions import evaluate_companion, predict_companion, tier_truth
 from nsd_bench.transfer.fitting import PENALTIES, fit_ridge, training_data

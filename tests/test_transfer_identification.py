@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from nsd_bench.package.submission import Submission
 from nsd_bench.package.truth import Truth
 from nsd_bench.scoring.patterns import Patterns, image_means, top1, two_way
 from nsd_bench.scoring.score import Options
-from nsd_bench.scoring.submission import Submission
 from nsd_bench.transfer.ood import _means, balanced_top1, identification_json
 from nsd_bench.transfer.results import valued
 

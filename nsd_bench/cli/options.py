@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from exporters.packages.plan import PlannedFile
     from nsd_bench.cortex.maps import UnitMap
     from nsd_bench.package.read import Package
+    from nsd_bench.package.submission import Submission
     from nsd_bench.package.truth import Truth
-    from nsd_bench.scoring.submission import Submission
 
 __all__ = [
     "Decorator",
@@ -131,7 +131,7 @@ def submissions_below(path: Path) -> list[tuple[Path, Submission]]:
     SubmissionError
         If there is none, or one cannot be read.
     """
-    from nsd_bench.scoring.submission import SUBMISSION_SUFFIX, Submission, read_csv
+    from nsd_bench.package.submission import SUBMISSION_SUFFIX, Submission, read_csv
 
     files = sorted(path.glob(f"*{SUBMISSION_SUFFIX}")) if path.is_dir() else [path]
     if not files:

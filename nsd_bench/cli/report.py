@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from nsd_bench.package.read import Package
+    from nsd_bench.package.submission import Submission
     from nsd_bench.reports import Evidence
-    from nsd_bench.scoring.submission import Submission
 
 __all__ = ["report_command"]
 

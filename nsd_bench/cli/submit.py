@@ -37,7 +37,7 @@ def submit_command(
     from nsd_bench.models.zoo import load_model
     from nsd_bench.outputs import refuse_existing
     from nsd_bench.package.read import Package
-    from nsd_bench.scoring.submission import CSV_SUFFIX, SUBMISSION_SUFFIX, write_csv
+    from nsd_bench.package.submission import CSV_SUFFIX, SUBMISSION_SUFFIX, write_csv
 
     by_name = {package.name: package for package in map(Package, packages_below(packages))}
     file_of = _match(_models_below(models), by_name)
@@ -116,7 +116,7 @@ def predict_command(
     from nsd_bench.models.zoo import load_model
     from nsd_bench.outputs import refuse_existing
     from nsd_bench.package.read import Package
-    from nsd_bench.scoring.submission import SUBMISSION_SUFFIX
+    from nsd_bench.package.submission import SUBMISSION_SUFFIX
 
     predicted = Package(package)
     target = Path(f"{predicted.name}{SUBMISSION_SUFFIX}") if out is None else out

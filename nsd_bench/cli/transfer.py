@@ -83,7 +83,7 @@ def encode(submission: Path, package: Path, output_dir: Path, draws: int, seed: 
     """Evaluate an encoder's SUBMISSION for the imagery session: predicted from seen and from cued images."""
     from nsd_bench.outputs import refuse_existing
     from nsd_bench.package.read import Package
-    from nsd_bench.scoring.submission import Submission
+    from nsd_bench.package.submission import Submission
     from nsd_bench.transfer import TransferOptions, write_evaluation
     from nsd_bench.transfer.companions import evaluate_companion
 
@@ -306,9 +306,9 @@ def ood(
     """Score SUBMISSION on artificial images by class, and the drop from photographs."""
     from nsd_bench.outputs import refuse_existing, write_json
     from nsd_bench.package.read import Package
+    from nsd_bench.package.submission import Submission
     from nsd_bench.package.truth import load_truth
     from nsd_bench.scoring.score import Options, score
-    from nsd_bench.scoring.submission import Submission
     from nsd_bench.transfer.ood import evaluate_ood
     from nsd_bench.transfer.results import text_of
 

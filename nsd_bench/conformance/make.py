@@ -17,8 +17,8 @@ from nsd_bench.conformance.layout import CASES, FORMAT, SUBMISSIONS, package_nam
 from nsd_bench.outputs import write_json
 from nsd_bench.package import spec
 from nsd_bench.package.statistics import column_statistics, pixel_statistics
+from nsd_bench.package.submission import Submission
 from nsd_bench.package.write import PackageWriter, new_package
-from nsd_bench.scoring.submission import Submission
 
 __all__ = ["ROI_NAMES", "Subject", "expected_json", "make_set", "make_subject", "predictions"]
 

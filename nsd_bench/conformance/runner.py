@@ -18,12 +18,12 @@ from nsd_bench.conformance.layout import CASES, FORMAT, Case, package_name, subm
 from nsd_bench.errors import SubmissionError
 from nsd_bench.package.spec import labels_by_roi
 from nsd_bench.package.storage import read_json
+from nsd_bench.package.submission import Submission
 from nsd_bench.package.truth import Truth, load_truth
 from nsd_bench.scoring import Options, score
 from nsd_bench.scoring.described import DESCRIBED
 from nsd_bench.scoring.legacy import Trials, legacy_scores, legacy_trials
 from nsd_bench.scoring.score import SubjectScores
-from nsd_bench.scoring.submission import Submission
 
 __all__ = [
     "DATA",

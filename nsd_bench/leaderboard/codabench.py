@@ -25,8 +25,8 @@ from nsd_bench.leaderboard.codabench_texts import Column, Phase, Season, columns
 from nsd_bench.outputs import new_file, refuse_existing
 from nsd_bench.package import spec
 from nsd_bench.package.read import Package
+from nsd_bench.package.submission import SUBMISSION_SUFFIX, Submission
 from nsd_bench.package.truth import Truth, load_truth
-from nsd_bench.scoring.submission import SUBMISSION_SUFFIX, Submission
 
 __all__ = ["DEFAULT_IMAGE", "Archive", "logo", "scoring_program", "write_bundle", "write_examples"]
 

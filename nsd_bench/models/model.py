@@ -14,7 +14,7 @@ from nsd_bench.errors import ModelError, PackageError
 from nsd_bench.models.sources import Source, source_from_card
 from nsd_bench.package import spec
 from nsd_bench.package.read import Package
-from nsd_bench.scoring.submission import Submission
+from nsd_bench.package.submission import Submission
 
 __all__ = ["Model", "ReadOut", "distinct_images"]
 

@@ -12,8 +12,8 @@ import numpy.typing as npt
 
 from nsd_bench.errors import Issue, SubmissionError, choices
 from nsd_bench.package import spec
+from nsd_bench.package.submission import Submission
 from nsd_bench.package.truth import Truth
-from nsd_bench.scoring.submission import Submission
 
 __all__ = [
     "aligned",

@@ -11,11 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from nsd_bench.errors import OptionError, SubmissionError, choices
+from nsd_bench.package.submission import Submission
 from nsd_bench.package.truth import Truth
 from nsd_bench.scoring.align import aligned, tiers_covered
 from nsd_bench.scoring.metrics import noise_ceiling
 from nsd_bench.scoring.patterns import column_correlations, image_means, rdm
-from nsd_bench.scoring.submission import Submission
 
 __all__ = [
     "LEGACY",

@@ -11,9 +11,9 @@ import numpy.typing as npt
 from scipy.special import gammaln
 
 from nsd_bench.package.statistics import response_precision
+from nsd_bench.package.submission import Submission
 from nsd_bench.package.truth import Truth
 from nsd_bench.scoring.align import aligned
-from nsd_bench.scoring.submission import Submission
 
 __all__ = [
     "Patterns",

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from nsd_bench.errors import PackageError, SubmissionError, has_errors
 from nsd_bench.package import spec
 from nsd_bench.package.statistics import response_precision
+from nsd_bench.package.submission import Submission
 from nsd_bench.package.truth import Truth
 from nsd_bench.scoring.align import check, is_partial, positions, predictions_digest, tiers_covered
 from nsd_bench.scoring.described import descriptions
@@ -25,7 +26,6 @@ from nsd_bench.scoring.options import Options
 from nsd_bench.scoring.patterns import patterns_of
 from nsd_bench.scoring.regions import RegionSums, rois_of
 from nsd_bench.scoring.scores import INTERVALS, SCORES_FORMAT, THESE_SUBJECTS, Key, pooled_json
-from nsd_bench.scoring.submission import Submission
 from nsd_bench.scoring.tier import TierSums
 
 __all__ = ["SCORER_VERSION", "Options", "SubjectScores", "score", "scores_json"]

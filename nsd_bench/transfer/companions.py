@@ -11,8 +11,8 @@ import pandas as pd
 
 from nsd_bench.errors import PackageError, SubmissionError, choices
 from nsd_bench.package.read import Package
+from nsd_bench.package.submission import Submission
 from nsd_bench.package.truth import Truth
-from nsd_bench.scoring.submission import Submission
 from nsd_bench.transfer.encoder import evaluate_encoder
 from nsd_bench.transfer.results import Evaluation, TransferOptions
 

@@ -11,6 +11,7 @@ from scipy.special import comb
 
 from nsd_bench.imagery.reliability import pooled_ncsnr
 from nsd_bench.package.read import Package
+from nsd_bench.package.submission import Submission
 from nsd_bench.package.truth import Truth
 from nsd_bench.scoring.jackknife import Jackknife, unpaired
 from nsd_bench.scoring.metrics import HEADLINE
@@ -19,7 +20,6 @@ from nsd_bench.scoring.pattern_metrics import PATTERN_METRICS, PATTERNS_FEWEST
 from nsd_bench.scoring.patterns import chance, mean_top1, mean_two_way, patterns_of
 from nsd_bench.scoring.score import SubjectScores, score
 from nsd_bench.scoring.scores import uncertain_json
-from nsd_bench.scoring.submission import Submission
 from nsd_bench.transfer.companions import rows_of_tier, tier_truth
 from nsd_bench.transfer.results import by_stimulus, missing, unavailable
 

@@ -92,7 +92,7 @@ class Submission:
                 f"not a submission ({type(error).__name__}: {error})",
                 place=str(path),
                 expected="an .npz with trial_idx, unit_ids, predictions and card",
-                fix="write it with 'nsd-bench submit' or nsd_bench.scoring.submission.Submission",
+                fix="write it with 'nsd-bench submit' or nsd_bench.package.submission.Submission",
             ) from error
 
 
