@@ -5,11 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from nsd_bench.package.read import Package
 
 SHAPE = (11, 13, 9)
 SESSIONS = (2, 1)
+
+# How long an example takes says how busy the machine is, and nothing about the code.
+settings.register_profile("nsd_bench", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("nsd_bench")
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,7 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
+import hypothesis
 import pytest
 from click.testing import CliRunner
 
@@ -125,6 +126,12 @@ def test_another_projects_exporters_is_named(monkeypatch):
     monkeypatch.setattr(exporters, "PROJECT", "another")
     with pytest.raises(NsdBenchError, match="the package 'exporters' is another project's"):
         check_exporters()
+
+
+def test_a_busy_machine_fails_no_property():
+    assert hypothesis.settings().deadline is None
+    own = [path.name for path in (ROOT / "tests").glob("test_*.py") if "deadline=" in path.read_text()]
+    assert own == [Path(__file__).name]
 
 
 def test_rooms_are_installed():

@@ -397,8 +397,9 @@ def test_points_stay_inside_and_follow_the_formula(shape, where, flat):
     box = (*cut, 0.0, 0.0) if height > width else (0.0, 0.0, *cut)
     moved = Crop.of(box, height, width, "here").points(flat)
     assert ((moved >= 0) & (moved <= SIDE)).all()
-    x = np.clip(flat[::2], box[2] * width, (1 - box[3]) * width) - box[2] * width
-    np.testing.assert_allclose(moved[::2], x * SIDE / min(shape), atol=0.0051)
+    for start, size, (before, after) in ((0, width, box[2:]), (1, height, box[:2])):
+        inside = np.clip(flat[start::2], before * size, (1 - after) * size) - before * size
+        np.testing.assert_allclose(moved[start::2], inside * SIDE / min(shape), atol=0.0051)
 
 
 def decoded(code: dict) -> np.ndarray:

@@ -22,7 +22,7 @@ from cortices import (
     write_fs5,
     write_subject,
 )
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.ndimage import map_coordinates
 
@@ -431,7 +431,6 @@ def test_mni_voxels_lie_where_nsd_says(nsd_copy, from_the_right):
 # MNI space
 
 
-@settings(deadline=None)
 @given(
     st.tuples(*[st.integers(2, 9)] * 3),
     st.sampled_from([1.0, 1.8, 3.0]),

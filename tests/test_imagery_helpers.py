@@ -117,7 +117,7 @@ def test_nested_trials_are_padded_with_zeros(release):
     assert nested[..., 0].tolist() == [[3, 5, 0], [1, 2, 4]]
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(n_workers=st.integers(1, 7), seed=st.integers(0, 5), limit=st.integers(1, 720))
 def test_workers_share_all_trials_once(release, n_workers, seed, limit):
     data = dataset(release, shuffle=True, seed=seed, limit=limit)
@@ -295,7 +295,7 @@ def index_of(condition: str, nsd_ids: list, first: int = 0) -> pd.DataFrame:
     return pd.DataFrame({"trial_id": numbers, "subject": "subj01", "condition": condition, "nsd_id": ids})
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     seen=st.lists(st.one_of(st.none(), st.integers(0, 6)), min_size=1, max_size=12),
     imagined=st.lists(st.one_of(st.none(), st.integers(0, 6)), min_size=1, max_size=12),

@@ -334,7 +334,7 @@ def test_pages_have_names_of_their_own(tmp_path):
         lambda n: st.tuples(st.just(n), st.sets(st.sampled_from(list(combinations(range(n), 2)) or [(0, 0)])))
     )
 )
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_two_share_a_letter_exactly_if_they_do_not_differ(drawn):
     n, differing = drawn
     differing = {pair for pair in differing if pair[0] != pair[1]}

@@ -68,7 +68,7 @@ def test_laws_of_legacy_scores(name):
 
 @pytest.mark.parametrize("name", [name for name in LEGACY if name != "brainscore"])
 @given(seed=st.integers(0, 2**32 - 1))
-@settings(deadline=None, max_examples=5)
+@settings(max_examples=5)
 def test_the_order_of_trials_changes_nothing(name, seed):
     trials = make_trials(repeats=(3, 2, 3, 2, 2, 3, 3))
     rows = np.random.default_rng(seed).permutation(len(trials.image))

@@ -11,7 +11,7 @@ import numpy as np
 import packages as tiny
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import nsd_bench
@@ -212,7 +212,6 @@ def test_average_of_repeats(path):
     assert tier(path, "train", average_repeats=True).rows.tolist() == [0, 2, 3, 4, 5]
 
 
-@settings(deadline=None)
 @given(images=st.lists(st.integers(0, 4), min_size=1, max_size=12), seed=st.integers(0, 9))
 def test_repeats_are_grouped_by_image(images, seed):
     repeats = _Repeats(np.array(images))

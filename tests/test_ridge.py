@@ -140,7 +140,7 @@ def test_float32_is_close_to_float64(shape):
 
 
 @given(block=st.integers(1, 9), order=st.permutations(range(5)))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_blocks_and_order_of_units_change_nothing(block, order):
     x, y, k = problem()
     folds = np.arange(len(x)) % 3

@@ -383,7 +383,7 @@ def test_scores_show_the_jackknifes_interval(uneven):
 # -- laws -----------------------------------------------------------------------------------------
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.integers(0, 2**32 - 1))
 def test_order_of_a_submission_does_not_matter(seed):
     rng = np.random.default_rng(seed)

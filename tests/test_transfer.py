@@ -299,7 +299,7 @@ def reference_retrieval(predictions: np.ndarray, targets: np.ndarray, k: int) ->
     return hits / len(predictions)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(n=st.integers(2, 12), k=st.integers(1, 5), seed=st.integers(0, 50))
 def test_legacy_rule_is_the_earlier_codes(n, k, seed):
     rng = np.random.default_rng(seed)

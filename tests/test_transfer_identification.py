@@ -37,7 +37,7 @@ def by_enumeration(similarity: np.ndarray, classes: np.ndarray, per_class: int) 
     return accuracy
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(seed=st.integers(0, 100), levels=st.integers(1, 6), per_class=st.integers(1, 3))
 def test_balanced_accuracy_is_the_mean_over_all_draws(seed, levels, per_class):
     similarity = np.random.default_rng(seed).integers(0, levels, (7, 7)).astype(float)

@@ -42,7 +42,7 @@ def session(
     return predictions, targets, table
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(
     repeats=st.lists(st.integers(1, 4), min_size=2, max_size=4), k=st.integers(1, 3), seed=st.integers(0, 9)
 )
