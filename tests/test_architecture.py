@@ -67,10 +67,51 @@ def test_every_file_of_the_command_line_holds_commands():
     assert {f"nsd_bench.cli.{name}" for name in files - {"__init__", "options"}} == homes
 
 
-def test_unknown_command_lists_the_known():
-    result = CliRunner().invoke(cli, ["scroe"])
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["scroe"], "No such command 'scroe'. Did you mean 'score'? 'nsd-bench --help' lists all."),
+        (
+            ["tiers", "aduit"],
+            "No such command 'aduit'. Did you mean 'audit'? 'nsd-bench tiers --help' lists all.",
+        ),
+        (["qqq"], "No such command 'qqq'. 'nsd-bench --help' lists all."),
+    ],
+)
+def test_a_misspelt_command_is_told_the_nearest(words, said):
+    result = CliRunner().invoke(cli, words, prog_name="nsd-bench")
     assert result.exit_code == 2
-    assert f"Known: {', '.join(COMMANDS)}." in result.output
+    assert said in result.output
+
+
+FAULTY = "import sys\nfrom nsd_bench import cli\ncli.load_command = lambda name: 1 / 0\ncli.main()"
+
+
+def test_a_fault_of_ours_is_three_lines_and_says_so():
+    result = subprocess.run(
+        [sys.executable, "-c", FAULTY, "info", "x"], capture_output=True, text=True, check=False
+    )
+    assert (result.returncode, result.stdout) == (70, "")
+    assert result.stderr == (
+        f"Error: a fault of nsd-bench {nsd_bench.__version__} itself, not of yours: "
+        "ZeroDivisionError: division by zero\n"
+        "  Nothing half-written was left under the name that you gave.\n"
+        "  What to do: run it again with --debug, and report what that prints, with the command.\n"
+    )
+
+
+def test_debug_shows_where_a_fault_is():
+    result = subprocess.run(
+        [sys.executable, "-c", FAULTY, "info", "--debug", "x"], capture_output=True, text=True, check=False
+    )
+    assert result.stderr.startswith("Traceback") and "lambda" in result.stderr
+
+
+def test_the_command_runs_as_a_module():
+    result = subprocess.run(
+        [sys.executable, "-m", "nsd_bench", "--version"], capture_output=True, text=True, check=False
+    )
+    assert result.stdout == f"nsd-bench, version {nsd_bench.__version__}\n"
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:

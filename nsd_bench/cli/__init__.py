@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import sys
 
@@ -10,7 +11,7 @@ import click
 from nsd_bench import __version__
 from nsd_bench.errors import NsdBenchError
 
-__all__ = ["main"]
+__all__ = ["COMMANDS", "Group", "cli", "load_command", "main"]
 
 SECTIONS = {
     "Packages": {
@@ -70,6 +71,8 @@ _MODULES = {
     "flat": ("export-flat", "view-flat"),
     "curated": ("restructure", "resample", "curate", "decode"),
 }
+_OUR_FAULT = 70  # sysexits.h: an internal error
+_MOST_CHARACTERS = 300
 _MODULE_OF = {command: module for module, commands in _MODULES.items() for command in commands}
 
 
@@ -80,7 +83,24 @@ def load_command(name: str) -> click.Command:
     return command
 
 
-class _LazyGroup(click.Group):
+class Group(click.Group):
+    """A group that names the nearest of its commands when one is misspelt."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command that the first of the words names."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            near = difflib.get_close_matches(args[0], self.list_commands(ctx), n=1)
+            hint = f"Did you mean {near[0]!r}? " if near else ""
+            raise click.UsageError(
+                f"{error.message} {hint}'{ctx.command_path} --help' lists all.", ctx
+            ) from None
+
+
+class _LazyGroup(Group):
     """Imports a command's module only when that command runs, so that --help stays instant."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -91,14 +111,6 @@ class _LazyGroup(click.Group):
             return None
         return load_command(cmd_name)
 
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        try:
-            return super().resolve_command(ctx, args)
-        except click.UsageError as error:
-            raise click.UsageError(f"{error.message} Known: {', '.join(COMMANDS)}.", ctx) from None
-
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         for title, commands in SECTIONS.items():
             with formatter.section(title):
@@ -108,13 +120,32 @@ class _LazyGroup(click.Group):
 @click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="nsd-bench")
 def cli() -> None:
-    """Use the Natural Scenes Dataset as a fixed benchmark."""
+    """Use the Natural Scenes Dataset as a fixed benchmark. With --debug, errors show where they come from."""
 
 
 def main() -> None:
-    """Run the command line; exit 0 fine, 1 the data is wrong, 2 the command line is wrong."""
+    """Run the command line; exit 0 fine, 1 the data is wrong, 2 the command line is wrong, 70 we are.
+
+    What nobody foresaw ends in three lines; `--debug`, anywhere among the words, shows the traceback instead.
+    """
+    words = sys.argv[1:]
+    debug = "--debug" in words
     try:
-        cli(standalone_mode=True)
+        cli([word for word in words if word != "--debug"], prog_name="nsd-bench", standalone_mode=True)
     except NsdBenchError as error:
         click.echo(f"Error: {type(error).__name__}: {error}", err=True)
         sys.exit(1)
+    except MemoryError:
+        click.echo("Error: there is not enough memory for this.", err=True)
+        sys.exit(1)
+    except Exception as fault:
+        if debug:
+            raise
+        said = " ".join(f"{type(fault).__name__}: {fault}".split())
+        click.echo(
+            f"Error: a fault of nsd-bench {__version__} itself, not of yours: {said[:_MOST_CHARACTERS]}\n"
+            "  Nothing half-written was left under the name that you gave.\n"
+            "  What to do: run it again with --debug, and report what that prints, with the command.",
+            err=True,
+        )
+        sys.exit(_OUR_FAULT)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 import click
 
+from nsd_bench.cli import Group
 from nsd_bench.cli.options import check_exporters, echo_files, numbers
 
 if TYPE_CHECKING:
@@ -199,7 +200,7 @@ def masks(
         click.echo(f"{out / file}: {count} voxels")
 
 
-@click.group("cortex")
+@click.group("cortex", cls=Group)
 def cortex_command() -> None:
     """Make, check and complete subjects for pycortex, without FreeSurfer, FSL, Inkscape or pycortex."""
     check_exporters()

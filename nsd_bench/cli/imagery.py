@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from nsd_bench.cli import Group
 from nsd_bench.cli.options import check_exporters
 
 __all__ = ["imagery_command"]
@@ -16,7 +17,7 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _cache = click.option("--cache-root", type=_PATH, help="$NSD_CACHE_ROOT, or else cache, by default.")
 
 
-@click.group("imagery")
+@click.group("imagery", cls=Group)
 def imagery_command() -> None:
     """Index NSD-Imagery, and check it."""
 

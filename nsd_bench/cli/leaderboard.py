@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from nsd_bench.cli import Group
 from nsd_bench.cli.options import packages_below
 from nsd_bench.package.spec import WITHHELD_TIERS
 
@@ -144,7 +145,7 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _LEDGER = click.Path(dir_okay=False, path_type=Path)
 
 
-@click.group("ledger")
+@click.group("ledger", cls=Group)
 def ledger_command() -> None:
     """Keep the ledger of a season, to which 'nsd-bench leaderboard --ledger' adds scored submissions."""
 

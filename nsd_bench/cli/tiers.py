@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from nsd_bench.cli import Group
 from nsd_bench.cli.options import key_option, numbers
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ _design = click.option("--design", type=_PATH, help="Design table, if it does no
 _features = click.option("--features", type=_PATH, help=".npy whose row i describes nsd_id i.")
 
 
-@click.group("tiers")
+@click.group("tiers", cls=Group)
 def tiers_command() -> None:
     """Say which trial is train, validation, test or final_test."""
 

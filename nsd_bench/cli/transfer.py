@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from nsd_bench.cli import Group
 from nsd_bench.cli.options import check_exporters
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ _seed = click.option("--seed", default=0, show_default=True, type=click.IntRange
 _out = click.option("--out", type=_FILE, required=True, help="JSON to write.")
 
 
-@click.group("transfer")
+@click.group("transfer", cls=Group)
 def transfer_command() -> None:
     """Score imagery, images out of distribution, and all regimes side by side."""
 
