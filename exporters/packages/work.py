@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TextIO
 
 from nsd_bench.errors import OutputError
+from nsd_bench.locks import change, locked
 
 __all__ = ["check_room", "resumable", "work_folder"]
 
@@ -43,16 +42,25 @@ def resumable(folder: Path, identity: str, *, shared: bool = False) -> Iterator[
         If another process holds it for itself.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as lock:
-        _hold(lock, folder, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
+    busy = OutputError(
+        "another process is making this package",
+        place=str(folder),
+        expected="one export of a package at a time",
+        fix="wait for it to end, or stop it",
+    )
+    with locked(
+        folder / "lock", busy, shared=shared, lockless="do not export a package twice at once"
+    ) as lock:
         known = folder / "identity"
         if not _reads(known, identity):
             # Sharers give way to each other here; whoever comes first clears the folder for all.
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            if shared:
+                change(lock, shared=False)
             if not _reads(known, identity):
                 _empty(folder)
                 known.write_text(identity)
-            fcntl.flock(lock, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
+            if shared:
+                change(lock, shared=True)
         try:
             yield
         except Exception:
@@ -61,18 +69,6 @@ def resumable(folder: Path, identity: str, *, shared: bool = False) -> Iterator[
             raise
         if not shared:
             shutil.rmtree(folder)
-
-
-def _hold(lock: TextIO, folder: Path, kind: int) -> None:
-    try:
-        fcntl.flock(lock, kind | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise OutputError(
-            "another process is making this package",
-            place=str(folder),
-            expected="one export of a package at a time",
-            fix="wait for it to end, or stop it",
-        ) from error
 
 
 def _reads(path: Path, text: str) -> bool:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from io import FileIO
 from pathlib import Path
 from typing import Final
@@ -30,6 +29,7 @@ from nsd_bench.leaderboard.lines import (
     records_of,
 )
 from nsd_bench.leaderboard.names import printable
+from nsd_bench.locks import locked
 
 __all__ = ["DEFAULT_BUDGET", "DEFAULT_STEP", "Claim", "Ledger"]
 
@@ -244,11 +244,9 @@ class Ledger:
         """Open the file and keep others from it; `new`: make it if there is none."""
         if not new and not self.path.is_file():
             self._rules(self.lines())
-        with self._errors():
-            file = self.path.open("a+b", buffering=0)
-        with file:
+        with ExitStack() as held:
             with self._errors():
-                fcntl.flock(file, fcntl.LOCK_EX)
+                file = held.enter_context(locked(self.path))
                 file.seek(0)
             yield file
 

@@ -14,7 +14,6 @@ off before the next row is added.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import os
@@ -27,6 +26,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nsd_bench.errors import ModelError, choices
+from nsd_bench.locks import locked
 from nsd_bench.outputs import new_file
 
 __all__ = ["FORMAT", "FeatureStore", "StoredLayer", "image_digests"]
@@ -254,16 +254,13 @@ class FeatureStore:
         ModelError
             If another one is adding to it.
         """
-        with (self.path / ".writing").open("w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise ModelError(
-                    "another process is adding to it",
-                    place=str(self.path),
-                    expected="one process at a time",
-                    fix="wait for it, or choose another folder",
-                ) from None
+        busy = ModelError(
+            "another process is adding to it",
+            place=str(self.path),
+            expected="one process at a time",
+            fix="wait for it, or choose another folder",
+        )
+        with locked(self.path / ".writing", busy, lockless="do not add to features twice at once"):
             yield
 
 

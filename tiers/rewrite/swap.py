@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import errno
-import fcntl
 import json
-import os
 import shutil
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from nsd_bench.errors import OutputError
+from nsd_bench.locks import locked
 from nsd_bench.outputs import new_file, set_fixed_time
 
 __all__ = ["Plan", "alone", "finish_replacement", "replacement"]
 
 _PLAN, _NEW, _OLD = "plan.json", "new", "old"
-_NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 
 
 @dataclass(frozen=True)
@@ -58,19 +54,20 @@ def alone(staging: Path) -> Iterator[None]:
         If another process holds it, or the folder cannot be written to.
     """
     path = staging.with_name(staging.name + ".lock")
-    handle = _lock(path)
-    try:
-        yield
-    finally:
-        path.unlink(missing_ok=True)  # while it is held: see `_lock`
-        os.close(handle)
-
-
-def _lock(path: Path) -> int:
-    """Open a lock file and lock it; one that its former holder has removed meanwhile is no lock."""
-    while True:
+    name = staging.name.removeprefix(".").removesuffix(".tiers")
+    busy = OutputError(
+        "another process is giving this package other tiers; nothing was changed",
+        place=str(path.parent / name),
+        expected="one 'nsd-bench tiers apply' of a package at a time",
+        fix="wait for it to end, or stop it, then run the command again",
+    )
+    with contextlib.ExitStack() as held:
         try:
-            handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            held.enter_context(
+                locked(path, busy, remove=True, lockless="do not change a package twice at once")
+            )
+        except OutputError:
+            raise
         except OSError as error:
             raise OutputError(
                 f"cannot be written to: {error.strerror or error}; nothing was changed",
@@ -78,31 +75,7 @@ def _lock(path: Path) -> int:
                 expected="a folder that can be written to",
                 fix="copy the package to such a folder, with the files beside it",
             ) from error
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno in _NO_LOCKS:
-                warnings.warn(
-                    f"{path.parent}: this disk has no file locks; do not change a package twice at once",
-                    stacklevel=4,
-                )
-                return handle
-            os.close(handle)
-            raise _busy(path) from error
-        with contextlib.suppress(FileNotFoundError):
-            if os.path.samestat(os.fstat(handle), path.stat()):
-                return handle
-        os.close(handle)
-
-
-def _busy(path: Path) -> OutputError:
-    name = path.name.removeprefix(".").removesuffix(".tiers.lock")
-    return OutputError(
-        "another process is giving this package other tiers; nothing was changed",
-        place=str(path.parent / name),
-        expected="one 'nsd-bench tiers apply' of a package at a time",
-        fix="wait for it to end, or stop it, then run the command again",
-    )
+        yield
 
 
 @contextlib.contextmanager
