@@ -1,7 +1,7 @@
 """Locks between processes; a lock dies with the process that holds it, however that ends.
 
 They are those of flock(2), which one process holds alone or several share. The library filelock shares locks
-by an SQLite file only, which needs hard links in folders that a group can write; clusters' disks may have none.
+by an SQLite file only, which needs hard links in a folder that a group can write; a cluster may have none.
 """
 
 from __future__ import annotations
