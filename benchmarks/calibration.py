@@ -23,8 +23,7 @@ from nsd_bench.package.submission import Submission
 from nsd_bench.package.truth import Truth
 from nsd_bench.scoring import Options, score
 from nsd_bench.scoring.legacy import LEGACY, Trials
-from nsd_bench.scoring.metrics import MEDIANS
-from nsd_bench.scoring.pattern_metrics import PATTERN_METRICS
+from nsd_bench.scoring.metrics import MEDIANS, PATTERN_METRICS
 
 N_REPEATS = 3
 N_SUBJECTS = 2

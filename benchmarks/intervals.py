@@ -22,13 +22,12 @@ from simulated import ATLAS, LOW, Array, DataSets, Design, data_sets, true_score
 
 from nsd_bench.package.submission import Submission
 from nsd_bench.package.truth import Truth
-from nsd_bench.scoring import METRICS, Options, score
+from nsd_bench.scoring import Options, score
 from nsd_bench.scoring.compare import comparison
-from nsd_bench.scoring.described import DESCRIBED
 from nsd_bench.scoring.difficulty import LEVELS, Distances
 from nsd_bench.scoring.jackknife import MIN_IMAGES, Jackknife, Uncertainty, difference, fixed, population
+from nsd_bench.scoring.metrics import METRICS, PATTERN_METRICS, RATIOS
 from nsd_bench.scoring.moments import accumulate
-from nsd_bench.scoring.pattern_metrics import PATTERN_METRICS
 from nsd_bench.scoring.regions import rois_of
 from nsd_bench.scoring.tier import TierSums
 
@@ -157,7 +156,7 @@ def batches(design: Design, n_data_sets: int, models: Sequence[str], seed: int) 
 
 def scores_of(sets: DataSets, model: str, metrics: Iterable[str], *, refused: bool = False) -> Scores:
     """Score one model's submissions of every data set and subject."""
-    of_sums = set(metrics) <= {*METRICS, *LADDER}
+    of_sums = set(metrics) <= {*RATIOS, *LADDER}
     distances = sets.distance if not set(metrics).isdisjoint(LADDER) else [None] * len(sets.truths)
     scored = [
         directly(*given) if of_sums else by_score(*given)
@@ -261,7 +260,7 @@ def of_metrics(
         print(label, flush=True)
     yield from _heads("", list(columns))
     for metric in metrics:
-        given = getattr(DESCRIBED.get(metric), "no_interval", None) is None
+        given = getattr(METRICS.get(metric), "no_interval", None) is None
         label = f"`{metric}`" if given else f"(`{metric}`)"
         yield _row(label, [cell(of_column[metric]) for of_column in found])
     yield _row("each", errors)
@@ -357,7 +356,7 @@ def metrics(scale: float) -> Iterator[str]:
     ):
         columns = {f"{n} images": (FEW, replace(design, n_images=n, **changes)) for n in sizes}
         yield f"\n{label}:\n"
-        yield from of_metrics(tuple(METRICS), columns, scale, refused=True)
+        yield from of_metrics(tuple(RATIOS), columns, scale, refused=True)
 
 
 def patterns(scale: float) -> Iterator[str]:

@@ -21,11 +21,9 @@ from nsd_bench.errors import SubmissionError
 from nsd_bench.scoring import METRICS
 from nsd_bench.scoring import legacy as registry
 from nsd_bench.scoring.legacy import LEGACY
-from nsd_bench.scoring.metrics import MEDIANS
-from nsd_bench.scoring.pattern_metrics import PATTERN_METRICS
 
 EXPECTED = json.loads((DATA / "expected.json").read_text())
-FORMULAS = {*METRICS, *MEDIANS, *PATTERN_METRICS, *LEGACY}
+FORMULAS = {*METRICS, *LEGACY}
 
 
 def run(*arguments: str) -> tuple[int, list[str]]:
@@ -59,6 +57,13 @@ def test_neuralpredictors_is_not_needed(monkeypatch):
     outcomes = list(check_scorer())
     assert len(outcomes) == len(names()) + 1
     assert all(outcome.agrees for outcome in outcomes)
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_a_metric_is_computed_in_one_way_and_says_what_it_is(name):
+    metric = METRICS[name]
+    assert [bool(way) for way in (metric.terms, metric.of_units, metric.of_patterns)].count(True) == 1
+    assert metric.version >= 1 and metric.source and metric.description and metric.empty
 
 
 def test_every_formula_and_edge_case_is_covered():

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nsd_bench.scoring.pattern_metrics import PATTERN_METRICS
+from nsd_bench.scoring.metrics import PATTERN_METRICS
 from nsd_bench.scoring.patterns import Patterns, chance, mean_top1, mean_two_way, top1, two_way
 
 TIED = np.array(
@@ -78,7 +78,7 @@ def test_identification_asks_about_observed_and_retrieval_about_predicted_patter
     by_row = np.mean([(r[i, i] > np.delete(r[i], i)).mean() for i in range(7)])
     by_column = np.mean([(r[i, i] > np.delete(r[:, i], i)).mean() for i in range(7)])
     assert by_row != by_column
-    found = {name: metric.values(patterns)[0] for name, metric in PATTERN_METRICS.items()}
+    found = {name: metric.of_patterns(patterns)[0] for name, metric in PATTERN_METRICS.items()}
     assert found["identification_two_way"] == pytest.approx(by_row)
     assert found["retrieval_two_way"] == pytest.approx(by_column)
     assert found["identification_top1"] == pytest.approx(np.mean(r.argmax(axis=1) == np.arange(7)))
@@ -98,7 +98,7 @@ def test_without_an_image_it_is_neither_asked_for_nor_in_two_way_a_candidate():
 
 def test_top1_has_the_standard_error_of_a_proportion():
     patterns = make_patterns(n_images=40, n_units=8)
-    found = PATTERN_METRICS["identification_top1"].values(patterns)
+    found = PATTERN_METRICS["identification_top1"].of_patterns(patterns)
     p, without = found[0], found[1:]
     assert 0.1 < p < 0.95
     assert np.sqrt(39 / 40 * np.sum((without - without.mean()) ** 2)) == pytest.approx(
@@ -110,19 +110,19 @@ def test_top1_has_the_standard_error_of_a_proportion():
 def test_laws_of_pattern_metrics(name):
     patterns, metric = make_patterns(), PATTERN_METRICS[name]
     before = patterns.predicted.tobytes(), patterns.observed.tobytes()
-    value = metric.values(patterns)
+    value = metric.of_patterns(patterns)
     assert (patterns.predicted.tobytes(), patterns.observed.tobytes()) == before
-    assert metric.values(make_patterns()).tobytes() == value.tobytes()
+    assert metric.of_patterns(make_patterns()).tobytes() == value.tobytes()
     rng = np.random.default_rng(5)
     images, units = rng.permutation(7), rng.permutation(40)
     shuffled = Patterns(patterns.predicted[images][:, units], patterns.observed[images][:, units])
-    np.testing.assert_allclose(metric.values(shuffled), value[np.r_[0, 1 + images]], rtol=1e-12)
+    np.testing.assert_allclose(metric.of_patterns(shuffled), value[np.r_[0, 1 + images]], rtol=1e-12)
     scaled = Patterns(1e-30 * patterns.predicted, patterns.observed)
-    np.testing.assert_allclose(metric.values(scaled), value, rtol=1e-9)
+    np.testing.assert_allclose(metric.of_patterns(scaled), value, rtol=1e-9)
     one_unit = Patterns(patterns.predicted[:, :1], patterns.observed[:, :1])
     one_image = Patterns(patterns.predicted[:1], patterns.observed[:1])
-    assert np.isnan(metric.values(one_unit)).all()
-    assert np.isnan(metric.values(one_image)).all()
+    assert np.isnan(metric.of_patterns(one_unit)).all()
+    assert np.isnan(metric.of_patterns(one_image)).all()
     assert metric.version >= 1 and metric.source and metric.description and metric.empty
 
 
@@ -132,7 +132,7 @@ def test_a_random_prediction_is_at_chance(name):
     for seed in range(40):
         rng = np.random.default_rng(seed)
         patterns = Patterns(rng.normal(size=(20, 15)), rng.normal(size=(20, 15)))
-        values.append(PATTERN_METRICS[name].values(patterns)[0])
+        values.append(PATTERN_METRICS[name].of_patterns(patterns)[0])
     error = np.std(values, ddof=1) / np.sqrt(len(values))
     assert abs(np.mean(values) - PATTERN_METRICS[name].chance(20)) < 2 * error
 
@@ -144,11 +144,11 @@ def test_constant_perfect_and_flipped(name):
     flipped = Patterns(-patterns.observed, patterns.observed)
     constant = Patterns(np.full((7, 40), 0.3), patterns.observed)
     same = Patterns(np.tile(patterns.predicted[:1], (7, 1)), patterns.observed)
-    assert metric.values(perfect)[0] == 1
-    assert metric.values(flipped)[0] == 0
-    assert metric.values(constant)[0] == pytest.approx(metric.chance(7), abs=1e-12)
+    assert metric.of_patterns(perfect)[0] == 1
+    assert metric.of_patterns(flipped)[0] == 0
+    assert metric.of_patterns(constant)[0] == pytest.approx(metric.chance(7), abs=1e-12)
     if name.startswith("identification"):  # every candidate ties; a retrieval asks the same seven times
-        assert metric.values(same)[0] == pytest.approx(metric.chance(7), abs=1e-12)
+        assert metric.of_patterns(same)[0] == pytest.approx(metric.chance(7), abs=1e-12)
 
 
 def test_chance_is_stated():

@@ -40,6 +40,13 @@ def test_the_ladder_publishes_only_steps(values, step):
             assert published is None
 
 
+def test_a_score_exactly_a_step_better_is_not_published():
+    """The paper publishes where the loss is below the best less the step, not where it is equal to that."""
+    assert climb(0.25, 0.5, 0.25) is None  # exact in binary
+    assert climb(0.25, 0.5 + 2**-50, 0.25) == 0.5
+    assert climb(0.25, 0.25, 0.25) is None
+
+
 @pytest.mark.parametrize("step", [0.0, -0.1, float("nan"), float("inf")])
 def test_without_a_score_nothing_is_published_and_without_a_step_nothing_at_all(step):
     assert climb(0.3, None, 0.01) is None

@@ -170,6 +170,6 @@ def test_unit_rows_leave_their_input_alone():
 
 def test_medians():
     r = np.array([0.1, -0.5, 0.3])
-    assert MEDIANS["median_r"].over_units(r) == 0.1
-    assert MEDIANS["median_r2"].over_units(r) == pytest.approx(0.09)
-    assert np.isnan(MEDIANS["median_r2"].over_units(r[:0]))
+    assert MEDIANS["median_r"].of_units(r) == 0.1
+    assert MEDIANS["median_r2"].of_units(r) == pytest.approx(0.09)
+    assert np.isnan(MEDIANS["median_r2"].of_units(r[:0]))

@@ -19,7 +19,7 @@ from nsd_bench.package.submission import Submission, write_csv
 from nsd_bench.package.truth import Truth, load_truth
 from nsd_bench.scoring import Options, score, scores_json
 from nsd_bench.scoring.legacy import legacy_scores, legacy_trials
-from nsd_bench.scoring.pattern_metrics import PATTERN_METRICS
+from nsd_bench.scoring.metrics import PATTERN_METRICS
 from nsd_bench.scoring.patterns import Patterns, image_means
 from nsd_bench.scoring.scores import table
 
@@ -53,7 +53,7 @@ def test_a_tier_without_trials_is_refused(room):
     assert not (room / "out").exists()
 
 
-@pytest.mark.parametrize("writer", ["nsd_bench.outputs.write_npz", "nsd_bench.cli.score.json.dumps"])
+@pytest.mark.parametrize("writer", ["nsd_bench.outputs.write_npz", "nsd_bench.outputs.json.dumps"])
 def test_what_fails_while_writing_leaves_neither_file(room, monkeypatch, writer):
     def full(*args, **options):
         raise OutputError("cannot be written", place="s.json", expected="room", fix="make room")
@@ -217,7 +217,7 @@ def test_other_benchmarks_and_patterns_are_scored_when_asked(tmp_path):
     ]
     patterns = Patterns(*means)
     for name, metric in PATTERN_METRICS.items():
-        assert found[name]["value"] == pytest.approx(metric.values(patterns)[0])
+        assert found[name]["value"] == pytest.approx(metric.of_patterns(patterns)[0])
         assert scores["metrics"][name]["version"] == metric.version
     r = [np.corrcoef(a, b)[0, 1] for a, b in zip(means[0].T, means[1].T, strict=True)]
     assert found["median_r"]["value"] == pytest.approx(np.median(r), rel=1e-5)

@@ -21,13 +21,12 @@ from nsd_bench.cli import cli
 from nsd_bench.errors import PackageError, SubmissionError
 from nsd_bench.package.submission import Submission
 from nsd_bench.package.truth import Truth
-from nsd_bench.scoring import METRICS, Options, check, score, scores_json
+from nsd_bench.scoring import Options, check, score, scores_json
 from nsd_bench.scoring.anchors import NullProducts, permutations, z_scored_means
 from nsd_bench.scoring.difficulty import LEVELS, Distances, levels
 from nsd_bench.scoring.jackknife import fixed
-from nsd_bench.scoring.metrics import MEDIANS, noise_ceiling
+from nsd_bench.scoring.metrics import MEDIANS, PATTERN_METRICS, RATIOS, noise_ceiling
 from nsd_bench.scoring.moments import accumulate, leave_one_out, over_images, over_trials
-from nsd_bench.scoring.pattern_metrics import PATTERN_METRICS
 
 FEW = Options(n_draws=50)
 NO_VALUE = {"value": None, "corrected": None, "se": None, "df": None, "interval": None}
@@ -271,7 +270,7 @@ def place_of(truth: Truth) -> dict[int, int]:
 
 
 @pytest.mark.parametrize(
-    "metric", [*(name for name in METRICS if name != "feve"), "identification_two_way", "retrieval_two_way"]
+    "metric", [*(name for name in RATIOS if name != "feve"), "identification_two_way", "retrieval_two_way"]
 )
 def test_a_value_without_an_image_is_the_score_of_the_others(uneven, metric):
     truth, _, result, without = uneven
@@ -725,7 +724,7 @@ def test_score_command(tmp_path):
     assert max(len(line) for line in lines[:-1]) <= 100
     scores = json.loads((tmp_path / "scores.json").read_text())
     assert scores["format"] == "nsd_bench.scores/2"
-    assert scores["metrics"].keys() == METRICS.keys() | MEDIANS.keys()
+    assert scores["metrics"].keys() == RATIOS.keys() | MEDIANS.keys()
     assert scores["headline"] == "signed_ratio"
     assert np.load(tmp_path / "scores.units.npz")["subj02/test/r"].shape == (30,)
     before = (tmp_path / "scores.json").read_bytes()

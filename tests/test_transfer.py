@@ -17,6 +17,7 @@ from nsd_bench.errors import OutputError, SubmissionError
 from nsd_bench.transfer import TransferOptions, evaluate_decoder, evaluate_encoder, write_evaluation
 from nsd_bench.transfer.adapters import LinearAdapter, adapted_out_of_sample, fit_linear
 from nsd_bench.transfer.metrics import (
+    Null,
     cosines,
     legacy_retrieval,
     normalised,
@@ -322,6 +323,12 @@ def test_null_is_the_mean_over_sets():
     assert null.value == pytest.approx(2)
     assert null.json(0.95)["mean"] == pytest.approx(2 / 3, abs=0.02)
     assert null.json(0.95)["p_value"] == pytest.approx(1 / 36, abs=0.005)
+
+
+@pytest.mark.parametrize(("draws", "expected"), [([0.0, 1, 2], 1 / 4), ([4.0, 5, 0], 3 / 4), ([5.0] * 3, 1)])
+def test_p_of_drawn_relabellings_counts_the_right_one(draws, expected):
+    """Phipson and Smyth 2010: of draws that never reach the score p is 1 / (1 + n_draws), and never 0."""
+    assert Null(4.0, {}, np.array(draws)).json(0.95)["p_value"] == expected
 
 
 def test_files_of_an_evaluation_are_whole_and_the_same_every_time(tmp_path):

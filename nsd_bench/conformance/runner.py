@@ -21,8 +21,8 @@ from nsd_bench.package.storage import read_json
 from nsd_bench.package.submission import Submission
 from nsd_bench.package.truth import Truth, load_truth
 from nsd_bench.scoring import Options, score
-from nsd_bench.scoring.described import DESCRIBED
 from nsd_bench.scoring.legacy import Trials, legacy_scores, legacy_trials
+from nsd_bench.scoring.metrics import METRICS
 from nsd_bench.scoring.score import SubjectScores
 
 __all__ = [
@@ -186,10 +186,10 @@ class ConformanceSet:
     def _values_of_subject(self, case: Case) -> dict[str, float | None]:
         scored = self._scores(case.submission, case.subjects[0])
         if scored is None:
-            return dict.fromkeys(DESCRIBED)
+            return dict.fromkeys(METRICS)
         regions = scored.summary["tiers"][case.tier]["rois"]
         region = next(row for row in regions if row["roi"] == case.roi)
-        return {name: region["scores"][name]["value"] for name in DESCRIBED}
+        return {name: region["scores"][name]["value"] for name in METRICS}
 
     @cached_property
     def _truths(self) -> dict[int, Truth]:

@@ -16,7 +16,7 @@ from nsd_bench import __version__
 from nsd_bench.errors import OptionError
 from nsd_bench.package.read import Package
 from nsd_bench.package.spec import labels_by_roi
-from nsd_bench.scoring.metrics import HEADLINE, METRICS
+from nsd_bench.scoring.metrics import HEADLINE, RATIOS
 
 __all__ = [
     "MOST_CHARACTERS",
@@ -171,7 +171,7 @@ def columns(atlases: Iterable[Mapping[str, Mapping[int, str]]]) -> list[Column]:
         Column(f"{HEADLINE}_{part}", f"{HEADLINE}, {part} end", "all", "all", HEADLINE, part)
         for part in ("low", "high")
     ]
-    others = [Column(name, name, "all", "all", name) for name in METRICS if name != HEADLINE]
+    others = [Column(name, name, "all", "all", name) for name in RATIOS if name != HEADLINE]
     regions = dict.fromkeys(
         (atlas, roi)
         for names in atlases
@@ -233,7 +233,7 @@ def texts(
         "packages": facts_of,
         "recipes": list(dict.fromkeys(one["recipe"] for one in facts_of if one["recipe"])),
         "headline": HEADLINE,
-        "metrics": METRICS,
+        "metrics": RATIOS,
         "live_step": season.live_step,
         "time_limit_s": TIME_LIMIT_S,
         "python": ".".join(platform.python_version_tuple()[:2]),

@@ -7,8 +7,8 @@ from typing import Any
 
 from scipy import stats
 
-from nsd_bench.scoring.described import DESCRIBED
 from nsd_bench.scoring.jackknife import NOTHING_CHANGES, Jackknife, Uncertainty, difference, fixed, population
+from nsd_bench.scoring.metrics import METRICS
 from nsd_bench.scoring.options import Options
 from nsd_bench.scoring.score import SubjectScores
 from nsd_bench.scoring.scores import COMPARISON_FORMAT, INTERVALS, THESE_SUBJECTS, Key
@@ -94,7 +94,7 @@ def _tiers(
             rows[tier, atlas, roi] = {"atlas": atlas, "roi": roi, "differences": {}}
             tiers.setdefault(tier, []).append(rows[tier, atlas, roi])
         found = fixed(subjects, confidence)
-        one: dict[str, Any] = {"version": DESCRIBED[metric].version}
+        one: dict[str, Any] = {"version": METRICS[metric].version}
         one |= {"value": found.value, "corrected": found.corrected, **_known(found)}
         if pooled:
             new = _known(population(subjects, confidence))

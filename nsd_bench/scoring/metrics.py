@@ -1,4 +1,4 @@
-"""The metrics: each a formula per unit and a rule that makes one number of a region's units.
+"""The metrics: each a formula, and a rule that makes one number of a region's units. `METRICS` has them all.
 
 Arrays have a row a unit. Their first column is over all images; one more column an image follows, over all
 images but that one.
@@ -13,16 +13,20 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from nsd_bench.scoring.jackknife import MIN_IMAGES, Jackknife
 from nsd_bench.scoring.moments import Array, Moments, Scatter, over_images, over_trials, total_and_without
+from nsd_bench.scoring.patterns import Patterns, chance, mean_top1, mean_two_way
+from nsd_bench.scoring.rsa import rsa_delete_one
 
 __all__ = [
     "FEV_THRESHOLD",
     "HEADLINE",
     "MEDIANS",
     "METRICS",
-    "NO_INTERVAL",
+    "PATTERNS_FEWEST",
+    "PATTERN_METRICS",
+    "RATIOS",
     "Array",
-    "Median",
     "Metric",
     "UnitValues",
     "correlation",
@@ -41,6 +45,9 @@ _NO_NOISE: Final = 1e50
 FEV_THRESHOLD: Final = 0.15
 """Units whose fraction of explainable variance is below this are left out of `feve`."""
 HEADLINE: Final = "signed_ratio"
+"""The metric that ranks."""
+PATTERNS_FEWEST: Final = 60
+"""With fewer images metrics of patterns have no interval."""
 
 
 @dataclass(frozen=True)
@@ -227,7 +234,7 @@ def headline_terms(moments: Moments, ncsnr: npt.NDArray[np.floating]) -> tuple[A
 
 @dataclass(frozen=True)
 class Metric:
-    """A score of a region: sum over its units of a numerator, over the sum of a denominator.
+    """A score of a region. Exactly one of `terms`, `of_units` and `of_patterns` says how it is computed.
 
     Parameters
     ----------
@@ -237,131 +244,211 @@ class Metric:
         Where the formula is from.
     description
         One line.
-    terms
-        Returns the numerator, of shape (n_units, 1 + n_images), and the denominator, of shape (n_units, 1) or
-        (n_units, 1 + n_kinds). A unit does not count where either is NaN over all images. The mean over units
-        has 1 as its denominator.
     empty
-        Why there is no score when no unit counts.
+        Why there is no score when there is none.
+    terms
+        Of a ratio: returns the numerator, of shape (n_units, 1 + n_images), and the denominator, of shape
+        (n_units, 1) or (n_units, 1 + n_kinds); each is summed over the region's units. A unit does not count
+        where either is NaN over all images. The mean over units has 1 as its denominator.
+    of_units
+        Of a median: from r of image means, shape (n_units,), to the value; NaN without units.
+    of_patterns
+        Of a comparison of images with each other: from patterns over the region's units to the value and,
+        behind it, the value without each image, shape (1 + n_images,); NaN where there is none.
+    chance
+        From the number of images to what guessing scores.
     over_images
         Whether it needs two images or more.
     repeated
         Whether it is over the images with repeats alone.
-    corrects
-        Whether the jackknife takes off its small-sample bias.
-    no_interval
-        Why there is none however many images there are; None where there is one. docs/calibration.md has the
+    corrects, fewest, no_interval, is_share
+        How its interval is had, see `nsd_bench.scoring.jackknife.Jackknife`; docs/calibration.md has the
         simulations.
     """
 
     version: int
     source: str
     description: str
-    terms: Callable[[UnitValues], tuple[Array, Array]]
     empty: str
+    terms: Callable[[UnitValues], tuple[Array, Array]] | None = None
+    of_units: Callable[[Array], float] | None = None
+    of_patterns: Callable[[Patterns], Array] | None = None
+    chance: Callable[[int], float] = lambda _: 0.0
     over_images: bool = True
     repeated: bool = False
     corrects: bool = True
+    fewest: int = MIN_IMAGES
     no_interval: str | None = None
+    is_share: bool = False
+
+    def score(
+        self, value: float, without: Array, images: npt.NDArray[np.int64] | None = None
+    ) -> Jackknife | None:
+        """Return a score whose uncertainty is had as this metric says; None where the value is not finite.
+
+        Parameters
+        ----------
+        value
+            Over all images.
+        without : float64 array of shape (n_images,)
+            Without each image.
+        images : int64 array of shape (n_images,)
+            Which images they are; None where it is not known.
+        """
+        if not np.isfinite(value):
+            return None
+        return Jackknife(
+            float(value), without, images, self.corrects, self.fewest, self.no_interval, self.is_share
+        )
 
 
 def _mean_of(values: Array) -> tuple[Array, Array]:
     return values, np.ones((len(values), 1))
 
 
+def _median(values: Array) -> float:
+    return float(np.median(values)) if values.size else np.nan
+
+
+def _mean(accuracy: Callable[[Array], Array], *, retrieve: bool) -> Callable[[Patterns], Array]:
+    """Average over the images that are asked for."""
+
+    def values(patterns: Patterns) -> Array:
+        if patterns.observed.shape[1] < 2:
+            return np.full(1 + len(patterns.observed), np.nan)
+        return accuracy(patterns.similarity.T if retrieve else patterns.similarity)
+
+    return values
+
+
 _SENSORIUM = "Willeke et al. 2022, the Sensorium competition, arXiv:2206.08666"
+_KAY = "Kay et al. 2008, doi:10.1038/nature06713"
+_MINDEYE = "MindEye, Scotti et al. 2023, arXiv:2305.18274"
 _NO_CEILING = "no unit has a known noise ceiling above 0"
+_NOTHING_VARIES = "no unit with responses that vary lies in this region"
+_ONE = "there are fewer than two images or fewer than two units"
+_OF_MEDIANS = "no interval for a median over units holds what it claims to"
+_OF_TOP1 = "its best match jumps as images come and go: no interval holds what it claims to"
 
 METRICS: Final[Mapping[str, Metric]] = {
     "signed_ratio": Metric(
         2,
         "nsd_bench; noise ceiling from the NSD data manual",
         "sum of r (image means) over sum of sqrt(noise ceiling); 0 is chance, 1 the ceiling",
-        lambda units: (units.r, np.sqrt(units.ceiling)),
         _NO_CEILING,
+        terms=lambda units: (units.r, np.sqrt(units.ceiling)),
     ),
     "signed_r2": Metric(
         2,
         "nsd_bench; noise ceiling from the NSD data manual",
         "sum of sign(r) r^2 (image means) over sum of noise ceiling",
-        lambda units: (units.r * np.abs(units.r), units.ceiling),
         _NO_CEILING,
+        terms=lambda units: (units.r * np.abs(units.r), units.ceiling),
         no_interval="squares of noise do not average out: near chance its interval is too wide",
     ),
     "single_trial_correlation": Metric(
         1,
         _SENSORIUM,
         "mean over units of r over single trials",
-        lambda units: _mean_of(units.single_trial_r),
         "no unit lies in this region",
+        terms=lambda units: _mean_of(units.single_trial_r),
         over_images=False,
     ),
     "correlation_to_average": Metric(
         1,
         _SENSORIUM,
         "mean over units of r between image means",
-        lambda units: _mean_of(units.r_to_average),
         "no unit lies in this region",
+        terms=lambda units: _mean_of(units.r_to_average),
     ),
     "feve": Metric(
         2,
         _SENSORIUM,
         "mean over units of the fraction of explainable variance explained, units with FEV >= 0.15",
-        lambda units: _mean_of(units.feve),
         "no unit has an explainable fraction of variance of 0.15 or more over repeated images",
+        terms=lambda units: _mean_of(units.feve),
         over_images=False,
         repeated=True,
         corrects=False,
         no_interval="its units are chosen by the scored responses: no interval holds what it claims to",
     ),
-}
-"""Name to metric; the first is the headline. The contract tests run over all of them."""
-
-
-NO_INTERVAL: Final = "no interval for a median over units holds what it claims to"
-
-
-@dataclass(frozen=True)
-class Median:
-    """A score of a region: a median over its units.
-
-    Parameters
-    ----------
-    version
-        Goes up when a number changes.
-    source
-        Where it is used.
-    description
-        One line.
-    over_units
-        From r of image means, shape (n_units,), to the value; NaN without units.
-    empty
-        Why there is no score when there is none.
-    """
-
-    version: int
-    source: str
-    description: str
-    over_units: Callable[[Array], float]
-    empty: str = "no unit with responses that vary lies in this region"
-
-
-def _median(values: Array) -> float:
-    return float(np.median(values)) if values.size else np.nan
-
-
-MEDIANS: Final[Mapping[str, Median]] = {
-    "median_r": Median(
+    "median_r": Metric(
         2,
         "common; GNet (St-Yves et al. 2023) takes it over single-trial r",
         "median over units of r between image means",
-        _median,
+        _NOTHING_VARIES,
+        of_units=_median,
+        no_interval=_OF_MEDIANS,
     ),
-    "median_r2": Median(
+    "median_r2": Metric(
         2,
         "common; Algonauts 2023 participants' local scores",
         "median over units of r^2 between image means; the sign is lost",
-        lambda r: _median(r**2),
+        _NOTHING_VARIES,
+        of_units=lambda r: _median(r**2),
+        no_interval=_OF_MEDIANS,
+    ),
+    "rsa": Metric(
+        1,
+        "Kriegeskorte et al. 2008, doi:10.3389/neuro.06.004.2008",
+        "Spearman's rho between predicted and observed correlation distances; blind to sign",
+        "there are fewer than three images, or a pattern is the same in all units",
+        of_patterns=lambda patterns: rsa_delete_one(patterns.predicted_rdm, patterns.observed_rdm),
+        corrects=False,
+        fewest=PATTERNS_FEWEST,
+        no_interval="leaving out one image at a time makes its interval up to 1.5 times too wide",
+        is_share=True,
+    ),
+    "identification_two_way": Metric(
+        1,
+        _KAY,
+        "how often an observed pattern is closer to its own prediction than to another image's",
+        _ONE,
+        of_patterns=_mean(mean_two_way, retrieve=False),
+        chance=lambda _: chance(2),
+        corrects=False,
+        fewest=PATTERNS_FEWEST,
+        is_share=True,
+    ),
+    "identification_top1": Metric(
+        1,
+        _KAY,
+        "how often an observed pattern is closest to its own prediction, among all test images",
+        _ONE,
+        of_patterns=_mean(mean_top1, retrieve=False),
+        chance=chance,
+        corrects=False,
+        fewest=PATTERNS_FEWEST,
+        no_interval=_OF_TOP1,
+        is_share=True,
+    ),
+    "retrieval_two_way": Metric(
+        1,
+        _MINDEYE,
+        "how often a predicted pattern is closer to its own observation than to another image's",
+        _ONE,
+        of_patterns=_mean(mean_two_way, retrieve=True),
+        chance=lambda _: chance(2),
+        corrects=False,
+        fewest=PATTERNS_FEWEST,
+        is_share=True,
+    ),
+    "retrieval_top1": Metric(
+        1,
+        _MINDEYE,
+        "how often a predicted pattern is closest to its own observation, among all test images",
+        _ONE,
+        of_patterns=_mean(mean_top1, retrieve=True),
+        chance=chance,
+        corrects=False,
+        fewest=PATTERNS_FEWEST,
+        no_interval=_OF_TOP1,
+        is_share=True,
     ),
 }
-"""Name to median."""
+"""Name to metric. A new metric is one more entry here; the contract tests run over all of them."""
+
+RATIOS: Final = {name: one for name, one in METRICS.items() if one.terms}
+MEDIANS: Final = {name: one for name, one in METRICS.items() if one.of_units}
+PATTERN_METRICS: Final = {name: one for name, one in METRICS.items() if one.of_patterns}
+"""Those that are scored only where they are asked for."""

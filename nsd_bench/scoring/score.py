@@ -17,10 +17,9 @@ from nsd_bench.package.statistics import response_precision
 from nsd_bench.package.submission import Submission
 from nsd_bench.package.truth import Truth
 from nsd_bench.scoring.align import check, is_partial, positions, predictions_digest, tiers_covered
-from nsd_bench.scoring.described import descriptions
 from nsd_bench.scoring.difficulty import Distances
 from nsd_bench.scoring.jackknife import Jackknife
-from nsd_bench.scoring.metrics import HEADLINE
+from nsd_bench.scoring.metrics import HEADLINE, METRICS, PATTERN_METRICS
 from nsd_bench.scoring.moments import accumulate
 from nsd_bench.scoring.options import Options
 from nsd_bench.scoring.patterns import patterns_of
@@ -228,7 +227,11 @@ def scores_json(subjects: Sequence[SubjectScores], options: Options) -> dict[str
             "new_subjects": "for new subjects, from n_subjects subjects",
             "not_included": "the uncertainty of ncsnr",
         },
-        "metrics": descriptions(options.patterns),
+        "metrics": {
+            name: {"version": one.version, "source": one.source, "description": one.description}
+            for name, one in METRICS.items()
+            if options.patterns or name not in PATTERN_METRICS
+        },
         "headline": HEADLINE,
         "subjects": [subject.summary for subject in subjects],
         "pooled": pooled_json(

@@ -19,21 +19,19 @@ from nsd_bench.scoring.anchors import (
     permutations,
     z_scored_means,
 )
-from nsd_bench.scoring.described import DESCRIBED
 from nsd_bench.scoring.difficulty import LEVELS, levels, slope_terms
 from nsd_bench.scoring.jackknife import Jackknife
 from nsd_bench.scoring.metrics import (
     HEADLINE,
-    MEDIANS,
     METRICS,
-    NO_INTERVAL,
+    PATTERN_METRICS,
+    RATIOS,
     headline_terms,
     kinds_of_images,
     unit_values,
 )
 from nsd_bench.scoring.moments import Array, Moments
 from nsd_bench.scoring.options import Options
-from nsd_bench.scoring.pattern_metrics import PATTERN_METRICS, PATTERNS_FEWEST
 from nsd_bench.scoring.patterns import Patterns
 from nsd_bench.scoring.regions import Regions, RegionSums, Roi
 from nsd_bench.scoring.scores import uncertain_json, without_value
@@ -95,7 +93,7 @@ class TierSums:
         self.permuted = permutations(k, options.n_draws, generator(options.seed, truth.subject, 1))
         self.levels = None if distance is None else levels(distance)
         everything, self.repeated = np.ones(len(k), dtype=bool), k > 1
-        self.images = {name: self.repeated if one.repeated else everything for name, one in METRICS.items()}
+        self.images = {name: self.repeated if one.repeated else everything for name, one in RATIOS.items()}
         self.images |= {"oracle": self.repeated, "slope": everything}
         if self.levels is not None:
             self.images |= {name: self.levels == number for number, name in enumerate(LEVELS)}
@@ -134,7 +132,7 @@ class TierSums:
         """Return numerator and denominator of every score for some units; keep what single units have."""
         ncsnr = self.ncsnr[columns]
         values = unit_values(moments, ncsnr)
-        terms = {name: metric.terms(values) for name, metric in METRICS.items()}
+        terms = {name: metric.terms(values) for name, metric in RATIOS.items() if metric.terms}
         if self.repeated.any():
             terms["oracle"] = oracle_terms(moments.of_images(self.repeated), ncsnr)
         if self.levels is not None and self.distance is not None:
@@ -156,7 +154,7 @@ class TierSums:
     def _ratio(self, name: str, roi: int) -> Jackknife | None:
         if (
             name not in self.sums.top
-            or (name in METRICS and self._too_few(name))
+            or (name in RATIOS and self._too_few(name))
             or not self.rois[roi].is_complete
             or not self.sums.counted[name][roi]
             or not self.sums.bottom[name][roi, 0] > 0
@@ -165,19 +163,14 @@ class TierSums:
         bottom = self.sums.bottom[name][roi]
         with np.errstate(invalid="ignore", divide="ignore"):
             ratio = self.sums.top[name][roi] / (bottom if len(bottom) == 1 else bottom[self.kind[name]])
-        if not np.isfinite(ratio[0]):
-            return None
         ids = None if self.nsd_id is None else self.nsd_id[self.images[name]]
-        one = Jackknife(float(ratio[0]), ratio[1:], ids)
-        if name == "oracle":
-            return replace(one, fewest=ORACLE_FEWEST)
-        if name in METRICS:
-            return replace(one, corrects=METRICS[name].corrects, no_interval=METRICS[name].no_interval)
-        return one
+        # Levels of difficulty are the headline over some images, and its slope is had in the same way.
+        found = METRICS[name if name in RATIOS else HEADLINE].score(ratio[0], ratio[1:], ids)
+        return replace(found, fewest=ORACLE_FEWEST) if found and name == "oracle" else found
 
     def _too_few(self, name: str) -> str | None:
         """Say what there is too little of for any correlation; None if there is enough."""
-        if self.has_one_image and (name not in METRICS or METRICS[name].over_images):
+        if self.has_one_image and METRICS[name].over_images:
             return _ONE_IMAGE
         return _ONE_TRIAL if self.has_one_trial else None
 
@@ -193,29 +186,25 @@ class TierSums:
             if not roi.n_units or not roi.is_complete or self.has_one_image:
                 continue
             r = self.per_unit["r"][roi.inside]
-            for name, median in MEDIANS.items():
-                value = median.over_units(r[~np.isnan(r)])
-                if np.isfinite(value):
-                    one = Jackknife(value, np.empty(0), no_interval=NO_INTERVAL)
-                    self.other[roi.atlas, roi.name, name] = one
-            if patterns is not None:
-                within = Patterns(patterns.predicted[:, roi.inside], patterns.observed[:, roi.inside])
-                for name, metric in PATTERN_METRICS.items():
-                    found = metric.values(within)
-                    if np.isfinite(found[0]):
-                        self.other[roi.atlas, roi.name, name] = Jackknife(
-                            float(found[0]),
-                            found[1:],
-                            self.nsd_id,
-                            corrects=False,
-                            fewest=PATTERNS_FEWEST,
-                            no_interval=metric.no_interval,
-                            is_share=True,
-                        )
+            within = (
+                None
+                if patterns is None
+                else Patterns(patterns.predicted[:, roi.inside], patterns.observed[:, roi.inside])
+            )
+            for name, metric in METRICS.items():
+                if metric.of_units:
+                    values = np.array([metric.of_units(r[~np.isnan(r)])])
+                elif metric.of_patterns and within:
+                    values = metric.of_patterns(within)
+                else:
+                    continue
+                found = metric.score(values[0], values[1:], self.nsd_id if metric.of_patterns else None)
+                if found:
+                    self.other[roi.atlas, roi.name, name] = found
 
     def scores(self) -> dict[Key, Jackknife]:
         """Return (atlas, roi, metric) to the score, where there is one."""
-        return self._scores_of(METRICS) | self.other
+        return self._scores_of(RATIOS) | self.other
 
     def difficulty(self) -> dict[Key, Jackknife]:
         """Return (atlas, roi, level or "slope") to the score, where there is one."""
@@ -285,7 +274,7 @@ class TierSums:
             else None,
             "scores": {
                 name: uncertain_json(self._score(name, number), confidence, empty or self._reason(name))
-                for name in DESCRIBED
+                for name in METRICS
                 if self.options.patterns or name not in PATTERN_METRICS
             },
             "anchors": {
@@ -311,11 +300,11 @@ class TierSums:
 
     def _reason(self, name: str) -> str:
         """Say why a region whose units were all predicted has no score."""
-        return self._too_few(name) or DESCRIBED[name].empty
+        return self._too_few(name) or METRICS[name].empty
 
     def _score(self, name: str, number: int) -> Jackknife | None:
         roi = self.rois[number]
-        return self._ratio(name, number) if name in METRICS else self.other.get((roi.atlas, roi.name, name))
+        return self._ratio(name, number) if name in RATIOS else self.other.get((roi.atlas, roi.name, name))
 
     def _null_json(
         self, headline: Jackknife | None, number: int, null: Array, no_ceiling: str

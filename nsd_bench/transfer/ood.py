@@ -14,9 +14,8 @@ from nsd_bench.package.read import Package
 from nsd_bench.package.submission import Submission
 from nsd_bench.package.truth import Truth
 from nsd_bench.scoring.jackknife import Jackknife, unpaired
-from nsd_bench.scoring.metrics import HEADLINE
+from nsd_bench.scoring.metrics import HEADLINE, PATTERN_METRICS, PATTERNS_FEWEST
 from nsd_bench.scoring.options import Options
-from nsd_bench.scoring.pattern_metrics import PATTERN_METRICS, PATTERNS_FEWEST
 from nsd_bench.scoring.patterns import chance, mean_top1, mean_two_way, patterns_of
 from nsd_bench.scoring.score import SubjectScores, score
 from nsd_bench.scoring.scores import uncertain_json
