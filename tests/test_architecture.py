@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import configparser
+import graphlib
 import re
 import subprocess
 import sys
+from collections import Counter
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -156,6 +159,88 @@ def test_modules_stay_readable():
     for room in ("nsd_bench", "exporters", "tiers"):
         for path in (ROOT / room).rglob("*.py"):
             assert len(path.read_text().splitlines()) <= 700, path
+
+
+MODULES = {
+    path.relative_to(ROOT).with_suffix("").as_posix().replace("/", ".").removesuffix(".__init__"): path
+    for room in ("nsd_bench", "exporters", "tiers")
+    for path in (ROOT / room).rglob("*.py")
+}
+
+
+def imports_of(path: Path) -> set[str]:
+    """Our modules that a module imports: at its head, inside of functions, and for type checkers only."""
+    named = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            inner = {f"{node.module}.{name.name}" for name in node.names} & MODULES.keys()
+            named |= inner or {node.module}
+        elif isinstance(node, ast.Import):
+            named |= {name.name for name in node.names}
+    return named & MODULES.keys()
+
+
+KNOWN_CIRCLES = {("nsd_bench.transfer.trials", "nsd_bench.transfer.results")}
+"""Imports that still close one; none is added."""
+
+
+def test_no_circle_of_imports():
+    graph = {name: imports_of(path) - {name} for name, path in MODULES.items()}
+    for one, other in KNOWN_CIRCLES:
+        graph[one].discard(other)
+    graphlib.TopologicalSorter(graph).prepare()  # its CycleError names the circle
+
+
+def test_an_import_for_type_checkers_counts(tmp_path):
+    (tmp_path / "x.py").write_text(
+        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from tiers.rules import Rule\n"
+        "def late():\n    from nsd_bench import errors\n    import exporters.nsd.design\n"
+    )
+    assert imports_of(tmp_path / "x.py") == {"tiers.rules", "nsd_bench.errors", "exporters.nsd.design"}
+
+
+def test_one_head_holds_the_house():
+    assert len(MODULES) <= 300
+    assert len({path.parent for path in MODULES.values() if path.name == "__init__.py"}) <= 24
+
+
+TOO_OFTEN = {"files.py", "layout.py", "options.py"}
+"""File names that still stand four times; none is added."""
+TWICE = {
+    "Annotations",
+    "Design",
+    "Experiment",
+    "Exported",
+    "Grid",
+    "Options",
+    "Patch",
+    "Picture",
+    "Plan",
+    "Scatter",
+    "Season",
+    "Selection",
+    "Source",
+    "Subject",
+    "Surface",
+    "TrainingData",
+    "Transform",
+}
+"""Class names that still stand twice; none is added."""
+
+
+def test_file_names_tell_files_apart():
+    names = Counter(path.name for path in MODULES.values() if path.name != "__init__.py")
+    assert {name for name, n in names.items() if n > 3} <= TOO_OFTEN
+
+
+def test_a_class_name_stands_once():
+    classes = Counter(
+        node.name
+        for path in MODULES.values()
+        for node in ast.parse(path.read_text()).body
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
+    )
+    assert {name for name, n in classes.items() if n > 1} <= TWICE
 
 
 def test_another_projects_exporters_is_named(monkeypatch):
