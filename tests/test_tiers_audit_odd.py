@@ -88,7 +88,8 @@ def test_ids_that_are_neither_numbers_nor_texts(tmp_path, column):
     np.save(path / spec.trials_file(column), NUMBERS / 2)
     assert ends_well(path, tmp_path) == (
         f"{path}, meta/trials/{column}.npy: holds float64, not whole numbers or texts.\n"
-        "  Expected: a package whose tables are whole: a row for every trial.\n"
+        "  Expected: a package that is whole: a row of every table, an image and a response for every "
+        "trial.\n"
         "  What to do: run 'nsd-bench validate' to list everything that is wrong, "
         "then export the package again."
     )
@@ -157,6 +158,13 @@ def test_zips_and_packages_with_less(tmp_path, kind):
     assert ends_well(path, tmp_path).startswith("0 errors, 0 warnings")
     (path / spec.MANIFEST).unlink()  # as Sensorium's own
     assert ends_well(path, tmp_path).startswith("0 errors, 0 warnings")
+
+
+@pytest.mark.parametrize("key", ["images", "responses"])
+def test_a_package_without_what_is_fitted_is_no_clean_one(tmp_path, key):
+    path = make_package(tmp_path)
+    shutil.rmtree(path / "data" / key)
+    assert f"data/{key}/: holds nothing" in ends_well(path, tmp_path)
 
 
 @pytest.mark.parametrize("column", ["trial_idx", "session", "nsd_id", "tiers"])

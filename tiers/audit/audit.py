@@ -143,6 +143,11 @@ def _check_tables(package: Package) -> None:
         problem, place = "holds no texts", spec.trials_file("tiers")
     elif not package.n_trials:
         problem, place = "has no rows", spec.trials_file("tiers")
+    elif lacking := [key for key in ("images", "responses") if key not in package.data_keys]:
+        problem, place = (
+            "holds nothing: what was fitted on which trials cannot be told",
+            f"data/{lacking[0]}/",
+        )
     ids = ("trial_idx", "frame_image_id")
     for column in () if problem else sorted({*package.trial_columns, *ids}):
         values = package.array(spec.trials_file(column))
@@ -154,7 +159,7 @@ def _check_tables(package: Package) -> None:
         raise PackageError(
             problem,
             place=f"{package.path}, {place}",
-            expected="a package whose tables are whole: a row for every trial",
+            expected="a package that is whole: a row of every table, an image and a response for every trial",
             fix="run 'nsd-bench validate' to list everything that is wrong, then export the package again",
         )
 
