@@ -44,8 +44,8 @@ def cut_into_four(points: np.ndarray, triangles: np.ndarray) -> tuple[np.ndarray
 
 def full_size_map():
     """Return a flat map with fsaverage's vertices; those that are left over are not on it."""
-    from nsd_bench.cortex.files import read_flat
     from nsd_bench.cortex.geometry import join_hemispheres
+    from nsd_bench.cortex.surfaces import read_flat
 
     coarse, meshes = read_flat("fsaverage5"), []
     n_left = coarse.n_vertices[0]
@@ -92,13 +92,12 @@ def warm(folder: Path) -> None:
 
 
 def raster_and_patch():
-    from nsd_bench.cortex.canvas import Grid
-    from nsd_bench.cortex.raster import gaussian_raster
+    from nsd_bench.cortex.raster import PixelGrid, gaussian_raster
 
     flat = full_size_map()
     inside = region(flat)
     patch = flat.patch(inside)
-    return gaussian_raster(patch.points, Grid.of_rect(RECT, 1.0)), patch, inside
+    return gaussian_raster(patch.points, PixelGrid.of_rect(RECT, 1.0)), patch, inside
 
 
 def original(folder: Path) -> tuple[float, list[bytes]]:
@@ -126,7 +125,7 @@ def original(folder: Path) -> tuple[float, list[bytes]]:
 
 
 def ours(folder: Path) -> tuple[float, list[bytes]]:
-    from exporters.flat.session import Drawn, draw_session
+    from exporters.flat.pictures import Drawn, draw_session
     from exporters.nsd.surfaces import Surface
 
     raster, patch, _ = raster_and_patch()
@@ -141,7 +140,7 @@ def photographs(by_pillow: bool) -> float:
     """Return seconds to encode one photograph-like picture of 425 x 425."""
     from PIL import Image
 
-    from exporters.flat.png import encode_png
+    from exporters.flat.pictures import encode_png
 
     noise = np.random.default_rng(0).normal(size=(425, 425, 3)).cumsum(axis=0).cumsum(axis=1)
     picture = ((noise - noise.min()) / np.ptp(noise) * 255).astype(np.uint8)

@@ -17,12 +17,11 @@ import matplotlib as mpl
 import numpy as np
 
 from nsd_bench.cortex.canvas import make_canvas, nudged
-from nsd_bench.cortex.cortex import Cortex, read_cortex
-from nsd_bench.cortex.figure import draw_values, folds
-from nsd_bench.cortex.pixelwise import Transform, pixelwise
-from nsd_bench.cortex.pycortex import temporary_store
-from nsd_bench.cortex.sampling import SAMPLINGS
-from nsd_bench.cortex.scale import Scale
+from nsd_bench.cortex.figure import Scale, draw_values, folds
+from nsd_bench.cortex.pixelwise import VolumeTransform, pixelwise
+from nsd_bench.cortex.placing import SAMPLINGS
+from nsd_bench.cortex.store import temporary_store
+from nsd_bench.cortex.surfaces import Cortex, read_cortex
 
 HEIGHT = 1024
 
@@ -55,7 +54,7 @@ def own(cortex: Cortex, values: np.ndarray) -> dict[str, list[float]]:
     return {"figure": figure, "vertex picture": [seconds(picture), seconds(picture)]}
 
 
-def own_volume(cortex: Cortex, transform: Transform, volume: np.ndarray, sampling: str) -> list[float]:
+def own_volume(cortex: Cortex, transform: VolumeTransform, volume: np.ndarray, sampling: str) -> list[float]:
     made: list[Any] = []
 
     def picture() -> Any:
@@ -68,7 +67,7 @@ def own_volume(cortex: Cortex, transform: Transform, volume: np.ndarray, samplin
 
 
 def pycortexs(
-    cortex: Cortex, values: np.ndarray, transform: Transform, volume: np.ndarray
+    cortex: Cortex, values: np.ndarray, transform: VolumeTransform, volume: np.ndarray
 ) -> dict[str, list[float]]:
     import nibabel as nib
 
@@ -119,7 +118,7 @@ def main() -> None:
     rng = np.random.default_rng(0)
     affine = np.diag([4.0, 4, 4, 1])
     affine[:3, 3] = -78, -112, -70
-    transform = Transform(np.linalg.inv(affine), (40, 52, 44), affine, "4 mm")
+    transform = VolumeTransform(np.linalg.inv(affine), (40, 52, 44), affine, "4 mm")
     values, volume = rng.normal(size=len(cortex.flat)), rng.normal(size=transform.shape)
     ours = own(cortex, values)
     ours |= {f"volume, {name}": own_volume(cortex, transform, volume, name) for name in SAMPLINGS}

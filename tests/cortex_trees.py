@@ -12,10 +12,10 @@ import numpy as np
 from nibabel.freesurfer.io import write_geometry, write_morph_data
 from PIL import Image
 
-from exporters.cortex.patches import Patch, write_patch
-from exporters.cortex.store import FOLDERS, Subject
+from exporters.cortex.freesurfer import FreeSurferPatch, write_patch
 from exporters.cortex.transforms import save_transform
-from nsd_bench.cortex.files import read_mesh, read_scalars, write_mesh
+from nsd_bench.cortex.store import FOLDERS, PycortexSubject
+from nsd_bench.cortex.surfaces import read_mesh, read_scalars, write_mesh
 
 C_RAS = np.array([0.5, 5.0, -3.0])
 """What lies between FreeSurfer's surface coordinates and the scanner's, in mm."""
@@ -53,9 +53,9 @@ def make_freesurfer(parent: Path) -> Path:
         border = np.zeros(len(vertices), dtype=bool)
         border[:5] = True
         swapped = np.stack([-y, x, 0 * x], axis=1)
-        write_patch(folder / f"surf/{side}.full.flat.patch.3d", Patch(vertices, swapped, border))
+        write_patch(folder / f"surf/{side}.full.flat.patch.3d", FreeSurferPatch(vertices, swapped, border))
         as_is = np.stack([x, y, 0 * x], axis=1)
-        write_patch(folder / f"surf/{side}.raw.flat.patch.3d", Patch(vertices, as_is, border))
+        write_patch(folder / f"surf/{side}.raw.flat.patch.3d", FreeSurferPatch(vertices, as_is, border))
     affine = np.array([[-1.0, 0, 0, 4], [0, 0, 1, -8], [0, -1, 0, 6], [0, 0, 0, 1]])
     affine[:3, 3] += C_RAS
     volume = np.arange(8 * 12 * 16, dtype=np.int16).reshape(8, 12, 16)
@@ -72,13 +72,13 @@ def make_reference(path: Path) -> Path:
     return path
 
 
-def make_sheets(store: Path, *, voxel_mm: float = 1.0) -> Subject:
+def make_sheets(store: Path, *, voxel_mm: float = 1.0) -> PycortexSubject:
     """Write a subject of two flat sheets, white matter at z = 2 mm and pia at z = 5 mm, with a transform.
 
     The left one has vertices at x = 0..3 and y = 0..2 mm, the right one at x = 6..9; its last vertex is cut
     out of the map.
     """
-    subject = Subject(store, "sheets")
+    subject = PycortexSubject(store, "sheets")
     for name in FOLDERS:
         (subject.path / name).mkdir(parents=True)
     corners = [y * 4 + x for y in range(2) for x in range(3)]
@@ -98,7 +98,7 @@ def make_sheets(store: Path, *, voxel_mm: float = 1.0) -> Subject:
     return subject
 
 
-def picture(subject: Subject, name: str) -> np.ndarray:
+def picture(subject: PycortexSubject, name: str) -> np.ndarray:
     """Take a picture out of a drawing, shape (height, width, 4)."""
     (tag,) = re.findall(rf'<[^<>]*id="image_{name}"[^<>]*>', subject.drawing.read_text())
     text = re.search('base64,([^"&]*)', tag).group(1)

@@ -16,10 +16,9 @@ from exporters.nsd.layout import Layout
 from exporters.packages.export import export_packages
 from exporters.packages.recipe import load_recipe
 from nsd_bench.cortex.canvas import nudged
-from nsd_bench.cortex.cortex import Cortex
-from nsd_bench.cortex.files import write_mesh
 from nsd_bench.cortex.geometry import join_hemispheres
-from nsd_bench.cortex.pixelwise import Transform
+from nsd_bench.cortex.pixelwise import VolumeTransform
+from nsd_bench.cortex.surfaces import Cortex, write_mesh
 
 # Two squares of 40 mm with a vertex every 2 mm, 441 a side.
 N_SIDE = 441
@@ -67,13 +66,13 @@ def native_counts(root: Path) -> list[int]:
     return [len(np.asarray(nib.load(path).dataobj)) for path in labels]
 
 
-def volume_transform(shape=(40, 52, 44)) -> Transform:
+def volume_transform(shape=(40, 52, 44)) -> VolumeTransform:
     affine = np.diag([4.0, 4, 4, 1])
     affine[:3, 3] = -78, -112, -70
-    return Transform(np.linalg.inv(affine), shape, affine, "4 mm")
+    return VolumeTransform(np.linalg.inv(affine), shape, affine, "4 mm")
 
 
-def write_fs5(cortex, folder: Path, brain: Cortex, transform: Transform) -> None:
+def write_fs5(cortex, folder: Path, brain: Cortex, transform: VolumeTransform) -> None:
     """CORTEX-7's subject: fsaverage5 with a reference of 4 mm; vertices that were cut away lie at 0."""
     n_left = brain.flat.n_vertices[0]
     is_left = brain.flat.triangles[:, 0] < n_left

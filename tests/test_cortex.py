@@ -26,13 +26,9 @@ from cortex_trees import (
 )
 
 from exporters.cortex.build import BuildOptions, build_subject, import_subject
-from exporters.cortex.drawing import add_image_layer, draw_regions
-from exporters.cortex.masks import label_regions
-from exporters.cortex.patches import flat_surface, oriented, read_patch, uprightness, write_patch
+from exporters.cortex.freesurfer import flat_surface, oriented, read_patch, uprightness, write_patch
+from exporters.cortex.masks import SAMPLERS, label_regions
 from exporters.cortex.placing import mni_to_subject, transform_placement, volume_labels
-from exporters.cortex.ribbon import SAMPLERS
-from exporters.cortex.store import Subject, open_store, read_flat_mesh
-from exporters.cortex.svg import outline_counts
 from exporters.cortex.transforms import (
     align,
     anatomy_to_functional,
@@ -43,9 +39,11 @@ from exporters.cortex.transforms import (
 )
 from exporters.cortex.validate import validate_subject
 from nsd_bench.cli.cortex import cortex_command as command
-from nsd_bench.cortex.files import read_flat, read_mesh, write_mesh
+from nsd_bench.cortex.figure import Scale
 from nsd_bench.cortex.geometry import signed_area
-from nsd_bench.cortex.scale import Scale
+from nsd_bench.cortex.overlays import add_image_layer, draw_regions, outline_counts
+from nsd_bench.cortex.store import PycortexSubject, open_store, read_flat_mesh
+from nsd_bench.cortex.surfaces import read_flat, read_mesh, write_mesh
 from nsd_bench.errors import NsdBenchError, OptionError, OutputError, SourceError
 
 pytest.importorskip("nilearn")
@@ -59,9 +57,9 @@ def freesurfer(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def whole(freesurfer, tmp_path_factory) -> Subject:
+def whole(freesurfer, tmp_path_factory) -> PycortexSubject:
     """A subject with a transform, not to be changed."""
-    subject = Subject(tmp_path_factory.mktemp("db"), "fs5")
+    subject = PycortexSubject(tmp_path_factory.mktemp("db"), "fs5")
     build_subject(freesurfer, subject)
     reference = make_reference(subject.store / "reference.nii.gz")
     save_transform(subject, "full", np.eye(4), reference)
@@ -69,13 +67,13 @@ def whole(freesurfer, tmp_path_factory) -> Subject:
 
 
 @pytest.fixture
-def subject(whole, tmp_path) -> Subject:
+def subject(whole, tmp_path) -> PycortexSubject:
     """A copy that may be changed."""
     shutil.copytree(whole.path, tmp_path / "db/fs5")
-    return Subject(tmp_path / "db", "fs5")
+    return PycortexSubject(tmp_path / "db", "fs5")
 
 
-def anatomy(subject: Subject) -> np.ndarray:
+def anatomy(subject: PycortexSubject) -> np.ndarray:
     return np.concatenate([read_mesh(subject.surface("wm", side))[0] for side in SIDES])
 
 
@@ -139,7 +137,7 @@ def test_fsaverage5_lies_upright(whole):
 
 
 def test_both_conventions_are_recognised_and_give_the_same_map(freesurfer, whole, tmp_path):
-    raw = Subject(tmp_path, "raw")
+    raw = PycortexSubject(tmp_path, "raw")
     build_subject(freesurfer, raw, BuildOptions(patch="raw", white="white"))
     for side, word in SIDES.items():
         assert raw.surface("flat", side).read_bytes() == whole.surface("flat", side).read_bytes()
@@ -184,7 +182,7 @@ def test_surfaces_are_moved_to_the_scanner_and_values_negated(freesurfer, whole)
 
 
 def test_building_again_gives_the_same_bytes_and_never_replaces(freesurfer, whole, tmp_path):
-    again = Subject(tmp_path, "fs5")
+    again = PycortexSubject(tmp_path, "fs5")
     build_subject(freesurfer, again)
     for file in sorted(path for path in again.path.rglob("*") if path.is_file()):
         assert file.read_bytes() == (whole.path / file.relative_to(again.path)).read_bytes(), file
@@ -194,7 +192,7 @@ def test_building_again_gives_the_same_bytes_and_never_replaces(freesurfer, whol
 
 def test_a_missing_file_is_named_and_nothing_is_left(freesurfer, tmp_path):
     with pytest.raises(SourceError) as error:
-        build_subject(freesurfer, Subject(tmp_path, "fs5"), BuildOptions(patch="occip"))
+        build_subject(freesurfer, PycortexSubject(tmp_path, "fs5"), BuildOptions(patch="occip"))
     assert error.value.problem == f"no file {freesurfer}/surf/lh.occip.flat.patch.3d"
     assert "'full.flat.patch.3d'" in error.value.expected
     assert list(tmp_path.iterdir()) == []
@@ -202,7 +200,7 @@ def test_a_missing_file_is_named_and_nothing_is_left(freesurfer, tmp_path):
 
 def test_a_missing_folder_or_anatomy_says_what_to_fetch(freesurfer, tmp_path):
     with pytest.raises(SourceError) as error:
-        build_subject(tmp_path / "subj01", Subject(tmp_path / "db", "fs5"))
+        build_subject(tmp_path / "subj01", PycortexSubject(tmp_path / "db", "fs5"))
     assert str(error.value) == (
         f"{tmp_path}/subj01: no file {tmp_path}/subj01/mri/T1.mgz.\n"
         "  Expected: a FreeSurfer subject with surf/ and mri/T1.mgz.\n"
@@ -210,12 +208,12 @@ def test_a_missing_folder_or_anatomy_says_what_to_fetch(freesurfer, tmp_path):
     )
     half = shutil.copytree(freesurfer, tmp_path / "subj01", ignore=shutil.ignore_patterns("T1.mgz"))
     with pytest.raises(SourceError) as error:
-        build_subject(half, Subject(tmp_path / "db", "fs5"))
+        build_subject(half, PycortexSubject(tmp_path / "db", "fs5"))
     bucket = "s3://natural-scenes-dataset/nsddata/freesurfer"
     assert error.value.fix == f"fetch it; NSD's is {bucket}/subj01/mri/T1.mgz"
     (half / "mri/T1.mgz").write_bytes(b"no volume")
     with pytest.raises(SourceError, match=r"mri/T1.mgz: cannot be read whole"):
-        build_subject(half, Subject(tmp_path / "db", "fs5"))
+        build_subject(half, PycortexSubject(tmp_path / "db", "fs5"))
     assert not (tmp_path / "db").exists()
 
 
@@ -225,32 +223,32 @@ def test_surfaces_of_two_subjects_are_refused(freesurfer, tmp_path):
     points, triangles = np.eye(3), np.array([[0, 1, 2]])
     nib.freesurfer.write_geometry(mixed / "surf/lh.pial", points, triangles)
     with pytest.raises(SourceError, match="has 3 vertices") as error:
-        build_subject(mixed, Subject(tmp_path / "db", "mixed"))
+        build_subject(mixed, PycortexSubject(tmp_path / "db", "mixed"))
     assert error.value.expected == f"10242, as {mixed}/surf/lh.smoothwm has"
     shutil.copy(freesurfer / "surf/lh.pial", mixed / "surf/lh.pial")
     nib.freesurfer.write_morph_data(mixed / "surf/rh.curv", np.zeros(7))
     with pytest.raises(SourceError, match="has 7 values"):
-        build_subject(mixed, Subject(tmp_path / "db", "mixed"))
+        build_subject(mixed, PycortexSubject(tmp_path / "db", "mixed"))
 
 
 @pytest.mark.parametrize("name", ["", "../subj01", "a b", "-x"])
 def test_names_that_are_no_folders_are_refused(tmp_path, name):
     with pytest.raises(OptionError, match="cannot be the name of a subject or a transform"):
-        Subject(tmp_path, name)
+        PycortexSubject(tmp_path, name)
     with pytest.raises(OptionError, match="cannot be the name of a subject or a transform"):
-        Subject(tmp_path, "s").transform(name)
+        PycortexSubject(tmp_path, "s").transform(name)
 
 
 # Validation
 
 
-def problems(subject: Subject, shape=None) -> list[str]:
+def problems(subject: PycortexSubject, shape=None) -> list[str]:
     return [issue.problem for issue in validate_subject(subject, shape)]
 
 
 def test_a_whole_subject_has_no_issue(whole):
     assert validate_subject(whole, (40, 52, 44)) == []
-    assert problems(Subject(whole.store, "nobody")) == ["there is no such subject"]
+    assert problems(PycortexSubject(whole.store, "nobody")) == ["there is no such subject"]
 
 
 def test_data_of_another_grid_is_found(whole):
@@ -266,7 +264,7 @@ def test_a_transform_of_another_subject_of_nsds_is_found(subject, tmp_path):
         "subj01": ["is for volumes (82, 106, 84), which are subj02's"],
         "subj02": [],
     }.items():
-        renamed = Subject(subject.store, name)
+        renamed = PycortexSubject(subject.store, name)
         shutil.copytree(subject.path, renamed.path)
         assert problems(renamed) == expected
 
@@ -332,7 +330,7 @@ def test_a_broken_transform_and_curvature_are_found(subject):
 
 def test_a_ready_subject_is_copied_without_its_cache(subject, tmp_path):
     (subject.path / "cache/old.npz").write_bytes(b"old")
-    copy = Subject(tmp_path / "other", "renamed")
+    copy = PycortexSubject(tmp_path / "other", "renamed")
     assert import_subject(subject.path, copy) == []
     assert sorted(child.name for child in copy.path.iterdir()) == sorted(
         child.name for child in subject.path.iterdir()
@@ -346,7 +344,7 @@ def test_a_broken_subject_is_not_imported(subject, tmp_path):
     subject.surface("pia", "lh").unlink()
     subject.surface("pia", "rh").unlink()
     with pytest.raises(SourceError) as error:
-        import_subject(subject.path, Subject(tmp_path / "other", "fs5"))
+        import_subject(subject.path, PycortexSubject(tmp_path / "other", "fs5"))
     assert error.value.problem.endswith("(2 errors in all)")
     assert error.value.fix == (
         f"list them with 'nsd-bench cortex validate --store {subject.store} {subject.name}'"
@@ -453,14 +451,14 @@ def test_a_transform_is_not_changed_under_its_masks(subject, tmp_path):
 def test_a_transform_needs_its_subject(whole, tmp_path):
     reference = make_reference(tmp_path / "r.nii.gz")
     with pytest.raises(OptionError) as error:
-        save_transform(Subject(whole.store, "fs6"), "full", np.eye(4), reference)
+        save_transform(PycortexSubject(whole.store, "fs6"), "full", np.eye(4), reference)
     assert str(error.value) == (
         f"{whole.store}: there is no subject 'fs6'.\n"
         "  Expected: one of 'fs5' (did you mean 'fs5'?).\n"
         "  What to do: correct --store or the name; 'nsd-bench cortex build' and 'import' make subjects."
     )
     with pytest.raises(OptionError, match="a folder with pycortex subjects"):
-        save_transform(Subject(tmp_path / "empty", "fs5"), "full", np.eye(4), reference)
+        save_transform(PycortexSubject(tmp_path / "empty", "fs5"), "full", np.eye(4), reference)
     assert not (whole.store / "fs6").exists()
 
 
@@ -528,7 +526,7 @@ def test_programs_are_called_as_they_want_it(whole, tmp_path, monkeypatch):
 # Outlines
 
 
-def regions(subject: Subject) -> np.ndarray:
+def regions(subject: PycortexSubject) -> np.ndarray:
     where = anatomy(subject)
     labels = np.zeros(2 * N, dtype=np.int64)
     labels[where[:, 1] < -70] = 1
@@ -536,7 +534,7 @@ def regions(subject: Subject) -> np.ndarray:
     return labels
 
 
-def outlines_mm(subject: Subject) -> dict[str, list[np.ndarray]]:
+def outlines_mm(subject: PycortexSubject) -> dict[str, list[np.ndarray]]:
     """Read the drawing as pycortex places it: 1024 high, y downwards, from the corner of the flat map."""
     mesh = read_flat_mesh(subject)
     low, high = mesh.points.min(axis=0), mesh.points.max(axis=0)
@@ -698,7 +696,7 @@ def test_a_subject_from_nothing_to_outlines(freesurfer, tmp_path):
     assert run(*given, "--identity") == f"0 {store}/subj01/transforms/full\n"
     affine = write_matrix(tmp_path / "a.txt", np.eye(4))
     assert run(*given, "--affine", affine, "--delete-masks").startswith("0 ")
-    for side, half in zip(SIDES, np.split(regions(Subject(store, "subj01")), 2), strict=True):
+    for side, half in zip(SIDES, np.split(regions(PycortexSubject(store, "subj01")), 2), strict=True):
         nib.save(
             nib.MGHImage(half.astype(np.float32)[:, None, None], np.eye(4)), tmp_path / f"{side}.toy.mgz"
         )
@@ -740,9 +738,9 @@ def labelled(freesurfer, tmp_path) -> Path:
     return folder
 
 
-def built(freesurfer: Path, store: Path) -> Subject:
-    build_subject(freesurfer, Subject(store, "s"))
-    return Subject(store, "s")
+def built(freesurfer: Path, store: Path) -> PycortexSubject:
+    build_subject(freesurfer, PycortexSubject(store, "s"))
+    return PycortexSubject(store, "s")
 
 
 def test_several_atlases_are_drawn_at_once(labelled, tmp_path):
@@ -789,7 +787,7 @@ import json, shutil, sys, warnings
 warnings.simplefilter("ignore")
 from pathlib import Path
 import numpy as np, nibabel as nib
-from exporters.cortex.store import open_store
+from nsd_bench.cortex.store import open_store
 store, settings, freesurfer, flirt = map(Path, sys.argv[1:])
 cortex = open_store(store, settings)
 labels = np.load(store.parent / "labels.npy")
@@ -803,13 +801,13 @@ patch = cortex.freesurfer.get_surf("fs5", "lh", "patch", "full.flat", freesurfer
 ours = cortex.db.get_surf("fs5", "flat", "lh")[0]
 used = np.unique(cortex.db.get_surf("fs5", "flat", "lh")[1])
 theirs = patch[0][:, [1, 0]] * [1, -1]
-from exporters.cortex.ribbon import read_ribbon
-from exporters.cortex.store import Subject
+from exporters.cortex.masks import read_ribbon
+from nsd_bench.cortex.store import PycortexSubject
 names = {"cortical-conservative": "nearest", "cortical-liberal": "line_nearest"}
 regions = cortex.utils.get_roi_verts("fs5", roi=["V1", "front"], mask=True)
 cortical, differ = {}, {}
 for sampler in ("cortical", "cortical-conservative", "cortical-liberal", "thin", "thick"):
-    ribbon = read_ribbon(Subject(store, "fs5"), "full", sampler)
+    ribbon = read_ribbon(PycortexSubject(store, "fs5"), "full", sampler)
     expected = cortex.get_cortical_mask("fs5", "full", names.get(sampler, sampler)).T
     cortical[sampler] = int(expected.sum())
     differ[sampler] = [int((ribbon.voxels != expected).sum())]

@@ -10,21 +10,26 @@ import pytest
 from click.testing import CliRunner
 from cortex_trees import make_sheets, picture
 
-from exporters.cortex.drawing import add_image_layer, draw_regions, drawn_vertices
-from exporters.cortex.masks import choose_regions, label_regions, write_masks
+from exporters.cortex.masks import SAMPLERS, choose_regions, label_regions, read_ribbon, write_masks
 from exporters.cortex.placing import volume_labels, volume_values
-from exporters.cortex.ribbon import SAMPLERS, read_ribbon
-from exporters.cortex.store import Subject
-from exporters.cortex.svg import outline_counts, parse_path, region_paths
 from nsd_bench.cli.cortex import cortex_command as command
-from nsd_bench.cortex.scale import Scale
+from nsd_bench.cortex.figure import Scale
+from nsd_bench.cortex.overlays import (
+    add_image_layer,
+    draw_regions,
+    drawn_vertices,
+    outline_counts,
+    parse_path,
+    region_paths,
+)
+from nsd_bench.cortex.store import PycortexSubject
 from nsd_bench.errors import OptionError, OutputError, SourceError
 
 LEFT, RIGHT = np.arange(24) < 12, np.arange(24) >= 12
 
 
 @pytest.fixture
-def sheets(tmp_path) -> Subject:
+def sheets(tmp_path) -> PycortexSubject:
     return make_sheets(tmp_path / "db")
 
 
@@ -83,7 +88,7 @@ def test_what_is_no_path_is_refused(text, problem):
 # From a drawing to vertices
 
 
-def draw(subject: Subject, **outlines: str) -> None:
+def draw(subject: PycortexSubject, **outlines: str) -> None:
     """Draw regions by hand: an empty one from the program, then one's own path."""
     draw_regions(subject, dict.fromkeys(outlines, np.zeros(24, dtype=bool)))
     text = subject.drawing.read_text()

@@ -24,23 +24,20 @@ from sklearn.preprocessing import scale
 
 from exporters.flat import dataset
 from exporters.flat.dataset import export_flat
-from exporters.flat.masks import mask_files, read_mask_file
 from exporters.flat.options import RECT_MM, FlatOptions
-from exporters.flat.png import encode_png
-from exporters.flat.session import Drawn, draw_session, session_zscores
+from exporters.flat.pictures import Drawn, draw_session, encode_png, session_zscores
+from exporters.flat.regions import mask_files, read_mask_file
 from exporters.flat.source import REPETITIONS, stimulus_trials
 from exporters.nsd.layout import SESSIONS, TRIALS_PER_SESSION
 from exporters.nsd.surfaces import Surface
 from exporters.packages.pool import Pool
 from nsd_bench.cli.flat import export_flat_command as command
 from nsd_bench.cortex import flat as flat_module
-from nsd_bench.cortex.canvas import Grid
-from nsd_bench.cortex.files import coarsened, read_flat, read_mesh, write_mesh
-from nsd_bench.cortex.flat import COLUMNS, load, read_manifest, read_regions
-from nsd_bench.cortex.flatmap import FlatMap
+from nsd_bench.cortex.flat import COLUMNS, FlatMap, load, read_manifest, read_regions
 from nsd_bench.cortex.geometry import join_hemispheres, mask_of, rim, signed_area
 from nsd_bench.cortex.polygons import triangle_polygons
-from nsd_bench.cortex.raster import gaussian_raster
+from nsd_bench.cortex.raster import PixelGrid, gaussian_raster
+from nsd_bench.cortex.surfaces import coarsened, read_flat, read_mesh, write_mesh
 from nsd_bench.errors import NsdBenchError, OptionError, OutputError, PackageError, SourceError, TierError
 from tiers import assign_trials, load_tier_file
 
@@ -127,7 +124,7 @@ def original_loop(left, right, inside, surface_points, rect, pixel_mm):
         ],
         axis=1,
     )
-    raster = gaussian_raster(surface_points, Grid.of_rect(rect, pixel_mm))
+    raster = gaussian_raster(surface_points, PixelGrid.of_rect(rect, pixel_mm))
     weights = raster.weights.toarray()
     pictures = []
     for trial in z:
@@ -166,7 +163,7 @@ def test_vertices_and_triangles_of_the_probe(fsaverage5, probe):
 
 @pytest.mark.parametrize(("pixel_mm", "n_pixels", "n_inside"), [(1.0, 43_000, 15_909), (4.0, 2700, 1720)])
 def test_pixels_of_the_probe(fsaverage5, probe, pixel_mm, n_pixels, n_inside):
-    raster = gaussian_raster(fsaverage5.patch(probe).points, Grid.of_rect(RECT_MM, pixel_mm))
+    raster = gaussian_raster(fsaverage5.patch(probe).points, PixelGrid.of_rect(RECT_MM, pixel_mm))
     assert (raster.grid.n_pixels, raster.mask.sum()) == (n_pixels, n_inside)
     points, sigma = fsaverage5.patch(probe).points, pixel_mm / 2.35482004503
     distance = [np.hypot(*(points - centre).T).min() for centre in raster.grid.centres()[::7]]
@@ -175,7 +172,7 @@ def test_pixels_of_the_probe(fsaverage5, probe, pixel_mm, n_pixels, n_inside):
 
 def test_the_probe_comes_back(fsaverage5, probe):
     points = fsaverage5.patch(probe).points
-    raster = gaussian_raster(points, Grid.of_rect(RECT_MM, 1.0))
+    raster = gaussian_raster(points, PixelGrid.of_rect(RECT_MM, 1.0))
     left, right, bottom, top = RECT_MM
     x, y = points.T
     within = (x > left) & (x < right) & (y > bottom) & (y < top)
@@ -187,7 +184,7 @@ PYCORTEX = """
 import sys, warnings
 warnings.simplefilter("ignore")
 import numpy as np
-from exporters.cortex.store import open_store
+from nsd_bench.cortex.store import open_store
 cortex = open_store(sys.argv[1], sys.argv[2])
 found = {hemi: cortex.db.get_surf("fsaverage", "flat", hemi) for hemi in ("lh", "rh")}
 np.savez(sys.argv[3], **{f"{hemi}{i}": found[hemi][i] for hemi in found for i in range(2)})
@@ -263,7 +260,7 @@ def test_zscores_are_those_of_scikit_learn():
 def test_zscores_of_many_units_are_made_in_parts(monkeypatch):
     betas = np.random.default_rng(1).normal(size=(5, 11)).astype(np.float32)
     whole = session_zscores(betas)
-    monkeypatch.setattr("exporters.flat.session._COLUMNS_AT_ONCE", 3)
+    monkeypatch.setattr("exporters.flat.pictures._COLUMNS_AT_ONCE", 3)
     assert np.array_equal(session_zscores(betas), whole)
 
 
@@ -288,7 +285,7 @@ def toy(tmp_path):
 def test_a_session_is_drawn_as_the_original_does(toy, tmp_path):
     left, right, paths, inside, points, units, surface = toy
     rect = (-10, 10, -7, 6)
-    raster = gaussian_raster(points, Grid.of_rect(rect, 2.0))
+    raster = gaussian_raster(points, PixelGrid.of_rect(rect, 2.0))
     draw_session(paths, units, surface, raster, 70, tmp_path / "drawn.npz")
     drawn = Drawn.read(tmp_path / "drawn.npz")
     found = np.stack([np.asarray(Image.open(io.BytesIO(png))) for png in drawn.pngs])
@@ -305,7 +302,7 @@ def test_units_without_data_are_counted_and_grey(toy, tmp_path):
     right = right.copy()
     right[:, 5] = np.nan
     write_mgh(paths[1], right)
-    raster = gaussian_raster(points, Grid.of_rect((-10, 10, -7, 6), 2.0))
+    raster = gaussian_raster(points, PixelGrid.of_rect((-10, 10, -7, 6), 2.0))
     draw_session(paths, units, surface, raster, 70, tmp_path / "drawn.npz")
     drawn = Drawn.read(tmp_path / "drawn.npz")
     near = raster.weights[:, [-1]].toarray().reshape(raster.grid.shape) > 0
@@ -319,7 +316,7 @@ def test_infinite_betas_are_refused(toy, tmp_path):
     left = left.copy()
     left[3, :2] = np.inf
     write_mgh(paths[0], left)
-    raster = gaussian_raster(points, Grid.of_rect((-10, 10, -7, 6), 2.0))
+    raster = gaussian_raster(points, PixelGrid.of_rect((-10, 10, -7, 6), 2.0))
     with pytest.raises(SourceError) as error:
         draw_session(paths, units, surface, raster, 70, tmp_path / "drawn.npz")
     assert message(error) == (
@@ -331,7 +328,7 @@ def test_infinite_betas_are_refused(toy, tmp_path):
 
 
 def test_pictures_are_upright_grey_pngs():
-    raster = gaussian_raster(np.array([[0.5, 1.5]]), Grid(1.0, 0.0, 0.0, 3, 2))
+    raster = gaussian_raster(np.array([[0.5, 1.5]]), PixelGrid(1.0, 0.0, 0.0, 3, 2))
     png = encode_png(np.asarray(raster.mask[::-1], dtype=np.uint8))
     picture = Image.open(io.BytesIO(png))
     assert (picture.mode, picture.size) == ("L", (3, 2))
@@ -350,7 +347,7 @@ def test_pngs_open_with_the_same_pixels(shape):
 
 
 def test_nsd_flats_pictures_have_their_size():
-    grid = Grid.of_rect(FlatOptions((1,), "fsaverage5").rect_mm, 1.0)
+    grid = PixelGrid.of_rect(FlatOptions((1,), "fsaverage5").rect_mm, 1.0)
     assert Image.open(io.BytesIO(encode_png(np.zeros(grid.shape, np.uint8)))).size == (200, 215)
 
 

@@ -25,19 +25,17 @@ from packages import N_UNITS, UNIT_IDS, make_package
 from PIL import Image
 
 from exporters.cortex.flatmaps import make_easels, score_pictures
-from exporters.cortex.masks import volume_map
 from exporters.nsd.layout import Layout
 from nsd_bench.cli.flatmap import flatmap_command as command
 from nsd_bench.cortex.canvas import make_canvas
-from nsd_bench.cortex.cortex import Cortex, read_cortex
 from nsd_bench.cortex.drawing import Easel, flatmap_image, outline_atlas, scale_of
-from nsd_bench.cortex.figure import Pen, draw_labels, draw_values, folds, place_names
+from nsd_bench.cortex.figure import Pen, Scale, draw_labels, draw_values, folds, place_names, shared_scale
 from nsd_bench.cortex.geometry import join_hemispheres
-from nsd_bench.cortex.maps import array_map, package_map, score_map, whole_names
+from nsd_bench.cortex.maps import array_map, package_map, score_map, volume_map, whole_names
 from nsd_bench.cortex.matching import fsaverage_placement, fsaverage_vertices, nearest_placement
 from nsd_bench.cortex.outlines import Region, regions_on
 from nsd_bench.cortex.placing import NOWHERE, Placement
-from nsd_bench.cortex.scale import Scale, shared_scale
+from nsd_bench.cortex.surfaces import Cortex, read_cortex
 from nsd_bench.errors import NsdBenchError, OptionError, PackageError, SourceError, SubmissionError
 from nsd_bench.outputs import write_npz
 from nsd_bench.package.read import Package
@@ -124,7 +122,7 @@ def test_what_cutting_left_over_is_no_outline():
 
 def test_pixels_are_those_of_pycortex(fs5):
     need_pycortex()
-    from nsd_bench.cortex.pycortex import pycortex_canvas
+    from nsd_bench.cortex.store import pycortex_canvas
 
     environment = dict(os.environ)
     for height in (64, 150):
@@ -138,7 +136,7 @@ def test_pixels_are_those_of_pycortex(fs5):
 def test_pycortex_is_an_extra(flat, monkeypatch):
     import sys
 
-    from nsd_bench.cortex.pycortex import pycortex_canvas
+    from nsd_bench.cortex.store import pycortex_canvas
 
     monkeypatch.setitem(sys.modules, "cortex", None)
     with pytest.raises(NsdBenchError) as error:

@@ -26,8 +26,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.ndimage import map_coordinates
 
-from exporters.cortex.flatmaps import drawn_regions
-from exporters.cortex.store import Subject
 from exporters.nsd.layout import Layout
 from exporters.nsd.transforms import DEPTHS, read_placement, transform_files
 from exporters.packages.export import export_packages
@@ -35,13 +33,13 @@ from exporters.packages.recipe import load_recipe
 from nsd_bench.cli.flatmap import flatmap_command as flatmap
 from nsd_bench.cli.flatmap import view_command as view
 from nsd_bench.cortex.canvas import make_canvas
-from nsd_bench.cortex.cortex import Cortex, read_cortex
-from nsd_bench.cortex.files import read_mesh, write_mesh
 from nsd_bench.cortex.geometry import FlatGeometry, join_hemispheres
 from nsd_bench.cortex.matching import MNI305_TO_MNI152, mni_placement, volume_grid
-from nsd_bench.cortex.pixelwise import Transform, between, pixelwise, read_transform, vertexwise
-from nsd_bench.cortex.placing import NOWHERE, Placement
-from nsd_bench.cortex.sampling import check_sampling, nearest_units, trilinear_weights
+from nsd_bench.cortex.overlays import drawn_regions
+from nsd_bench.cortex.pixelwise import VolumeTransform, between, pixelwise, read_transform, vertexwise
+from nsd_bench.cortex.placing import NOWHERE, Placement, check_sampling, nearest_units, trilinear_weights
+from nsd_bench.cortex.store import PycortexSubject
+from nsd_bench.cortex.surfaces import Cortex, read_cortex, read_mesh, write_mesh
 from nsd_bench.errors import OptionError, PackageError, SourceError
 from nsd_bench.outputs import write_npz
 from nsd_bench.package.read import Package
@@ -173,7 +171,7 @@ def test_weights_survive_a_file(tmp_path):
 def of_pycortex(fs5, tmp_path_factory):
     """Pictures of CORTEX-7's subject from pycortex, three voxels in ten missing, and the subject."""
     need_pycortex()
-    from nsd_bench.cortex.pycortex import temporary_store
+    from nsd_bench.cortex.store import temporary_store
 
     transform = volume_transform()
     rng = np.random.default_rng(0)
@@ -652,7 +650,7 @@ def test_commands_go_through_a_transform(exported, tmp_path, fs5):
 
 
 def test_one_depth_is_the_middle(fs5):
-    transform = Transform(np.eye(4), (400, 400, 400), np.eye(4), "1 mm")
+    transform = VolumeTransform(np.eye(4), (400, 400, 400), np.eye(4), "1 mm")
     moved = Cortex(fs5.flat, fs5.curvature, fs5.white_mm + 200, fs5.pial_mm + 200)
     (unit,) = set(vertexwise(moved, transform, between(1)).units[77])
     assert np.unravel_index(unit, (400,) * 3) == tuple(np.rint(moved.middle_mm[77]).astype(int))
@@ -685,12 +683,12 @@ def disc(x: float, y: float) -> str:
 
 
 @pytest.fixture
-def drawn_on(fs5, tmp_path) -> Subject:
+def drawn_on(fs5, tmp_path) -> PycortexSubject:
     """A disc on each side, one that lies half beside the map, and a name without a shape."""
     subject = write_subject(tmp_path / "fs5", fs5, np.eye(4), (3, 4, 5))
     paths = {"Both": [disc(700, 500), disc(1600, 500)], "Beside": [disc(0, 512)], "Empty": []}
     write_drawing(subject, fs5, paths, {"Calcarine": ["M 600,400 L 700,420 750,500"], "None": []})
-    return Subject.at(subject)
+    return PycortexSubject.at(subject)
 
 
 def test_a_drawing_is_read_without_inkscape(fs5, drawn_on):

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial import Delaunay
 
-from nsd_bench.cortex.files import read_flat, read_mesh
 from nsd_bench.cortex.geometry import boundary_rings, join_hemispheres, signed_area
 from nsd_bench.cortex.polygons import Polygon, multi_polygon, region_polygons, triangle_polygons
+from nsd_bench.cortex.surfaces import read_flat, read_mesh
 from nsd_bench.errors import OptionError
 
 SIDE = 5

@@ -12,9 +12,8 @@ from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 
 from exporters.cortex.build import build_subject
-from exporters.cortex.patches import read_patch
+from exporters.cortex.freesurfer import read_patch
 from exporters.cortex.placing import transform_placement
-from exporters.cortex.store import Subject
 from exporters.cortex.transforms import save_transform
 from exporters.cortex.validate import validate_subject
 from exporters.simulate.anatomy import Anatomy, make_anatomy
@@ -32,6 +31,7 @@ from exporters.simulate.geometry import (
 from exporters.simulate.mni import mni_brain
 from exporters.simulate.regions import LABELS, patches, ranks
 from exporters.simulate.surfaces import make_fsaverage, make_native_surface, surface_labels
+from nsd_bench.cortex.store import PycortexSubject
 
 SIDES = ("lh", "rh")
 
@@ -235,7 +235,7 @@ def test_both_ways_between_fsaverage_and_native_lead_to_near_vertices(nsd_root):
 
 
 def test_the_freesurfer_folder_becomes_a_subject_that_agrees_with_nsds_transforms(nsd_root, tmp_path):
-    subject = Subject(tmp_path, "subj01")
+    subject = PycortexSubject(tmp_path, "subj01")
     build_subject(nsd_root / "nsddata/freesurfer/subj01", subject)
     reference = nsd_root / "nsddata/ppdata/subj01/func1pt8mm/mean.nii.gz"
     save_transform(subject, "full", np.eye(4), reference)

@@ -14,14 +14,12 @@ from hypothesis.extra.numpy import arrays
 from scipy.interpolate import interpn
 from sklearn.neighbors import NearestNeighbors
 
-from nsd_bench.cortex import files
-from nsd_bench.cortex.canvas import Grid
-from nsd_bench.cortex.files import coarsened, read_flat
-from nsd_bench.cortex.flatmap import FlatMap, dequantise, quantise, upright
+from nsd_bench.cortex import surfaces as files
+from nsd_bench.cortex.flat import FlatMap, dequantise, quantise, upright
 from nsd_bench.cortex.geometry import join_hemispheres, mask_of, vertices_of
-from nsd_bench.cortex.polygons import outlines
-from nsd_bench.cortex.raster import gaussian_raster
-from nsd_bench.cortex.triangles import triangle_raster
+from nsd_bench.cortex.outlines import outlines
+from nsd_bench.cortex.raster import PixelGrid, gaussian_raster
+from nsd_bench.cortex.surfaces import coarsened, read_flat
 from nsd_bench.errors import NsdBenchError, OptionError, PackageError, SourceError
 
 RECT = (-100.0, 100.0, -120.0, 95.0)
@@ -184,7 +182,10 @@ def test_files_that_hold_no_surface_are_named(tmp_path):
     text.write_text("not XML")
     one = nib.gifti.GiftiDataArray(np.zeros(5, "f4"), "NIFTI_INTENT_SHAPE", datatype="float32")
     nib.save(nib.gifti.GiftiImage(darrays=[one]), values)
-    for path, problem in ((text, "cannot be read as a surface"), (values, "holds no surface")):
+    for path, problem in (
+        (text, "cannot be read as a surface"),
+        (values, "holds no single NIFTI_INTENT_POINTSET"),
+    ):
         with pytest.raises(SourceError) as error:
             read_flat(f"{good},{path}")
         assert message(error).startswith(f"{path}: ")
@@ -206,7 +207,7 @@ def test_without_nilearn_the_extra_is_named(monkeypatch):
 
 
 def test_grid_of_nsd_flat():
-    grid = Grid.of_rect(RECT, 1.0)
+    grid = PixelGrid.of_rect(RECT, 1.0)
     assert grid.shape == (215, 200)
     assert grid.rect == RECT
     assert grid.centres()[[0, 1, 200, -1]].tolist() == [
@@ -218,31 +219,25 @@ def test_grid_of_nsd_flat():
 
 
 def test_grid_of_4_mm_rounds_to_whole_pixels():
-    grid = Grid.of_rect(RECT, 4.0)
+    grid = PixelGrid.of_rect(RECT, 4.0)
     assert grid.shape == (54, 50)
     assert grid.rect == (-100, 100, -120, 96)
 
 
 def test_halves_are_rounded_to_even_and_corners_to_pixels():
-    grid = Grid.of_rect((0.9, 5.9, -3.1, 3.9), 2.0)
+    grid = PixelGrid.of_rect((0.9, 5.9, -3.1, 3.9), 2.0)
     assert (grid.width, grid.height, grid.left, grid.bottom) == (2, 4, 0, -4)
-
-
-def test_grid_around_points_has_a_margin():
-    grid = Grid.around(np.array([[0.0, 10], [6, 12]]), 2.0, padding=3)
-    assert grid.rect == (-6, 12, 4, 18)
-    assert Grid.around(np.array([[0.0, 10], [6, 12]]), 2.0).rect == (-8, 14, 2, 20)
 
 
 @pytest.mark.parametrize(("rect", "pixel_mm"), [((0, 0, 0, 5), 1), ((0, 5, 5, 0), 1), ((0, 5, 0, 5), -1)])
 def test_empty_grids_are_refused(rect, pixel_mm):
     with pytest.raises(OptionError, match=r"grid: rectangle .* has no pixel"):
-        Grid.of_rect(rect, pixel_mm)
+        PixelGrid.of_rect(rect, pixel_mm)
 
 
 # raster
 
-GRID = Grid(2.0, -4.0, -6.0, 5, 7)
+GRID = PixelGrid(2.0, -4.0, -6.0, 5, 7)
 POINTS = np.random.default_rng(3).uniform((-5, -7), (7, 9), (23, 2))
 
 
@@ -267,7 +262,7 @@ def test_weights_are_the_originals(fwhm):
 
 
 def test_sigma_of_a_pixel_and_reach_of_three_sigma():
-    grid = Grid(1.0, 0.0, 0.0, 3, 1)
+    grid = PixelGrid(1.0, 0.0, 0.0, 3, 1)
     points = np.array([[0.5 + 0.4246609, 0.5], [0.5, 0.5]])
     raster = gaussian_raster(points, grid)
     near = np.exp(-0.5)
@@ -287,7 +282,7 @@ def test_pictures_are_weighted_means():
 
 
 def test_labels_go_to_the_largest_share_and_the_smallest_among_equals():
-    grid = Grid(1.0, 0.0, 0.0, 4, 1)
+    grid = PixelGrid(1.0, 0.0, 0.0, 4, 1)
     points = np.array([[0.4, 0.5], [0.6, 0.5], [2.5, 0.5], [2.5, 0.9], [2.5, 0.1]])
     raster = gaussian_raster(points, grid, fwhm=0.5)
     picture = raster.label_picture(np.array([7, 5, 9, 2, 2], dtype=np.int16), fill=-1)
@@ -317,7 +312,7 @@ def test_units_are_read_where_they_lie(method):
 
 
 def test_half_a_pixel_of_border_is_clamped_and_what_lies_outside_is_0():
-    grid = Grid(1.0, 0.0, 0.0, 3, 2)
+    grid = PixelGrid(1.0, 0.0, 0.0, 3, 2)
     points = np.array([[0.1, 0.1], [2.9, 1.9], [3.0, 0.5], [3.2, 0.5], [1.5, 1.0]])
     raster, picture = gaussian_raster(points, grid), np.arange(1.0, 7).reshape(2, 3)
     assert raster.units(picture, interpolation="linear").tolist() == [1, 6, 3, 0, 3.5]
@@ -334,7 +329,7 @@ def test_half_a_pixel_of_border_is_clamped_and_what_lies_outside_is_0():
 
 def test_there_and_back_again():
     points = np.random.default_rng(7).uniform((-100, -120), (100, 95), (60_000, 2))
-    raster = gaussian_raster(points, Grid.of_rect(RECT, 1.0))
+    raster = gaussian_raster(points, PixelGrid.of_rect(RECT, 1.0))
     values = np.sin(points[:, 0] / 15) + np.cos(points[:, 1] / 11)
     back = raster.units(raster.pictures(values))
     assert np.corrcoef(values, back)[0, 1] > 0.998
@@ -364,55 +359,6 @@ def test_unknown_interpolation_is_refused():
 def test_a_raster_without_units_is_refused():
     with pytest.raises(OptionError, match=r"none of 1 units is near a pixel"):
         gaussian_raster(np.array([[500.0, 0.0]]), GRID)
-
-
-# triangles
-
-
-def delaunay(points):
-    from scipy.spatial import Delaunay
-
-    return Delaunay(points).simplices.astype(np.int64)
-
-
-def test_triangles_are_drawn_linearly():
-    from scipy.interpolate import LinearNDInterpolator
-
-    points = np.random.default_rng(8).uniform((-6, -9), (9, 12), (40, 2))
-    triangles, values = delaunay(points), np.random.default_rng(9).normal(size=(2, 40))
-    raster = triangle_raster(points, triangles, GRID)
-    expected = [LinearNDInterpolator(points, one)(GRID.centres()).reshape(7, 5) for one in values]
-    expected = np.stack(expected)
-    assert np.array_equal(raster.mask, np.isfinite(expected[0]))
-    np.testing.assert_allclose(raster.pictures(values, fill=np.nan), expected, atol=1e-9)
-    np.testing.assert_allclose(raster.weights.sum(axis=1), raster.mask.ravel())
-
-
-def test_neighbouring_triangles_leave_no_crack_and_overlaps_go_to_the_first():
-    corners = np.array([[0.0, 0], [3, 0], [3, 3], [0, 3], [9, 9]])
-    grid = Grid(1.0, 0.0, 0.0, 4, 3)
-    square = triangle_raster(corners, np.array([[0, 1, 2], [0, 2, 3]]), grid)
-    assert square.mask.tolist() == [[True, True, True, False]] * 3  # centres on the diagonal too
-    twice = triangle_raster(corners, np.array([[0, 1, 2], [4, 1, 0], [1, 1, 2]]), grid)
-    once = triangle_raster(corners, np.array([[0, 1, 2]]), grid)
-    part = once.mask.ravel()
-    assert np.array_equal(twice.weights.toarray()[part], once.weights.toarray()[part])
-
-
-def test_a_coarse_map_has_no_holes():
-    pytest.importorskip("nilearn")
-    flat = read_flat("fsaverage5")
-    patch = flat.patch(np.ones(len(flat), dtype=bool))
-    grid = Grid.of_rect(RECT, 1.0)
-    raster = triangle_raster(patch.points, patch.triangles, grid)
-    assert raster.mask.sum() > 1.3 * gaussian_raster(patch.points, grid).mask.sum()
-    x = raster.pictures(patch.points[:, 0], fill=np.nan)
-    np.testing.assert_allclose(x, np.where(raster.mask, np.tile(grid.x_mm, (215, 1)), np.nan), atol=1e-9)
-
-
-def test_triangles_beside_the_grid_are_refused():
-    with pytest.raises(OptionError, match=r"none of 1 triangles holds a pixel centre"):
-        triangle_raster(np.eye(3, 2) + 100, np.array([[0, 1, 2]]), GRID)
 
 
 # levels
@@ -480,7 +426,7 @@ def test_surfaces_import_nothing_heavy():
     import subprocess
     import sys
 
-    code = "import sys, nsd_bench.cortex.files, nsd_bench.cortex.flatmap\nprint(*sys.modules)"
+    code = "import sys, nsd_bench.cortex.surfaces, nsd_bench.cortex.flat\nprint(*sys.modules)"
     loaded = set(subprocess.check_output([sys.executable, "-c", code], text=True).split())
     assert not loaded & {"nibabel", "nilearn", "skimage", "matplotlib", "pandas", "torch"}
     assert importlib.util.find_spec("nibabel")

@@ -16,13 +16,12 @@ from PIL import Image
 
 from exporters.cortex.placing import transform_placement
 from nsd_bench.cli.flatmap import view_command as command
-from nsd_bench.cortex.cortex import read_cortex
-from nsd_bench.cortex.files import read_inflated, read_mesh, read_scalars, write_mesh
+from nsd_bench.cortex.figure import Scale
 from nsd_bench.cortex.geometry import join_hemispheres
 from nsd_bench.cortex.maps import package_map
 from nsd_bench.cortex.placing import Placement
-from nsd_bench.cortex.scale import Scale
-from nsd_bench.cortex.view import Atlas, BrainMap, Surface, package_page, view_page
+from nsd_bench.cortex.surfaces import read_cortex, read_inflated, read_mesh, read_scalars, write_mesh
+from nsd_bench.cortex.view import Atlas, BrainMap, ViewSurface, package_page, view_page
 from nsd_bench.errors import OptionError, PackageError, SourceError
 from nsd_bench.outputs import write_npz
 from nsd_bench.package.read import Package
@@ -33,12 +32,12 @@ WHOLE_TRIANGLES = np.array([[0, 1, 2], [0, 2, 3], [2, 1, 4]])
 N = 10
 
 
-def toy_surface() -> Surface:
+def toy_surface() -> ViewSurface:
     """Two squares of two triangles, and on each side a vertex that is cut out of the map."""
     flat = join_hemispheres((SIDE, FLAT_TRIANGLES), (SIDE, FLAT_TRIANGLES))
     inflated = np.random.default_rng(0).normal(scale=50, size=(N, 3))
     triangles = np.concatenate([WHOLE_TRIANGLES, WHOLE_TRIANGLES + 5])
-    return Surface(flat, inflated, triangles, np.linspace(-1, 1, N))
+    return ViewSurface(flat, inflated, triangles, np.linspace(-1, 1, N))
 
 
 def toy_map(name: str = "r") -> BrainMap:
@@ -216,10 +215,10 @@ def test_the_command_writes_the_page(tmp_path):
 def test_a_transform_of_a_pycortex_subject_places_voxels(tmp_path):
     import nibabel as nib
 
-    from exporters.cortex.store import Subject
     from exporters.cortex.transforms import save_transform
+    from nsd_bench.cortex.store import PycortexSubject
 
-    subject = Subject(tmp_path, "toy")
+    subject = PycortexSubject(tmp_path, "toy")
     (subject.path / "surfaces").mkdir(parents=True)
     for side in ("lh", "rh"):
         write_mesh(subject.surface("flat", side), SIDE, FLAT_TRIANGLES)
@@ -278,7 +277,7 @@ def shown(browser, tmp_path_factory):
         BrainMap("sides", np.where(left, -1.0, 1.0), "difference", Scale("RdBu_r", -1.0, 1.0)),
         BrainMap("height", np.sign(cortex.middle_mm[:, 2] - 10), "up"),
     ]
-    surface = Surface(cortex.flat, inflated.points, inflated.triangles, cortex.curvature)
+    surface = ViewSurface(cortex.flat, inflated.points, inflated.triangles, cortex.curvature)
     atlas = Atlas("toy", back.astype(int), {1: "back"})
     page = tmp_path_factory.mktemp("view") / "view.html"
     page.write_text(view_page(surface, maps, atlases=[atlas], units=np.arange(20484) * 2, title="T"))

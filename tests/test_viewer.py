@@ -16,17 +16,15 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from exporters.flat.png import encode_png
+from exporters.flat.pictures import encode_png
 from nsd_bench.cli.flat import view_flat_command as command
-from nsd_bench.cortex.canvas import Grid
-from nsd_bench.cortex.flat import FORMAT, load
-from nsd_bench.cortex.flatmap import FlatMap
-from nsd_bench.cortex.raster import gaussian_raster
+from nsd_bench.cortex.flat import FORMAT, FlatMap, load
+from nsd_bench.cortex.raster import PixelGrid, gaussian_raster
 from nsd_bench.cortex.viewer import viewer_page
 from nsd_bench.errors import OptionError, PackageError
 from nsd_bench.outputs import write_npz
 
-GRID = Grid(1.0, -6.0, 0.0, 12, 9)
+GRID = PixelGrid(1.0, -6.0, 0.0, 12, 9)
 
 
 def feature(name: str | None, *boxes: tuple[float, float, float, float]) -> dict:

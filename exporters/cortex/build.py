@@ -12,15 +12,14 @@ import nibabel as nib
 import numpy as np
 import numpy.typing as npt
 
-from exporters.cortex.freesurfer import FreeSurfer
-from exporters.cortex.patches import flat_surface, oriented, read_patch
-from exporters.cortex.store import FOLDERS, Subject
+from exporters.cortex.freesurfer import FreeSurfer, flat_surface, oriented, read_patch
 from exporters.cortex.validate import validate_subject
 from exporters.nsd.layout import SESSIONS, Layout
 from exporters.nsd.surfaces import HEMISPHERES
 from exporters.nsd.transforms import DEPTHS, transform_files
 from exporters.packages.plan import PlannedFile
-from nsd_bench.cortex.files import write_mesh
+from nsd_bench.cortex.store import FOLDERS, PycortexSubject
+from nsd_bench.cortex.surfaces import write_mesh
 from nsd_bench.errors import Issue, OptionError, SourceError, has_errors
 from nsd_bench.outputs import new_folder, write_npz
 
@@ -41,7 +40,7 @@ class BuildOptions:
     patch
         lh.PATCH.flat.patch.3d and its right counterpart are the flat maps.
     axes
-        One of `exporters.cortex.patches.AXES`.
+        One of `exporters.cortex.freesurfer.AXES`.
     """
 
     white: str = "smoothwm"
@@ -49,7 +48,7 @@ class BuildOptions:
     axes: str = "auto"
 
 
-def build_subject(freesurfer: Path, subject: Subject, options: BuildOptions | None = None) -> Path:
+def build_subject(freesurfer: Path, subject: PycortexSubject, options: BuildOptions | None = None) -> Path:
     """Write a subject that pycortex opens: surfaces, flat maps, curvature and anatomy.
 
     It does what ``cortex.freesurfer.import_subj`` and ``import_flat`` do, without FreeSurfer's programs and
@@ -79,7 +78,7 @@ def build_subject(freesurfer: Path, subject: Subject, options: BuildOptions | No
     options, source = options or BuildOptions(), FreeSurfer(freesurfer)
     to_scanner = source.to_scanner()
     with new_folder(subject.path) as folder:
-        made = Subject.at(folder)
+        made = PycortexSubject.at(folder)
         for name in FOLDERS:
             (folder / name).mkdir()
         sizes = [_hemisphere(source, made, side, to_scanner, options) for side in HEMISPHERES]
@@ -93,7 +92,7 @@ def build_subject(freesurfer: Path, subject: Subject, options: BuildOptions | No
 
 def _hemisphere(
     source: FreeSurfer,
-    subject: Subject,
+    subject: PycortexSubject,
     side: str,
     to_scanner: npt.NDArray[np.float64],
     options: BuildOptions,
@@ -125,7 +124,7 @@ def _moved(points: npt.NDArray[np.float64], matrix: npt.NDArray[np.float64]) -> 
     return points @ matrix[:3, :3].T + matrix[:3, 3]
 
 
-def _info(source: FreeSurfer, subject: Subject, kind: str, name: str, sizes: list[int]) -> None:
+def _info(source: FreeSurfer, subject: PycortexSubject, kind: str, name: str, sizes: list[int]) -> None:
     """Write one value a vertex with pycortex's sign; only curvature must be there."""
     if kind != "curvature" and not all(source.has(side, name) for side in HEMISPHERES):
         return
@@ -142,7 +141,7 @@ def _volume(source: FreeSurfer, path: Path, name: str) -> None:
 _MADE_ANEW: Final = ("cache", "views")  # pycortex fills them itself; an old cache shows old data
 
 
-def import_subject(source: Path, subject: Subject) -> list[Issue]:
+def import_subject(source: Path, subject: PycortexSubject) -> list[Issue]:
     """Copy a subject into a store after checking it; the cache is left behind.
 
     Parameters
@@ -164,7 +163,7 @@ def import_subject(source: Path, subject: Subject) -> list[Issue]:
     OutputError
         If there is such a subject already.
     """
-    issues = validate_subject(Subject.at(source))
+    issues = validate_subject(PycortexSubject.at(source))
     if has_errors(issues):
         errors = [issue for issue in issues if issue.level == "error"]
         raise SourceError(

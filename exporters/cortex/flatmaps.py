@@ -9,30 +9,28 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from exporters.cortex.drawing import drawn_curves
-from exporters.cortex.store import Subject
-from exporters.cortex.transforms import read_matrix
 from exporters.nsd.layout import Layout
 from exporters.nsd.transforms import read_placement
 from nsd_bench.cortex.canvas import HEIGHT, Canvas, make_canvas
-from nsd_bench.cortex.cortex import Cortex, read_cortex
 from nsd_bench.cortex.drawing import Easel, outline_atlas, scale_of
 from nsd_bench.cortex.figure import Pen
 from nsd_bench.cortex.maps import score_map
 from nsd_bench.cortex.matching import N_DEPTHS as MNI_DEPTHS
 from nsd_bench.cortex.matching import fsaverage_placement, is_fsaverage, mni_placement, nearest_placement
-from nsd_bench.cortex.outlines import Region, drawn_region
+from nsd_bench.cortex.overlays import drawn_regions
 from nsd_bench.cortex.pixelwise import N_DEPTHS as PIXEL_DEPTHS
 from nsd_bench.cortex.pixelwise import (
     VERTEX_DEPTHS,
-    Transform,
+    VolumeTransform,
     between,
     pixelwise,
+    read_matrix,
     read_transform,
     vertexwise,
 )
 from nsd_bench.cortex.placing import Placement
-from nsd_bench.cortex.pycortex import pycortex_canvas
+from nsd_bench.cortex.store import PycortexSubject, pycortex_canvas
+from nsd_bench.cortex.surfaces import Cortex, read_cortex
 from nsd_bench.errors import OptionError, PackageError, choices
 from nsd_bench.package.read import Package
 from nsd_bench.package.storage import read_npz
@@ -40,7 +38,6 @@ from nsd_bench.package.storage import read_npz
 __all__ = [
     "DRAWING",
     "PLACEMENT_SUFFIX",
-    "drawn_regions",
     "make_easels",
     "package_placement",
     "score_pictures",
@@ -102,36 +99,6 @@ def _easel(package: Package, cortex: Cortex, canvas: Canvas, options: Mapping[st
     return Easel(pixels, curvature[canvas.vertex], package, placement, *settings)
 
 
-def drawn_regions(subject: Subject, canvas: Canvas, layer: str = "rois") -> list[Region]:
-    """Read the regions, or the sulci, of a pycortex subject's drawing, overlays.svg.
-
-    Parameters
-    ----------
-    subject
-        Whose drawing.
-    canvas
-        Pixels of the same subject's flat map, on which the page of the drawing lies.
-    layer
-        "rois" or "sulci"; lines of sulci need not be closed.
-
-    Raises
-    ------
-    SourceError
-        If there is no drawing, or an outline cannot be read.
-    """
-    curves, (width, height) = drawn_curves(subject, layer)
-    are_sulci = layer == "sulci"
-    left, right, bottom, top = canvas.extent
-    scale, corner = np.array([(right - left) / width, (bottom - top) / height]), (left, top)
-    regions = []
-    for name, outlines in curves.items():
-        lines = [line for outline in outlines for line in outline.to_polygons(closed_only=not are_sulci)]
-        if lines:
-            loops = [np.asarray(line) * scale + corner for line in lines]
-            regions.append(drawn_region(canvas, name, loops, is_sulcus=are_sulci))
-    return regions
-
-
 def _atlas(package: Package, wanted: str) -> str:
     if wanted == DRAWING:
         return ""
@@ -145,11 +112,11 @@ def _atlas(package: Package, wanted: str) -> str:
     return "" if wanted == "none" else wanted
 
 
-def _transform(options: Mapping[str, Any]) -> Transform:
+def _transform(options: Mapping[str, Any]) -> VolumeTransform:
     return read_transform(_subject(options).require_transform(options["transform"]))
 
 
-def _subject(options: Mapping[str, Any]) -> Subject:
+def _subject(options: Mapping[str, Any]) -> PycortexSubject:
     if not Path(options["surface"]).is_dir():
         raise OptionError(
             f"the surface {str(options['surface'])!r} is no pycortex subject",
@@ -157,7 +124,7 @@ def _subject(options: Mapping[str, Any]) -> Subject:
             expected="the folder of one: only these have transforms and drawings",
             fix="give --surface STORE/SUBJECT, or leave --transform and 'overlays' out",
         )
-    return Subject.at(options["surface"])
+    return PycortexSubject.at(options["surface"])
 
 
 def surface_placement(package: Package, cortex: Cortex, options: Mapping[str, Any]) -> Placement:

@@ -1,25 +1,220 @@
-"""Masks of regions in a functional grid, as files that recipes and others take."""
+"""Voxels of regions in a functional grid: the ribbon of cortex, and masks as files."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Final
 
 import nibabel as nib
 import numpy as np
 import numpy.typing as npt
+from scipy import sparse
+from scipy.sparse.linalg import splu
+from scipy.spatial import cKDTree
 
-from exporters.cortex.ribbon import Ribbon
 from exporters.nsd.rois import check_named, read_label_names
-from nsd_bench.cortex.maps import UnitMap
-from nsd_bench.cortex.placing import misplaced
-from nsd_bench.errors import OptionError, choices
+from nsd_bench.cortex.pixelwise import VolumeTransform, read_transform
+from nsd_bench.cortex.store import PycortexSubject
+from nsd_bench.cortex.surfaces import Cortex, read_cortex
+from nsd_bench.errors import OptionError, SourceError, choices
 from nsd_bench.outputs import new_folder
-from nsd_bench.package.read import Package
 
-__all__ = ["choose_regions", "label_regions", "named_regions", "volume_map", "write_masks"]
+__all__ = [
+    "SAMPLERS",
+    "Ribbon",
+    "choose_regions",
+    "label_regions",
+    "named_regions",
+    "read_ribbon",
+    "write_masks",
+]
+
+SAMPLERS: Final = ("cortical", "cortical-conservative", "cortical-liberal", "thin", "thick")
+"""Which voxels are cortex, as pycortex's gm_sampler: those whose nearest vertex is as near as cortex is thick
+there; those that a vertex half-way between white matter and pia lies in; those that a line from one to the
+other meets; those within 2 mm, and within 8 mm, of half-way."""
+_REACH_MM: Final = {"thin": 2.0, "thick": 8.0}
+_N_ON_LINE: Final = 64
+_RIDGE: Final = 1e-9  # pycortex's: it lets the matrix be inverted, and changes nothing else
 
 Mask = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Ribbon:
+    """Cortex in a functional grid; see `read_ribbon`.
+
+    Parameters
+    ----------
+    voxels : bool array of shape (X, Y, Z)
+        Those that are cortex.
+    nearest : int64 array of shape (X, Y, Z)
+        The vertex that is nearest to each voxel.
+    n_vertices
+        Of the left and the right hemisphere.
+    shares
+        Sparse matrix, vertices by voxels: how much of a vertex lies in a voxel; None where voxels belong to
+        their nearest vertex.
+    transform
+        From the surfaces to the grid.
+    """
+
+    voxels: Mask
+    nearest: npt.NDArray[np.int64]
+    n_vertices: tuple[int, int]
+    shares: Any
+    transform: VolumeTransform
+
+    def masks(
+        self,
+        regions: Mapping[str, Mask],
+        *,
+        threshold: float = 0.5,
+        keep_overlap: bool = False,
+        split: bool = False,
+    ) -> dict[str, Mask]:
+        """Find the voxels of regions, as pycortex's ``get_roi_masks`` does.
+
+        Parameters
+        ----------
+        regions
+            Name to a bool array of shape (n_vertices,), left hemisphere first.
+        threshold
+            Of "cortical-conservative" and "cortical-liberal": more than this share of a voxel, 0 to 1, must
+            belong to a region.
+        keep_overlap
+            Whether voxels of several regions belong to all of them instead of to none.
+        split
+            Whether to part every region into NAME_L and NAME_R.
+
+        Returns
+        -------
+        masks
+            Name to a bool array of shape (X, Y, Z).
+
+        Raises
+        ------
+        OptionError
+            If a region is of another surface.
+        """
+        for name, inside in regions.items():
+            if inside.shape != (sum(self.n_vertices),):
+                raise OptionError(
+                    f"region {name!r} has shape {inside.shape}",
+                    place=self.transform.source,
+                    expected=f"({sum(self.n_vertices)},), one value a vertex, left hemisphere first",
+                    fix="give labels of the subject's own surface",
+                )
+        found = self._whole(regions) if self.shares is None else self._shared(regions, threshold)
+        if not keep_overlap:
+            several = np.sum(list(found.values()), axis=0) > 1
+            found = {name: mask & ~several for name, mask in found.items()}
+        if not split:
+            return found
+        left = self.nearest < self.n_vertices[0]
+        sides = {"L": left, "R": ~left}
+        return {f"{name}_{side}": mask & half for name, mask in found.items() for side, half in sides.items()}
+
+    def _whole(self, regions: Mapping[str, Mask]) -> dict[str, Mask]:
+        return {name: inside[self.nearest] & self.voxels for name, inside in regions.items()}
+
+    def _shared(self, regions: Mapping[str, Mask], threshold: float) -> dict[str, Mask]:
+        """Find values of voxels whose means along the lines come closest to 1 inside and 0 elsewhere."""
+        shares = self.shares[:, self.voxels.ravel()]
+        solver = splu((shares.T @ shares + _RIDGE * sparse.eye(shares.shape[1])).tocsc())
+        found = {}
+        for name, inside in regions.items():
+            mask = np.zeros(self.voxels.shape, dtype=bool)
+            mask[self.voxels] = solver.solve(shares.T @ inside.astype(np.float64)) > threshold
+            found[name] = mask
+        return found
+
+
+def read_ribbon(subject: PycortexSubject, name: str, sampler: str = "cortical") -> Ribbon:
+    """Find the cortex of a subject in a functional grid, as pycortex's ``get_cortical_mask`` does.
+
+    Parameters
+    ----------
+    subject, name
+        The subject, and which of its transforms.
+    sampler
+        One of `SAMPLERS`.
+
+    Raises
+    ------
+    OptionError
+        If the sampler is unknown, or there is no such subject or transform.
+    SourceError
+        If white matter or pia is missing.
+    """
+    if sampler not in SAMPLERS:
+        raise OptionError(
+            f"sampler {sampler!r} is not known",
+            place=str(subject.path),
+            expected=choices(sampler, SAMPLERS),
+            fix="give one of these",
+        )
+    cortex, transform = read_cortex(subject.require().path), read_transform(subject.require_transform(name))
+    if np.isnan(cortex.middle_mm).all():
+        raise SourceError(
+            "white matter and pia are missing",
+            place=str(subject.path),
+            expected="surfaces/wm_lh.gii, pia_lh.gii and their right counterparts",
+            fix="build the subject again with 'nsd-bench cortex build'",
+        )
+    distance_mm, nearest = _nearest_vertices(cortex, transform)
+    shares = None
+    if sampler.startswith("cortical-"):
+        shares = _shares(cortex, transform, on_lines=sampler == "cortical-liberal")
+        voxels = np.asarray(shares.sum(axis=0)).reshape(transform.shape) > 0
+    elif sampler == "cortical":
+        thickness_mm = np.linalg.norm(cortex.pial_mm - cortex.white_mm, axis=1)
+        voxels = distance_mm <= thickness_mm[nearest]
+    else:
+        voxels = distance_mm < _REACH_MM[sampler]
+    return Ribbon(voxels, nearest, cortex.flat.n_vertices, shares, transform)
+
+
+def _nearest_vertices(
+    cortex: Cortex, transform: VolumeTransform
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
+    """Return how far every voxel is from the nearest vertex half-way through cortex, and which that is."""
+    to_mm = np.linalg.inv(transform.to_voxel)
+    voxels = np.indices(transform.shape).reshape(3, -1).T
+    places = voxels @ to_mm[:3, :3].T + to_mm[:3, 3]
+    distance, nearest = cKDTree(cortex.middle_mm).query(places)
+    return distance.reshape(transform.shape), nearest.reshape(transform.shape).astype(np.int64)
+
+
+def _shares(cortex: Cortex, transform: VolumeTransform, *, on_lines: bool) -> Any:
+    """Say which part of every vertex lies in which voxel.
+
+    Of a line from white matter to pia 64 points count; without lines, the point half-way, of vertices that
+    are on the map.
+    """
+    outer, inner = (_in_voxels(places, transform) for places in (cortex.pial_mm, cortex.white_mm))
+    if not on_lines:
+        middle = _in_voxels(cortex.middle_mm, transform)
+        middle[~cortex.flat.on_map] = np.nan
+        return _nearest_voxels(middle, transform.shape)
+    depths = np.linspace(0, 1, _N_ON_LINE + 2)[1:-1]
+    parts = (_nearest_voxels(inner * t + outer * (1 - t), transform.shape) for t in depths)
+    return sum(parts, start=sparse.csr_array((len(inner), int(np.prod(transform.shape))))) / _N_ON_LINE
+
+
+def _in_voxels(places: npt.NDArray[np.float64], transform: VolumeTransform) -> npt.NDArray[np.float64]:
+    matrix = transform.to_voxel
+    voxels: npt.NDArray[np.float64] = places @ matrix[:3, :3].T + matrix[:3, 3]
+    return voxels
+
+
+def _nearest_voxels(places: npt.NDArray[np.float64], shape: tuple[int, int, int]) -> Any:
+    # pycortex takes places up to half a voxel beyond the last one's edge for that one.
+    inside = np.flatnonzero(((places > -0.5) & (places < np.array(shape) + 0.5)).all(axis=1))
+    voxels = np.ravel_multi_index(tuple(places[inside].round().astype(np.int64).T), shape, mode="clip")
+    return sparse.csr_array((np.ones(len(inside)), (inside, voxels)), (len(places), int(np.prod(shape))))
 
 
 def label_regions(labels: npt.NDArray[np.integer], names: Mapping[int, str]) -> dict[str, Mask]:
@@ -131,48 +326,3 @@ def write_masks(
             image = nib.Nifti1Image(masks[name].astype(np.uint8), ribbon.transform.affine)
             nib.save(image, folder / file)
     return {file: counts[name] for name, file in files.items()}
-
-
-def volume_map(package: Package, path: Path) -> UnitMap:
-    """Read a volume at the units of a package, to be drawn.
-
-    Parameters
-    ----------
-    package
-        Whose units are voxels.
-    path
-        NIfTI file with one number for every voxel of the functional grid; NaN is unknown.
-
-    Raises
-    ------
-    OptionError
-        If the package's units are vertices, or the file cannot be read, is not 3-D, or lies on another grid:
-        another shape, moved, or mirrored.
-    """
-    units = package.units
-    ids, places_mm = units["unit_ids"].to_numpy(), units[["x_mm", "y_mm", "z_mm"]].to_numpy()
-    if np.isnan(places_mm).any():
-        problem = "is a volume, and the package's units are vertices"
-        raise _not_on_grid(path, problem, "give one number for every unit, .npy or .npz")
-    try:
-        image = nib.Nifti1Image.from_filename(path)
-        volume = np.asarray(image.dataobj, dtype=np.float64)
-    except (OSError, EOFError, ValueError, nib.filebasedimages.ImageFileError) as error:
-        raise _not_on_grid(path, f"cannot be read ({error})", "write it with nibabel.save") from error
-    if volume.ndim != 3:
-        raise _not_on_grid(path, f"has shape {volume.shape}", "take one volume out of it first")
-    problem = misplaced(ids, places_mm, volume.shape, np.asarray(image.affine))
-    if problem:
-        fix = "save it with the shape and the affine of NSD's own volumes of this space"
-        raise _not_on_grid(path, f"has another grid: {problem}", fix)
-    name = path.name.removesuffix(".gz").removesuffix(".nii")
-    return UnitMap(name, name, ids, volume.ravel()[ids])
-
-
-def _not_on_grid(path: Path, problem: str, fix: str) -> OptionError:
-    return OptionError(
-        problem,
-        place=str(path),
-        expected="one 3-D volume on the grid of the package's units, neither moved nor mirrored",
-        fix=fix,
-    )

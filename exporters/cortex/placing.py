@@ -10,21 +10,21 @@ import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import map_coordinates
 
-from exporters.cortex.store import Subject
-from exporters.cortex.transforms import flirt_to_world, read_matrix
+from exporters.cortex.transforms import flirt_to_world
 from exporters.nsd.rois import whole_labels
 from exporters.nsd.volumes import Grid, load_nifti, read_grid, read_volume
-from nsd_bench.cortex.cortex import read_cortex
 from nsd_bench.cortex.pixelwise import VERTEX_DEPTHS as N_DEPTHS
-from nsd_bench.cortex.pixelwise import between, read_transform, vertexwise
+from nsd_bench.cortex.pixelwise import between, read_matrix, read_transform, vertexwise
 from nsd_bench.cortex.placing import Placement
+from nsd_bench.cortex.store import PycortexSubject
+from nsd_bench.cortex.surfaces import read_cortex
 from nsd_bench.errors import OptionError
 from nsd_bench.outputs import new_file, refuse_existing
 
 __all__ = ["mni_to_subject", "resample", "transform_placement", "volume_labels", "volume_values"]
 
 
-def transform_placement(subject: Subject, name: str, *, n_depths: int = N_DEPTHS) -> Placement:
+def transform_placement(subject: PycortexSubject, name: str, *, n_depths: int = N_DEPTHS) -> Placement:
     """Place the voxels of a functional grid on a subject's vertices: the nearest voxel at some depths.
 
     Parameters
@@ -51,7 +51,7 @@ def transform_placement(subject: Subject, name: str, *, n_depths: int = N_DEPTHS
 
 
 def volume_values(
-    subject: Subject, name: str, volume: Path, within: Path | None = None
+    subject: PycortexSubject, name: str, volume: Path, within: Path | None = None
 ) -> npt.NDArray[np.float64]:
     """Bring the numbers of a volume onto the vertices: the mean of all depths.
 
@@ -83,7 +83,7 @@ def volume_values(
     return transform_placement(subject, name).on_vertices(np.arange(grid.n_units), values.ravel())
 
 
-def volume_labels(subject: Subject, name: str, volume: Path) -> npt.NDArray[np.int64]:
+def volume_labels(subject: PycortexSubject, name: str, volume: Path) -> npt.NDArray[np.int64]:
     """Bring the labels of a volume onto the vertices: the one that most depths have, 0 for none.
 
     Parameters

@@ -14,8 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from exporters.cortex.freesurfer import FreeSurfer
-from exporters.cortex.store import Subject
 from exporters.nsd.volumes import load_nifti
+from nsd_bench.cortex.pixelwise import read_matrix
+from nsd_bench.cortex.store import PycortexSubject
 from nsd_bench.errors import NsdBenchError, OptionError, OutputError, SourceError, choices
 from nsd_bench.outputs import new_file, new_folder
 
@@ -26,7 +27,6 @@ __all__ = [
     "align",
     "anatomy_to_functional",
     "flirt_to_world",
-    "read_matrix",
     "read_register",
     "require_tool",
     "save_transform",
@@ -34,17 +34,6 @@ __all__ = [
 ]
 
 Matrix = npt.NDArray[np.float64]
-
-
-def read_matrix(path: Path) -> Matrix:
-    """Read a 4 x 4 matrix from a text file of four lines, as FLIRT writes them.
-
-    Raises
-    ------
-    SourceError
-        If it is none, or cannot be inverted.
-    """
-    return _parse(_lines(path), path)
 
 
 def read_register(path: Path) -> Matrix:
@@ -57,40 +46,7 @@ def read_register(path: Path) -> Matrix:
     SourceError
         If it is none.
     """
-    return _parse(_lines(path)[4:8], path)
-
-
-def _lines(path: Path) -> list[str]:
-    try:
-        return [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise _no_matrix(path, str(error)) from error
-
-
-def _parse(lines: list[str], path: Path) -> Matrix:
-    try:
-        matrix = np.array([[float(number) for number in line.split()] for line in lines])
-    except ValueError as error:
-        raise _no_matrix(path, str(error)) from error
-    problem = ""
-    if matrix.shape != (4, 4):
-        problem = f"its shape is {matrix.shape}"
-    elif not np.allclose(matrix[3], [0, 0, 0, 1]):
-        problem = f"its last row is {matrix[3].tolist()}"
-    elif not np.isfinite(matrix).all() or abs(np.linalg.det(matrix)) < 1e-9:
-        problem = "it cannot be inverted"
-    if problem:
-        raise _no_matrix(path, problem)
-    return matrix
-
-
-def _no_matrix(path: Path, problem: str) -> SourceError:
-    return SourceError(
-        f"holds no matrix ({problem})",
-        place=str(path),
-        expected="four rows of four numbers, the last one 0 0 0 1",
-        fix="give the .mat of FLIRT, a text file with four rows, or register.dat with --register",
-    )
+    return read_matrix(path, slice(4, 8))
 
 
 def surface_affine(image: Any) -> Matrix:
@@ -273,7 +229,7 @@ def _inverse(matrix: Matrix) -> Matrix:
 
 
 def save_transform(
-    subject: Subject, name: str, matrix: Matrix, reference: Path, *, delete_masks: bool = False
+    subject: PycortexSubject, name: str, matrix: Matrix, reference: Path, *, delete_masks: bool = False
 ) -> Path:
     """Write transforms/NAME/ as pycortex reads it: matrices.xfm and reference.nii.gz.
 

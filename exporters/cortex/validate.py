@@ -10,12 +10,12 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from exporters.cortex.patches import uprightness
-from exporters.cortex.store import SURFACES, Subject
-from exporters.cortex.svg import outline_counts
+from exporters.cortex.freesurfer import uprightness
 from exporters.nsd.surfaces import HEMISPHERES
 from exporters.nsd.volumes import load_nifti
-from nsd_bench.cortex.files import read_mesh
+from nsd_bench.cortex.overlays import outline_counts
+from nsd_bench.cortex.store import SURFACES, PycortexSubject
+from nsd_bench.cortex.surfaces import read_mesh
 from nsd_bench.errors import Issue, NsdBenchError
 from nsd_bench.package.storage import read_npz
 
@@ -38,7 +38,7 @@ Mesh = tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]
 _REBUILD = "Build the subject again with 'nsd-bench cortex build'"
 
 
-def validate_subject(subject: Subject, shape: tuple[int, ...] | None = None) -> list[Issue]:
+def validate_subject(subject: PycortexSubject, shape: tuple[int, ...] | None = None) -> list[Issue]:
     """Check every file of a subject.
 
     Parameters
@@ -68,7 +68,7 @@ def validate_subject(subject: Subject, shape: tuple[int, ...] | None = None) -> 
     return sorted(issues)
 
 
-def _hemisphere(subject: Subject, side: str) -> Iterator[Issue]:
+def _hemisphere(subject: PycortexSubject, side: str) -> Iterator[Issue]:
     meshes: dict[str, Mesh] = {}
     for kind in SURFACES:
         path = subject.surface(kind, side)
@@ -93,7 +93,7 @@ def _from_error(error: NsdBenchError) -> Issue:
     return Issue("error", error.place, error.problem, _REBUILD)
 
 
-def _curvature(subject: Subject, side: str, n_vertices: int) -> Iterator[Issue]:
+def _curvature(subject: PycortexSubject, side: str, n_vertices: int) -> Iterator[Issue]:
     path = subject.info("curvature")
     if not path.is_file():
         return
@@ -130,7 +130,7 @@ def _flat(flat: Mesh, white: Mesh, path: Path, side: str) -> Iterator[Issue]:
         yield Issue("error", str(path), problem, fix)
 
 
-def _others(subject: Subject) -> Iterator[Issue]:
+def _others(subject: PycortexSubject) -> Iterator[Issue]:
     if not subject.anatomy.is_file():
         fix = "Copy the volume there to draw volumes; vertex data do not need it"
         yield Issue("warning", str(subject.anatomy), "there is no anatomical volume", fix)

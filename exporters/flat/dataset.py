@@ -15,11 +15,9 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from exporters.flat.options import FORMS, FlatOptions
-from exporters.flat.png import write_photographs
-from exporters.flat.records import Annotations
-from exporters.flat.session import draw_session
-from exporters.flat.source import Experiment, FlatSource, examine, examine_subject
-from exporters.flat.writers import Build, drawn_file, form, photographs_folder
+from exporters.flat.pictures import draw_session, write_photographs
+from exporters.flat.source import FlatExperiment, FlatSource, examine, examine_subject
+from exporters.flat.writers import Build, CocoAnnotations, drawn_file, form, photographs_folder
 from exporters.nsd.coco import SPLITS, coco_file
 from exporters.nsd.layout import TRIALS_PER_SESSION, Layout
 from exporters.packages.pool import Pool, executor
@@ -30,7 +28,7 @@ from nsd_bench.outputs import finish_outputs, new_outputs, refuse_existing
 from tiers import NOT_EXPORTED, load_tier_file
 
 __all__ = [
-    "Exported",
+    "ExportedFlat",
     "export_flat",
 ]
 
@@ -42,7 +40,7 @@ _TABLE_BYTES: Final = 30_000 * 300  # of the table of a subject's trials
 
 
 @dataclass(frozen=True)
-class Exported:
+class ExportedFlat:
     """One form of the data set.
 
     Parameters
@@ -69,7 +67,7 @@ def export_flat(
     forms: tuple[str, ...] = FORMS,
     pool: Pool | None = None,
     progress: bool = True,
-) -> list[Exported]:
+) -> list[ExportedFlat]:
     """Make the data set; an export that was interrupted, even killed, goes on where it stopped.
 
     The same options and files give the same bytes, with any number of processes, interrupted or not.
@@ -115,7 +113,7 @@ def export_flat(
     layout, tier_file = Layout(nsd_root), load_tier_file(options.tiers)
     experiment = examine(options, layout, tier_file)
     sources = [examine_subject(options, layout, experiment, subject) for subject in options.subjects]
-    annotations = Annotations.read(options.coco, nsd_root, options.legacy)
+    annotations = CocoAnnotations.read(options.coco, nsd_root, options.legacy)
     _add_coco_digests(options, experiment)
     check_room(out, *_need(options, sources, forms))
     with resumable(work, _identity(options, experiment, sources, layout.stimuli)):
@@ -127,13 +125,13 @@ def export_flat(
     return [_exported(out / one) for one in names]
 
 
-def _exported(path: Path) -> Exported:
+def _exported(path: Path) -> ExportedFlat:
     manifest = read_manifest(path)
     left_out = {name: one["sessions_left_out"] for name, one in manifest["subjects"].items()}
-    return Exported(path, manifest["n_records"], {name: some for name, some in left_out.items() if some})
+    return ExportedFlat(path, manifest["n_records"], {name: some for name, some in left_out.items() if some})
 
 
-def _add_coco_digests(options: FlatOptions, experiment: Experiment) -> None:
+def _add_coco_digests(options: FlatOptions, experiment: FlatExperiment) -> None:
     if options.coco is None:
         return
     for split in SPLITS:
@@ -180,7 +178,9 @@ def _draw(
             bar.update()
 
 
-def _identity(options: FlatOptions, experiment: Experiment, sources: list[FlatSource], stimuli: Path) -> str:
+def _identity(
+    options: FlatOptions, experiment: FlatExperiment, sources: list[FlatSource], stimuli: Path
+) -> str:
     """Digest everything that decides what is drawn: what was drawn for another export is of no use."""
     betas = [path for source in sources for paths in source.betas.values() for path in paths]
     large = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in (*betas, stimuli)]

@@ -22,7 +22,7 @@ class FlatOptions:
     subjects
         Some of 1 to 8.
     surface
-        Flat map, see `nsd_bench.cortex.files.read_flat`.
+        Flat map, see `nsd_bench.cortex.surfaces.read_flat`.
     sessions
         Session numbers from 1; None takes all that a subject has.
     version

@@ -10,9 +10,8 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
-from exporters.flat.maps import SubjectMap, subject_map
-from exporters.flat.masks import roi_files
 from exporters.flat.options import FlatOptions
+from exporters.flat.regions import SubjectMap, roi_files, subject_map
 from exporters.nsd.behaviour import check_against_design, read_responses_table
 from exporters.nsd.design import (
     Design,
@@ -26,15 +25,15 @@ from exporters.nsd.layout import TRIALS_PER_SESSION, Layout, require_files
 from exporters.nsd.rois import label_files
 from exporters.nsd.surfaces import Surface, read_mgh_header
 from exporters.packages.provenance import Digests
-from nsd_bench.cortex.files import flat_files, read_flat
 from nsd_bench.cortex.geometry import FlatGeometry
+from nsd_bench.cortex.surfaces import flat_files, read_flat
 from nsd_bench.errors import SourceError
 from tiers import TierFile, assign_trials
 
 __all__ = [
     "REPETITIONS",
     "TRIALS",
-    "Experiment",
+    "FlatExperiment",
     "FlatSource",
     "examine",
     "examine_subject",
@@ -88,7 +87,7 @@ def stimulus_trials(path: Path, subjects: Iterable[int] = range(1, 9)) -> pd.Dat
 
 
 @dataclass(frozen=True)
-class Experiment:
+class FlatExperiment:
     """What all subjects share.
 
     Parameters
@@ -138,7 +137,7 @@ class FlatSource:
     trials: pd.DataFrame
 
 
-def examine(options: FlatOptions, layout: Layout, tier_file: TierFile) -> Experiment:
+def examine(options: FlatOptions, layout: Layout, tier_file: TierFile) -> FlatExperiment:
     """Read what all subjects share.
 
     Raises
@@ -153,7 +152,7 @@ def examine(options: FlatOptions, layout: Layout, tier_file: TierFile) -> Experi
         digests.add_file(path)
     stimuli = with_special_images(read_stimulus_table(layout.stimulus_table, design), design)
     stimuli = pd.concat([stimuli, _repetitions(layout.stimulus_table)], axis=1)
-    return Experiment(stimuli, design, tier_file, read_flat(options.surface), digests)
+    return FlatExperiment(stimuli, design, tier_file, read_flat(options.surface), digests)
 
 
 def _repetitions(path: Path) -> pd.DataFrame:
@@ -168,7 +167,9 @@ def _repetitions(path: Path) -> pd.DataFrame:
         ) from error
 
 
-def examine_subject(options: FlatOptions, layout: Layout, experiment: Experiment, subject: int) -> FlatSource:
+def examine_subject(
+    options: FlatOptions, layout: Layout, experiment: FlatExperiment, subject: int
+) -> FlatSource:
     """Read a subject's design and regions, and check that all betas are there.
 
     Raises

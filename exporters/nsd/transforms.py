@@ -15,8 +15,7 @@ from exporters.nsd.surfaces import HEMISPHERES, read_matching_vertices, read_ver
 from exporters.nsd.volumes import Grid, broken_file, read_grid
 from nsd_bench.cortex.geometry import FlatGeometry
 from nsd_bench.cortex.matching import fsaverage_vertices
-from nsd_bench.cortex.placing import Placement
-from nsd_bench.cortex.sampling import check_sampling, nearest_units, trilinear_weights
+from nsd_bench.cortex.placing import Placement, check_sampling, nearest_units, trilinear_weights
 from nsd_bench.errors import SourceError
 
 __all__ = ["DEPTHS", "read_placement", "transform_files"]

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from nibabel.freesurfer.io import write_geometry, write_morph_data
 from scipy.spatial import cKDTree
 
-from exporters.cortex.patches import Patch, write_patch
+from exporters.cortex.freesurfer import FreeSurferPatch, write_patch
 from exporters.simulate.anatomy import Anatomy
 from exporters.simulate.files import VOXEL_MM, write_mgh
 from exporters.simulate.geometry import flattened, own_frame
@@ -128,7 +128,7 @@ def _write_patch(path: Path, native: NativeSurface, area_mm2: float) -> None:
     on_rim[native.triangles[wall[native.triangles].any(axis=1)]] = True
     flat = flattened(own_frame(native.sphere[vertices], native.hemisphere)) * np.sqrt(area_mm2 / (4 * np.pi))
     points = own_frame(np.column_stack([flat, np.zeros(len(flat))]), native.hemisphere)
-    write_patch(path, Patch(vertices, points, on_rim[vertices]))
+    write_patch(path, FreeSurferPatch(vertices, points, on_rim[vertices]))
 
 
 def _area(points: Array, triangles: npt.NDArray[np.int64]) -> float:

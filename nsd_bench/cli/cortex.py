@@ -59,13 +59,13 @@ def outlines(
 
     Give --freesurfer; or --names with --labels, or with --volume and --transform.
     """
-    from exporters.cortex.drawing import draw_regions
     from exporters.cortex.freesurfer import ATLASES, atlas_regions, read_labels
     from exporters.cortex.masks import named_regions
     from exporters.cortex.placing import volume_labels
-    from exporters.cortex.store import Subject
+    from nsd_bench.cortex.overlays import draw_regions
+    from nsd_bench.cortex.store import PycortexSubject
 
-    whose = Subject(store, subject)
+    whose = PycortexSubject(store, subject)
     if atlases and freesurfer is None:
         raise click.UsageError("--atlas needs --freesurfer")
     match freesurfer, labels, volume, transform, names:
@@ -113,13 +113,13 @@ def image(
     """Put a picture into SUBJECT's overlays.svg, to draw the region NAME on it in Inkscape or elsewhere."""
     import numpy as np
 
-    from exporters.cortex.drawing import add_image_layer
     from exporters.cortex.placing import volume_values
-    from exporters.cortex.store import Subject
     from exporters.nsd.surfaces import read_vertices
-    from nsd_bench.cortex.scale import shared_scale
+    from nsd_bench.cortex.figure import shared_scale
+    from nsd_bench.cortex.overlays import add_image_layer
+    from nsd_bench.cortex.store import PycortexSubject
 
-    whose = Subject(store, subject)
+    whose = PycortexSubject(store, subject)
     if values is not None and volume is None and within is None:
         shown = np.concatenate([read_vertices(path) for path in values]).astype(np.float64)
     elif values is None and volume is not None and transform is not None:
@@ -171,17 +171,16 @@ def masks(
     with_cortex: bool,
 ) -> None:
     """Write the voxels of SUBJECT's regions on the grid of TRANSFORM: those drawn, or those of an atlas."""
-    from exporters.cortex.drawing import drawn_vertices
     from exporters.cortex.freesurfer import read_labels
-    from exporters.cortex.masks import choose_regions, named_regions, write_masks
-    from exporters.cortex.ribbon import read_ribbon
-    from exporters.cortex.store import Subject
+    from exporters.cortex.masks import choose_regions, named_regions, read_ribbon, write_masks
+    from nsd_bench.cortex.overlays import drawn_vertices
+    from nsd_bench.cortex.store import PycortexSubject
 
     if (labels is None) != (names is None):
         raise click.UsageError("give --labels together with --names")
     if threshold is not None and not sampler.startswith("cortical-"):
         raise click.UsageError("--threshold needs --sampler cortical-conservative or cortical-liberal")
-    whose = Subject(store, subject)
+    whose = PycortexSubject(store, subject)
     ribbon = read_ribbon(whose, transform, sampler)
     if labels is not None and names is not None:
         regions = named_regions(read_labels(labels), names)
@@ -235,13 +234,13 @@ def plan(
 @click.option("--shape", help="X,Y,Z of the volumes to be drawn, as in 81,104,83.")
 def validate(store: Path, subjects: tuple[str, ...], shape: str | None) -> None:
     """List everything that is wrong with SUBJECTS; exit 1 if one cannot be used."""
-    from exporters.cortex.store import Subject
     from exporters.cortex.validate import validate_subject
+    from nsd_bench.cortex.store import PycortexSubject
     from nsd_bench.errors import has_errors
 
     failed = False
     for name in subjects:
-        issues = validate_subject(Subject(store, name), _shape(shape))
+        issues = validate_subject(PycortexSubject(store, name), _shape(shape))
         failed |= has_errors(issues)
         n_errors = sum(issue.level == "error" for issue in issues)
         verdict = f"{n_errors} errors, {len(issues) - n_errors} warnings" if issues else "ok"
@@ -265,9 +264,9 @@ def _shape(text: str | None) -> tuple[int, ...] | None:
 def import_(store: Path, source: Path, name: str | None) -> None:
     """Copy the ready-made subject SOURCE, a folder, into the store after checking it."""
     from exporters.cortex.build import import_subject
-    from exporters.cortex.store import Subject
+    from nsd_bench.cortex.store import PycortexSubject
 
-    subject = Subject(store, name or source.resolve().name)
+    subject = PycortexSubject(store, name or source.resolve().name)
     for issue in import_subject(source.resolve(), subject):
         click.echo(f"  {issue}")
     click.echo(str(subject.path))
@@ -289,9 +288,9 @@ def import_(store: Path, source: Path, name: str | None) -> None:
 def build(store: Path, freesurfer: Path, name: str | None, white: str, patch: str, axes: str) -> None:
     """Make a subject from FREESURFER, a subject's folder with surf/ and mri/T1.mgz."""
     from exporters.cortex.build import BuildOptions, build_subject
-    from exporters.cortex.store import Subject
+    from nsd_bench.cortex.store import PycortexSubject
 
-    subject = Subject(store, name or freesurfer.resolve().name)
+    subject = PycortexSubject(store, name or freesurfer.resolve().name)
     click.echo(str(build_subject(freesurfer.resolve(), subject, BuildOptions(white, patch, axes))))
     click.echo(f"Next: nsd-bench cortex transform --store {store} {subject.name} NAME --reference VOLUME")
 
@@ -324,15 +323,15 @@ def transform(
     """Give SUBJECT the transform NAME, from its surfaces to a functional grid."""
     from tempfile import TemporaryDirectory
 
-    from exporters.cortex.store import Subject
     from exporters.cortex.transforms import align as align_with
     from exporters.cortex.transforms import save_transform
+    from nsd_bench.cortex.store import PycortexSubject
 
     given = {"register": register, "flirt": flirt, "affine": affine}
     files = {convention: file for convention, file in given.items() if file is not None}
     if len(files) + identity + (align is not None) != 1:
         raise click.UsageError("give one of --register, --flirt, --affine, --identity and --align")
-    whose = Subject(store, subject).require()
+    whose = PycortexSubject(store, subject).require()
     anatomy = whose.require_anatomy() if "flirt" in {align, *files} else whose.anatomy
     with TemporaryDirectory() as work:
         if align is not None:
@@ -363,11 +362,11 @@ def _matrix(
 def place(store: Path, subject: str, transform: str, out: Path) -> None:
     """Write which voxels SUBJECT's vertices show, for --placements of flatmap and view."""
     from exporters.cortex.placing import transform_placement
-    from exporters.cortex.store import Subject
+    from nsd_bench.cortex.store import PycortexSubject
     from nsd_bench.outputs import refuse_existing, write_npz
 
     refuse_existing(out)
-    write_npz(out, transform_placement(Subject(store, subject), transform).arrays())
+    write_npz(out, transform_placement(PycortexSubject(store, subject), transform).arrays())
     click.echo(f"{out}: give its folder to 'nsd-bench flatmap' or 'view' with --placements")
 
 

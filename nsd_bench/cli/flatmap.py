@@ -144,16 +144,15 @@ def view_command(package: Path, out: Path, title: str, **options: Any) -> None:
     """Show what units of PACKAGE hold on a cortex that can be turned, unfolded and read in a browser."""
     check_exporters()
     from exporters.cortex.flatmaps import surface_placement
-    from nsd_bench.cortex.cortex import read_cortex
-    from nsd_bench.cortex.files import read_inflated
-    from nsd_bench.cortex.view import Surface, package_page
+    from nsd_bench.cortex.surfaces import read_cortex, read_inflated
+    from nsd_bench.cortex.view import ViewSurface, package_page
     from nsd_bench.outputs import new_file, refuse_existing
     from nsd_bench.package.read import Package
 
     refuse_existing(out)
     opened, cortex = Package(package), read_cortex(options["surface"])
     inflated = read_inflated(options["surface"], cortex.flat)
-    surface = Surface(cortex.flat, inflated.points, inflated.triangles, cortex.curvature)
+    surface = ViewSurface(cortex.flat, inflated.points, inflated.triangles, cortex.curvature)
     (maps,) = maps_wanted([opened], options)
     placement = surface_placement(opened, cortex, options)
     nanmean = not options["no_nanmean"]

@@ -322,8 +322,7 @@ def _maps(package: Package, names: Sequence[str], options: dict[str, Any]) -> li
 
 
 def _own_map(package: Package, path: Path, key: str | None) -> UnitMap:
-    from exporters.cortex.masks import volume_map
-    from nsd_bench.cortex.maps import array_map
+    from nsd_bench.cortex.maps import array_map, volume_map
 
     if path.name.endswith((".nii", ".nii.gz")):
         return volume_map(package, path)

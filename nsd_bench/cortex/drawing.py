@@ -10,11 +10,10 @@ import numpy.typing as npt
 from matplotlib.figure import Figure
 
 from nsd_bench.cortex.canvas import Canvas
-from nsd_bench.cortex.figure import Pen, draw_labels, draw_values, folds
+from nsd_bench.cortex.figure import Pen, Scale, draw_labels, draw_values, folds, shared_scale
 from nsd_bench.cortex.maps import UnitMap
 from nsd_bench.cortex.outlines import Region, regions_on
 from nsd_bench.cortex.placing import Placement
-from nsd_bench.cortex.scale import Scale, shared_scale
 from nsd_bench.package.read import Package
 from nsd_bench.package.spec import roi_column
 
@@ -153,7 +152,7 @@ def scale_of(
     low: float | None = None,
     high: float | None = None,
 ) -> Scale:
-    """Choose one scale for maps of the same thing, see `nsd_bench.cortex.scale.shared_scale`.
+    """Choose one scale for maps of the same thing, see `nsd_bench.cortex.figure.shared_scale`.
 
     Raises
     ------

@@ -12,7 +12,7 @@ from nsd_bench.errors import OptionError, SourceError
 
 __all__ = [
     "FlatGeometry",
-    "Patch",
+    "FlatPatch",
     "boundary_rings",
     "join_hemispheres",
     "mask_of",
@@ -28,7 +28,7 @@ Mesh = tuple[npt.NDArray[np.floating], npt.NDArray[np.integer]]
 
 
 @dataclass(frozen=True)
-class Patch:
+class FlatPatch:
     """Some vertices of a flat map.
 
     Parameters
@@ -80,7 +80,7 @@ class FlatGeometry:
     def __len__(self) -> int:
         return len(self.points)
 
-    def patch(self, inside: npt.NDArray[np.bool_], *, cut_away: bool = False) -> Patch:
+    def patch(self, inside: npt.NDArray[np.bool_], *, cut_away: bool = False) -> FlatPatch:
         """Cut out some vertices, and the triangles whose three corners are all among them.
 
         Parameters
@@ -101,7 +101,7 @@ class FlatGeometry:
         new_index = np.full(len(self), -1)
         new_index[wanted] = np.arange(len(wanted))
         corners = new_index[self.triangles]
-        return Patch(wanted, self.points[wanted], corners[(corners >= 0).all(axis=1)])
+        return FlatPatch(wanted, self.points[wanted], corners[(corners >= 0).all(axis=1)])
 
 
 def join_hemispheres(left: Mesh, right: Mesh, source: str = "flat map") -> FlatGeometry:

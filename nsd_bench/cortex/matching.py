@@ -8,10 +8,10 @@ import numpy as np
 import numpy.typing as npt
 from scipy.spatial import cKDTree
 
-from nsd_bench.cortex.cortex import Cortex
 from nsd_bench.cortex.geometry import FlatGeometry
-from nsd_bench.cortex.pixelwise import Transform, between, vertexwise
+from nsd_bench.cortex.pixelwise import VolumeTransform, between, vertexwise
 from nsd_bench.cortex.placing import NOWHERE, Placement
+from nsd_bench.cortex.surfaces import Cortex
 from nsd_bench.errors import OptionError, PackageError, SourceError
 
 __all__ = [
@@ -231,7 +231,7 @@ def mni_placement(
     shape, affine = volume_grid(unit_ids, coordinates_mm)
     to_voxel = np.linalg.inv(affine) @ _to_mni(cortex, matrix)
     shares = np.linspace(0, 1, n_depths) if n_depths > 1 else between(n_depths)
-    transform = Transform(to_voxel, shape, affine, "MNI space")
+    transform = VolumeTransform(to_voxel, shape, affine, "MNI space")
     return vertexwise(cortex, transform, shares, sampling=sampling, is_approximate=True)
 
 

@@ -12,9 +12,8 @@ from PIL import Image, ImageDraw
 from scipy import ndimage
 
 from nsd_bench.cortex.canvas import Canvas
-from nsd_bench.cortex.polygons import outlines
 
-__all__ = ["Region", "drawn_region", "regions_on"]
+__all__ = ["Region", "drawn_region", "outlines", "regions_on"]
 
 LEAST_AREA: Final = 2e-4
 """Parts of a region below this fraction of the picture are specks, and are not outlined."""
@@ -177,3 +176,29 @@ def _places(inside: npt.NDArray[np.bool_], canvas: Canvas) -> list[npt.NDArray[n
             chosen = np.r_[deepest[0], deepest[:: max(len(deepest) // _MOST_PLACES, 1)]]
             places.append(_in_mm(np.column_stack([first + columns, rows])[chosen] + 0.5, canvas))
     return places
+
+
+def outlines(inside: npt.NDArray[np.bool_]) -> list[npt.NDArray[np.float64]]:
+    """Trace the borders of a region, half-way between pixels that are inside and such that are not.
+
+    Parameters
+    ----------
+    inside : bool array of shape (height, width)
+        The region; it may have several parts, and holes.
+
+    Returns
+    -------
+    loops
+        One float64 array of shape (n_points, 2) per border: x and y in pixels from the first row and
+        column's outer edge, the last point being the first again.
+
+    Examples
+    --------
+    >>> outlines(np.array([[False, True]]))[0].tolist()
+    [[1.5, 1.0], [1.0, 0.5], [1.5, 0.0], [2.0, 0.5], [1.5, 1.0]]
+    """
+    from skimage.measure import find_contours
+
+    framed = np.pad(inside.astype(np.float64), 1)
+    loops: list[npt.NDArray[np.float64]] = find_contours(framed, 0.5)
+    return [loop[:, ::-1] - 0.5 for loop in loops]

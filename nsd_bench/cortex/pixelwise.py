@@ -13,12 +13,19 @@ from scipy import sparse
 from scipy.spatial import Delaunay
 
 from nsd_bench.cortex.canvas import Canvas, centres
-from nsd_bench.cortex.cortex import Cortex
-from nsd_bench.cortex.placing import Placement
-from nsd_bench.cortex.sampling import check_sampling, nearest_units, trilinear_weights
+from nsd_bench.cortex.placing import Placement, check_sampling, nearest_units, trilinear_weights
+from nsd_bench.cortex.surfaces import Cortex
 from nsd_bench.errors import SourceError
 
-__all__ = ["N_DEPTHS", "Transform", "between", "pixelwise", "read_transform", "vertexwise"]
+__all__ = [
+    "N_DEPTHS",
+    "VolumeTransform",
+    "between",
+    "pixelwise",
+    "read_matrix",
+    "read_transform",
+    "vertexwise",
+]
 
 N_DEPTHS: Final = 32
 """Samples between white matter and pia, as in pycortex."""
@@ -26,7 +33,7 @@ _AT_ONCE = 16_384  # pixels
 
 
 @dataclass(frozen=True)
-class Transform:
+class VolumeTransform:
     """The way from a surface into a volume.
 
     Parameters
@@ -47,7 +54,7 @@ class Transform:
     source: str
 
 
-def read_transform(folder: Path) -> Transform:
+def read_transform(folder: Path) -> VolumeTransform:
     """Read a transform of a pycortex subject: `matrices.xfm` and `reference.nii.gz`.
 
     Raises
@@ -70,13 +77,13 @@ def read_transform(folder: Path) -> Transform:
             expected="matrices.xfm with a 4 x 4 matrix 'coord', and reference.nii.gz",
             fix="save the transform again",
         ) from error
-    return Transform(matrix, shape, np.asarray(reference.affine, dtype=np.float64), str(folder))
+    return VolumeTransform(matrix, shape, np.asarray(reference.affine, dtype=np.float64), str(folder))
 
 
 def pixelwise(
     canvas: Canvas,
     cortex: Cortex,
-    transform: Transform,
+    transform: VolumeTransform,
     n_depths: int = N_DEPTHS,
     *,
     sampling: str = "nearest",
@@ -126,7 +133,7 @@ def pixelwise(
 
 
 def _ends(
-    canvas: Canvas, cortex: Cortex, transform: Transform
+    canvas: Canvas, cortex: Cortex, transform: VolumeTransform
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], Canvas]:
     """Find where every pixel's column of cortex begins and ends, in voxels; NaN outside the volume."""
     if np.isnan(cortex.middle_mm).all():
@@ -204,7 +211,7 @@ def between(n_depths: int) -> npt.NDArray[np.float64]:
 
 def vertexwise(
     cortex: Cortex,
-    transform: Transform,
+    transform: VolumeTransform,
     shares: npt.NDArray[np.float64],
     *,
     sampling: str = "nearest",
@@ -246,3 +253,48 @@ def vertexwise(
     places[units < 0] = np.nan
     weights = trilinear_weights(places, transform.shape) if sampling == "trilinear" else None
     return Placement(units, transform.shape, transform.source, transform.affine, is_approximate, weights)
+
+
+def read_matrix(path: Path, lines: slice = slice(None)) -> npt.NDArray[np.float64]:
+    """Read a 4 x 4 matrix from a text file.
+
+    Parameters
+    ----------
+    path
+        The file; lines without a word do not count.
+    lines
+        Those that hold the rows: all, as FLIRT writes them, or some, as in FreeSurfer's register.dat.
+
+    Returns
+    -------
+    matrix : float64 array of shape (4, 4)
+
+    Raises
+    ------
+    SourceError
+        If the file cannot be read, holds no such matrix, or one that cannot be inverted.
+    """
+    try:
+        found = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()][lines]
+        matrix = np.array([[float(number) for number in line.split()] for line in found])
+    except (OSError, ValueError) as error:
+        raise _no_matrix(path, str(error)) from error
+    problem = ""
+    if matrix.shape != (4, 4):
+        problem = f"its shape is {matrix.shape}"
+    elif not np.allclose(matrix[3], [0, 0, 0, 1]):
+        problem = f"its last row is {matrix[3].tolist()}"
+    elif not np.isfinite(matrix).all() or abs(np.linalg.det(matrix)) < 1e-9:
+        problem = "it cannot be inverted"
+    if problem:
+        raise _no_matrix(path, problem)
+    return matrix
+
+
+def _no_matrix(path: Path, problem: str) -> SourceError:
+    return SourceError(
+        f"holds no matrix ({problem})",
+        place=str(path),
+        expected="four rows of four numbers, the last one 0 0 0 1",
+        fix="give the .mat of FLIRT, a text file with four rows, or register.dat with --register",
+    )

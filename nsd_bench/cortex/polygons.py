@@ -17,7 +17,6 @@ __all__ = [
     "Polygon",
     "halfway_triangles",
     "multi_polygon",
-    "outlines",
     "region_polygons",
     "triangle_polygons",
 ]
@@ -233,29 +232,3 @@ def multi_polygon(polygons: Iterable[Polygon]) -> dict[str, Any]:
     """
     rings = [[polygon.border, *polygon.holes] for polygon in polygons]
     return {"type": "MultiPolygon", "coordinates": [[ring.tolist() for ring in part] for part in rings]}
-
-
-def outlines(inside: npt.NDArray[np.bool_]) -> list[npt.NDArray[np.float64]]:
-    """Trace the borders of a region, half-way between pixels that are inside and such that are not.
-
-    Parameters
-    ----------
-    inside : bool array of shape (height, width)
-        The region; it may have several parts, and holes.
-
-    Returns
-    -------
-    loops
-        One float64 array of shape (n_points, 2) per border: x and y in pixels from the first row and
-        column's outer edge, the last point being the first again.
-
-    Examples
-    --------
-    >>> outlines(np.array([[False, True]]))[0].tolist()
-    [[1.5, 1.0], [1.0, 0.5], [1.5, 0.0], [2.0, 0.5], [1.5, 1.0]]
-    """
-    from skimage.measure import find_contours
-
-    framed = np.pad(inside.astype(np.float64), 1)
-    loops: list[npt.NDArray[np.float64]] = find_contours(framed, 0.5)
-    return [loop[:, ::-1] - 0.5 for loop in loops]

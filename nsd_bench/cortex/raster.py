@@ -1,4 +1,4 @@
-"""Pictures of what vertices hold: one sparse matrix, pixels by vertices, and the way back."""
+"""Pixels of a flat map as NSD-Flat lays them: weighted means of the vertices near each, and the way back."""
 
 from __future__ import annotations
 
@@ -11,15 +11,99 @@ import numpy.typing as npt
 from scipy import sparse
 from scipy.spatial import cKDTree
 
-from nsd_bench.cortex.canvas import Grid
 from nsd_bench.errors import OptionError, choices
 
-__all__ = ["INTERPOLATIONS", "Raster", "gaussian_raster"]
+__all__ = ["INTERPOLATIONS", "PixelGrid", "Raster", "gaussian_raster"]
 
 INTERPOLATIONS: Final = ("nearest", "linear")
 _FWHM_PER_SIGMA = 2.35482004503
 _REACH = 3.0  # in sigma
 _AT_ONCE = 32
+
+
+@dataclass(frozen=True)
+class PixelGrid:
+    """Square pixels in rows from below, each row from the left.
+
+    Parameters
+    ----------
+    pixel_mm
+        Side of a pixel.
+    left, bottom
+        Edges of the lower left pixel, in mm.
+    width, height
+        Number of pixels.
+
+    Examples
+    --------
+    >>> grid = PixelGrid.of_rect((-100, 100, -120, 95), 1.0)
+    >>> grid.shape, grid.x_mm[0], grid.y_mm[0], grid.x_mm[-1], grid.y_mm[-1]
+    ((215, 200), np.float64(-99.5), np.float64(-119.5), np.float64(99.5), np.float64(94.5))
+    """
+
+    pixel_mm: float
+    left: float
+    bottom: float
+    width: int
+    height: int
+
+    @classmethod
+    def of_rect(cls, rect: tuple[float, float, float, float], pixel_mm: float) -> PixelGrid:
+        """Cover a rectangle, its lower left corner moved to a multiple of a pixel.
+
+        Parameters
+        ----------
+        rect
+            Left, right, bottom and top edge in mm.
+        pixel_mm
+            Side of a pixel; widths are rounded to whole pixels, halves to even ones.
+
+        Raises
+        ------
+        OptionError
+            If not a single pixel fits.
+        """
+        left, right, bottom, top = rect
+        if pixel_mm <= 0 or min(right - left, top - bottom) <= pixel_mm / 2:
+            raise OptionError(
+                f"rectangle {rect} with pixels of {pixel_mm} mm has no pixel",
+                place="grid",
+                expected="left < right, bottom < top, and pixels that fit in",
+                fix="correct the rectangle, which is left, right, bottom, top in mm",
+            )
+        width, height = (int(np.round(length / pixel_mm)) for length in (right - left, top - bottom))
+        left, bottom = (float(pixel_mm * np.round(edge / pixel_mm)) for edge in (left, bottom))
+        return cls(pixel_mm, left, bottom, width, height)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width."""
+        return self.height, self.width
+
+    @property
+    def n_pixels(self) -> int:
+        """Number of pixels."""
+        return self.height * self.width
+
+    @property
+    def rect(self) -> tuple[float, float, float, float]:
+        """Left, right, bottom and top edge in mm."""
+        right, top = self.left + self.pixel_mm * self.width, self.bottom + self.pixel_mm * self.height
+        return self.left, right, self.bottom, top
+
+    @property
+    def x_mm(self) -> npt.NDArray[np.float64]:
+        """Centres of the columns, shape (width,)."""
+        return self.left + self.pixel_mm * np.arange(0.5, self.width)
+
+    @property
+    def y_mm(self) -> npt.NDArray[np.float64]:
+        """Centres of the rows, shape (height,)."""
+        return self.bottom + self.pixel_mm * np.arange(0.5, self.height)
+
+    def centres(self) -> npt.NDArray[np.float64]:
+        """Return x and y of every pixel, shape (n_pixels, 2), row after row from below."""
+        return np.stack(np.meshgrid(self.x_mm, self.y_mm), axis=-1).reshape(-1, 2)
 
 
 @dataclass(frozen=True)
@@ -40,7 +124,7 @@ class Raster:
         Sum of the weights before they were scaled to 1: how much a pixel knows.
     """
 
-    grid: Grid
+    grid: PixelGrid
     points: npt.NDArray[np.float64]
     weights: Any
     density: npt.NDArray[np.float64]
@@ -76,7 +160,7 @@ class Raster:
 
         Examples
         --------
-        >>> raster = gaussian_raster(np.array([[0.5, 0.5], [2.5, 0.5]]), Grid(1.0, 0.0, 0.0, 3, 1))
+        >>> raster = gaussian_raster(np.array([[0.5, 0.5], [2.5, 0.5]]), PixelGrid(1.0, 0.0, 0.0, 3, 1))
         >>> raster.pictures(np.array([[1.0, 3.0]]))[0].round(2).tolist()
         [[1.0, 2.0, 3.0]]
         """
@@ -220,7 +304,7 @@ class Raster:
             )
 
 
-def gaussian_raster(points: npt.NDArray[np.float64], grid: Grid, *, fwhm: float = 1.0) -> Raster:
+def gaussian_raster(points: npt.NDArray[np.float64], grid: PixelGrid, *, fwhm: float = 1.0) -> Raster:
     """Make pixels Gaussian-weighted means of the units within three standard deviations.
 
     Weights and reach are those of NSD-Flat (github.com/clane9/NSD-Flat, `resample.Resampler`).
@@ -262,7 +346,7 @@ def gaussian_raster(points: npt.NDArray[np.float64], grid: Grid, *, fwhm: float 
     return Raster(grid, points, weights, density.reshape(grid.shape))
 
 
-def _linear(places: npt.NDArray[np.float64], grid: Grid) -> Any:
+def _linear(places: npt.NDArray[np.float64], grid: PixelGrid) -> Any:
     """Weigh the four pixels around each place: sparse, of shape (n_places, n_pixels)."""
     last = np.array([grid.width - 1, grid.height - 1])
     low = places.astype(np.int64)

@@ -16,15 +16,15 @@ import numpy as np
 import numpy.typing as npt
 
 from nsd_bench.cortex.drawing import outline_atlas, scale_of
+from nsd_bench.cortex.figure import Scale, shared_scale
 from nsd_bench.cortex.geometry import FlatGeometry
 from nsd_bench.cortex.maps import UnitMap
 from nsd_bench.cortex.placing import Placement
-from nsd_bench.cortex.scale import Scale, shared_scale
 from nsd_bench.errors import OptionError
 from nsd_bench.package.read import Package
 from nsd_bench.package.spec import roi_column
 
-__all__ = ["Atlas", "BrainMap", "Surface", "package_page", "view_page"]
+__all__ = ["Atlas", "BrainMap", "ViewSurface", "package_page", "view_page"]
 
 _STEPS: Final = 32767  # positions as int16: 0.01 mm and finer
 _FEW: Final = 1 << 16  # vertices that uint16 can name
@@ -72,7 +72,7 @@ class Atlas:
 
 
 @dataclass(frozen=True)
-class Surface:
+class ViewSurface:
     """The cortex in both shapes.
 
     Parameters
@@ -94,7 +94,7 @@ class Surface:
 
 
 def view_page(
-    surface: Surface,
+    surface: ViewSurface,
     maps: Sequence[BrainMap],
     *,
     atlases: Sequence[Atlas] = (),
@@ -146,7 +146,7 @@ def _template() -> jinja2.Template:
 
 
 def _check(
-    surface: Surface,
+    surface: ViewSurface,
     maps: Sequence[BrainMap],
     atlases: Sequence[Atlas],
     units: npt.NDArray[np.integer] | None,
@@ -198,7 +198,7 @@ def _atlas(one: Atlas) -> dict[str, Any]:
     }
 
 
-def _geometry(surface: Surface) -> dict[str, Any]:
+def _geometry(surface: ViewSurface) -> dict[str, Any]:
     flat = np.array(surface.flat.points)
     on_map = flat[surface.flat.on_map]
     flat[~surface.flat.on_map] = 0
@@ -215,7 +215,7 @@ def _geometry(surface: Surface) -> dict[str, Any]:
     }
 
 
-def _ordered(surface: Surface) -> tuple[npt.NDArray[np.int64], list[int]]:
+def _ordered(surface: ViewSurface) -> tuple[npt.NDArray[np.int64], list[int]]:
     """Sort triangles: flat left, flat right, cut out left, cut out right; count each kind."""
     flat, whole = surface.flat.triangles, surface.triangles.astype(np.int64)
     n_vertices, n_left = len(surface.flat), surface.flat.n_vertices[0]
@@ -244,7 +244,7 @@ def _base64(array: npt.NDArray[Any], kind: str) -> str:
 
 
 def package_page(
-    surface: Surface,
+    surface: ViewSurface,
     placement: Placement,
     package: Package,
     maps: Sequence[UnitMap],

@@ -16,10 +16,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from nsd_bench.cortex.canvas import Grid
-from nsd_bench.cortex.flat import Record, load, read_manifest, read_regions
-from nsd_bench.cortex.flatmap import LIMIT, FlatMap
+from nsd_bench.cortex.flat import LIMIT, FlatMap, Record, load, read_manifest, read_regions
 from nsd_bench.cortex.geometry import signed_area
+from nsd_bench.cortex.raster import PixelGrid
 from nsd_bench.errors import OptionError
 
 __all__ = ["viewer_page"]
@@ -174,7 +173,7 @@ def _middle(border: npt.NDArray[np.float64], shape: tuple[int, ...]) -> list[flo
     return middle.round(1).tolist() if inside else None
 
 
-def _in_pixels(rings: list[Any], grid: Grid) -> list[npt.NDArray[np.float64]]:
+def _in_pixels(rings: list[Any], grid: PixelGrid) -> list[npt.NDArray[np.float64]]:
     """Turn mm of the flat map into pixels of the picture, upper row first."""
     left, _, _, top = grid.rect
     return [(np.asarray(ring) - (left, top)) * (1, -1) / grid.pixel_mm for ring in rings]

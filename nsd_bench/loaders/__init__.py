@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from nsd_bench.loaders.dataloaders import JointLoader
     from nsd_bench.loaders.sensorium import static_loaders
 
-__all__ = ["OpenPackage", "open", "joint_dataloaders", "JointLoader", "static_loaders"]
+__all__ = ["JointLoader", "OpenPackage", "joint_dataloaders", "open", "static_loaders"]
 
 _HOME = {"JointLoader": "dataloaders", "static_loaders": "sensorium"}
 

@@ -1,4 +1,4 @@
-"""Surfaces as GIFTI files: read and write coordinates with triangles."""
+"""Surfaces of cortex read from GIFTI files: flat maps, folded and inflated surfaces, curvature."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 from xml.parsers.expat import ExpatError
 
 import numpy as np
@@ -14,12 +14,16 @@ import numpy.typing as npt
 
 from nsd_bench.cortex.geometry import FlatGeometry, Mesh, join_hemispheres
 from nsd_bench.errors import NsdBenchError, OptionError, SourceError
+from nsd_bench.package.storage import read_npz
 
 __all__ = [
     "FSAVERAGE5",
+    "HEMISPHERES",
+    "Cortex",
     "Inflated",
     "coarsened",
     "flat_files",
+    "read_cortex",
     "read_flat",
     "read_inflated",
     "read_mesh",
@@ -27,6 +31,8 @@ __all__ = [
     "write_mesh",
 ]
 
+HEMISPHERES: Final = ("lh", "rh")
+"""The left and the right one, as FreeSurfer and pycortex call them."""
 _POINTS, _TRIANGLES = "NIFTI_INTENT_POINTSET", "NIFTI_INTENT_TRIANGLE"
 
 
@@ -45,7 +51,7 @@ def read_mesh(path: Path) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64
     SourceError
         If the file is not a surface, or a triangle names a vertex that is not there.
     """
-    points, triangles = (_array(path, intent) for intent in (_POINTS, _TRIANGLES))
+    points, triangles = _arrays(path, _POINTS, _TRIANGLES)
     if points.ndim != 2 or points.shape[1:] != (3,) or triangles.ndim != 2 or triangles.shape[1:] != (3,):
         raise _broken(path, f"coordinates {points.shape}, triangles {triangles.shape}")
     if triangles.size and not 0 <= triangles.min() <= triangles.max() < len(points):
@@ -61,7 +67,8 @@ def read_scalars(path: Path) -> npt.NDArray[np.float64]:
     SourceError
         If the file holds none.
     """
-    return _array(path, None).astype(np.float64).reshape(-1)
+    (values,) = _arrays(path, None)
+    return values.astype(np.float64).reshape(-1)
 
 
 def write_mesh(path: Path, points: npt.NDArray[np.floating], triangles: npt.NDArray[np.integer]) -> None:
@@ -85,15 +92,18 @@ def write_mesh(path: Path, points: npt.NDArray[np.floating], triangles: npt.NDAr
     path.write_bytes(GiftiImage(darrays=arrays).to_bytes())
 
 
-def _array(path: Path, intent: str | None) -> npt.NDArray[np.generic]:
+def _arrays(path: Path, *intents: str | None) -> list[npt.NDArray[Any]]:
+    """Read one array of each kind; None is the only one that a file has."""
     import nibabel as nib
 
     try:
-        found = nib.load(path).agg_data(intent)  # type: ignore[attr-defined]
+        image: Any = nib.load(path)
+        found = [image.agg_data(intent) for intent in intents]
     except (nib.filebasedimages.ImageFileError, ExpatError, OSError, EOFError, AttributeError) as error:
         raise _broken(path, str(error) or type(error).__name__) from error
-    if not isinstance(found, np.ndarray):
-        raise _broken(path, f"holds no single {intent or 'array'}")
+    for intent, array in zip(intents, found, strict=True):
+        if not isinstance(array, np.ndarray):
+            raise _broken(path, f"holds no single {intent or 'array'}")
     return found
 
 
@@ -128,7 +138,12 @@ def read_flat(source: str | os.PathLike[str]) -> FlatGeometry:
         If nilearn is needed and not installed.
     """
     left, right = flat_files(source)
-    return join_hemispheres(_read_gifti(left), _read_gifti(right), str(source))
+    return join_hemispheres(_mesh(left), _mesh(right), str(source))
+
+
+def _mesh(path: Path) -> Mesh:
+    coordinates, triangles = _arrays(path, _POINTS, _TRIANGLES)
+    return coordinates, triangles
 
 
 def flat_files(source: str | os.PathLike[str]) -> tuple[Path, Path]:
@@ -177,29 +192,6 @@ def _nilearn() -> Path:
     return Path(found.submodule_search_locations[0])
 
 
-def _read_gifti(path: Path) -> Mesh:
-    import nibabel as nib
-
-    try:
-        arrays = nib.load(path)
-        coordinates = arrays.agg_data("NIFTI_INTENT_POINTSET")  # type: ignore[attr-defined]
-        triangles = arrays.agg_data("NIFTI_INTENT_TRIANGLE")  # type: ignore[attr-defined]
-    except (nib.filebasedimages.ImageFileError, ExpatError, OSError, EOFError, AttributeError) as error:
-        raise _not_a_surface(path, str(error) or type(error).__name__) from error
-    if not (isinstance(coordinates, np.ndarray) and isinstance(triangles, np.ndarray)):
-        raise _not_a_surface(path, "holds no surface")
-    return coordinates, triangles
-
-
-def _not_a_surface(path: Path, problem: str) -> SourceError:
-    return SourceError(
-        f"cannot be read as a surface ({problem})",
-        place=str(path),
-        expected="a GIFTI file with coordinates and triangles",
-        fix="give the flat surface itself, such as pycortex's flat_lh.gii",
-    )
-
-
 _GAP_MM = 4.0
 
 
@@ -225,7 +217,7 @@ def read_inflated(source: str | os.PathLike[str], flat: FlatGeometry) -> Inflate
     Parameters
     ----------
     source
-        As of `nsd_bench.cortex.files.read_flat`; two GIFTI files have no inflated surface beside them.
+        As of `nsd_bench.cortex.surfaces.read_flat`; two GIFTI files have no inflated surface beside them.
     flat
         The flat map of the same source.
 
@@ -263,7 +255,7 @@ def _files(source: str | os.PathLike[str]) -> list[Path]:
     folder = flat_files(source)[0].parent
     if text == FSAVERAGE5:
         return [folder / f"infl_{side}.gii.gz" for side in ("left", "right")]
-    return [folder / f"inflated_{side}.gii" for side in ("lh", "rh")]
+    return [folder / f"inflated_{side}.gii" for side in HEMISPHERES]
 
 
 Triangles = npt.NDArray[np.int64]
@@ -329,3 +321,89 @@ def _one_level(triangles: Triangles, n_coarse: int) -> Triangles:
     wanted = middle * n + np.roll(middle, -1, axis=1)
     place = order[np.searchsorted(codes, wanted, sorter=order).clip(max=len(codes) - 1)]
     return np.asarray(old[place][(codes[place] == wanted).all(axis=1)])
+
+
+@dataclass(frozen=True)
+class Cortex:
+    """A flat map and what is known of the surface that was flattened.
+
+    Parameters
+    ----------
+    flat
+        Both hemispheres on one plane.
+    curvature : float64 array of shape (n_vertices,)
+        Above 0 in sulci, as FreeSurfer has it; NaN where unknown.
+    white_mm, pial_mm : float64 arrays of shape (n_vertices, 3)
+        The inner and the outer surface: right, anterior and superior; NaN where unknown.
+    """
+
+    flat: FlatGeometry
+    curvature: npt.NDArray[np.float64]
+    white_mm: npt.NDArray[np.float64]
+    pial_mm: npt.NDArray[np.float64]
+
+    @property
+    def middle_mm(self) -> npt.NDArray[np.float64]:
+        """Half-way between both surfaces, shape (n_vertices, 3)."""
+        return (self.white_mm + self.pial_mm) / 2
+
+
+def read_cortex(source: str | os.PathLike[str]) -> Cortex:
+    """Read a cortex.
+
+    Parameters
+    ----------
+    source
+        As of `nsd_bench.cortex.surfaces.read_flat`. Curvature and places come with fsaverage5, and with a
+        pycortex subject that has `surface-info/curvature.npz`, `wm` and `pia`; two GIFTI files have neither.
+
+    Raises
+    ------
+    SourceError
+        If a file cannot be read, or has another number of vertices than the flat map.
+    NsdBenchError
+        If nilearn is needed and not installed.
+    """
+    flat = read_flat(source)
+    folder = flat_files(source)[0].parent
+    curvature = np.full(len(flat), np.nan)
+    white, pial = np.full((2, len(flat), 3), np.nan)
+    if os.fspath(source) == FSAVERAGE5:
+        sides = [folder / f"curv_{side}.gii.gz" for side in ("left", "right")]
+        curvature = np.concatenate([read_scalars(path) for path in sides])
+        white, pial = (_read_places(folder, f"{kind}_{{}}.gii.gz") for kind in ("white", "pial"))
+    elif "," not in os.fspath(source):
+        curvature = _read_folds(Path(source) / "surface-info/curvature.npz", curvature)
+        if all((folder / f"{kind}_{side}.gii").is_file() for kind in ("wm", "pia") for side in HEMISPHERES):
+            white, pial = (_read_places(folder, f"{kind}_{{}}.gii", HEMISPHERES) for kind in ("wm", "pia"))
+    for name, values in (("curvature", curvature), ("white surface", white), ("pial surface", pial)):
+        if len(values) != len(flat):
+            raise SourceError(
+                f"the {name} has {len(values)} vertices, the flat map {len(flat)}",
+                place=flat.source,
+                expected="files of one surface",
+                fix="make the pycortex subject again, or give the flat surfaces alone",
+            )
+    return Cortex(flat, curvature, white, pial)
+
+
+def _read_places(
+    folder: Path, name: str, sides: tuple[str, str] = ("left", "right")
+) -> npt.NDArray[np.float64]:
+    return np.concatenate([read_mesh(folder / name.format(side))[0] for side in sides])
+
+
+def _read_folds(path: Path, unknown: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Read pycortex's curvature, whose sign is FreeSurfer's turned round."""
+    if not path.is_file():
+        return unknown
+    try:
+        sides = read_npz(path)
+        return -np.concatenate([sides["left"], sides["right"]]).astype(np.float64)
+    except (ValueError, KeyError) as error:
+        raise SourceError(
+            f"holds no curvature ({error})",
+            place=str(path),
+            expected="arrays left and right, as pycortex writes them",
+            fix="remove it, and pycortex makes it again",
+        ) from error
