@@ -164,7 +164,7 @@ def test_a_file_that_is_no_table_of_values_is_refused(tmp_path):
     error = CliRunner().invoke(command, ["--values", str(path)]).exception
     assert isinstance(error, SubmissionError)
     assert str(error) == (
-        f"{path}: not a table of values (ValueError: its format is 'nsd_bench.scores/2').\n"
+        f"{path}: not a table of values (its format is 'nsd_bench.scores/2').\n"
         "  Expected: JSON of format 'nsd_bench.conformance/1' as in expected.json.\n"
         "  What to do: copy the set with 'nsd-bench conformance --copy FOLDER' and fill in its expected.json."
     )

@@ -156,7 +156,7 @@ def test_something_else_than_an_audit_is_named(tmp_path):
     with pytest.raises(SubmissionError) as caught:
         read_distances(path)
     assert str(caught.value) == (
-        f"{path}: not an audit with distances of test images (KeyError: 'test images').\n"
+        f"{path}: not an audit with distances of test images (there is no 'test images' in it).\n"
         "  Expected: audit.json of a package with training and test images.\n"
         "  What to do: make it with 'nsd-bench tiers audit PACKAGE --out audit.json'."
     )

@@ -468,7 +468,7 @@ def test_not_a_store(tmp_path):
     (tmp_path / "features.json").write_text('{"format": "other"}')
     with pytest.raises(ModelError, match="has format 'other'"):
         FeatureStore(tmp_path)
-    with pytest.raises(ModelError, match=r"cannot be read \(FileNotFoundError\)"):
+    with pytest.raises(ModelError, match=r"cannot be read \(No such file or directory\)"):
         FeatureStore(tmp_path / "nowhere")
 
 

@@ -412,7 +412,7 @@ def test_a_folder_is_no_ledger_and_nobody_is_no_team(tmp_path):
     with pytest.raises(SubmissionError) as caught:
         Ledger(tmp_path).records()
     assert str(caught.value) == (
-        f"{tmp_path}: cannot be read: Is a directory.\n"
+        f"{tmp_path}: cannot be read (Is a directory).\n"
         "  Expected: a ledger (.jsonl), or a path where nothing lies yet.\n"
         "  What to do: check the path."
     )

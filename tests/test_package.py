@@ -283,9 +283,9 @@ def test_not_a_truth_file(tmp_path):
     [
         ("header", "[1]", "TypeError: list indices must be integers or slices, not str"),
         ("roi_names", "[]", "AttributeError: 'list' object has no attribute 'items'"),
-        ("tier", np.array(["test"]), "ValueError: tier has shape (1,), responses (6, 5)"),
-        ("ncsnr", np.ones(6), "ValueError: ncsnr has shape (6,), responses (6, 5)"),
-        ("roi_visual", np.ones(4), "ValueError: visual has shape (4,), responses (6, 5)"),
+        ("tier", np.array(["test"]), "tier has shape (1,), responses (6, 5)"),
+        ("ncsnr", np.ones(6), "ncsnr has shape (6,), responses (6, 5)"),
+        ("roi_visual", np.ones(4), "visual has shape (4,), responses (6, 5)"),
     ],
 )
 def test_a_truth_file_that_contradicts_itself(tmp_path, name, content, problem):

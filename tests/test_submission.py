@@ -22,8 +22,8 @@ EXPECTED = (
 @pytest.mark.parametrize(
     ("card", "problem"),
     [
-        ("[]", "ValueError: the card is a list, not a JSON object"),
-        ('{"loss": NaN}', "ValueError: the card holds NaN, which is not JSON"),
+        ("[]", "the card is a list, not a JSON object"),
+        ('{"loss": NaN}', "the card cannot be read: it holds NaN, which is not JSON"),
     ],
 )
 def test_card_must_be_an_object_of_plain_json(tmp_path, card, problem):
@@ -41,7 +41,9 @@ def test_a_card_nested_without_end_is_no_card(tmp_path):
     path = tmp_path / "a.submission.npz"
     empty = np.empty(0)
     write_npz(path, {"trial_idx": empty, "unit_ids": empty, "predictions": empty, "card": "[" * 100_000})
-    with pytest.raises(SubmissionError, match="not a submission \\(RecursionError: "):
+    with pytest.raises(
+        SubmissionError, match="not a submission \\(the card cannot be read: it is nested too deep"
+    ):
         Submission.read(path)
 
 
@@ -173,7 +175,7 @@ def test_units_given_twice():
     [
         (b"trial_idx, predictions\n", "it is another kind of file than .npz, or cut off"),
         (b"", "it is another kind of file than .npz, or cut off"),
-        (None, "it holds Python objects, which only pickle could read"),
+        (None, "trial_idx.npy: holds Python objects, which only pickle could read"),
     ],
 )
 def test_files_that_are_no_npz_are_named_without_numpys_advice(tmp_path, content, problem):
@@ -184,7 +186,7 @@ def test_files_that_are_no_npz_are_named_without_numpys_advice(tmp_path, content
         path.write_bytes(content)
     with pytest.raises(SubmissionError) as caught:
         Submission.read(path)
-    assert str(caught.value) == f"{path}: not a submission (ValueError: {problem}).\n{EXPECTED}"
+    assert str(caught.value) == f"{path}: not a submission ({problem}).\n{EXPECTED}"
 
 
 def test_a_tier_that_the_truth_lacks():

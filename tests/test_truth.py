@@ -153,11 +153,11 @@ def header_of(number: int) -> bytes:
 @pytest.mark.parametrize(
     ("changes", "problem"),
     [
-        ({"header": header_of(3)}, "ValueError: its format is 'nsd_bench.truth/3'"),
-        ({"header": header_of(2)}, "KeyError: 'nsd_id'"),
+        ({"header": header_of(3)}, "its format is 'nsd_bench.truth/3'"),
+        ({"header": header_of(2)}, "there is no 'nsd_id' in it"),
         (
             {"header": header_of(2), "nsd_id": npy("<i8", "(2,)", struct.pack("<2q", 1, 2))},
-            "ValueError: nsd_id has shape (2,), responses (3, 2)",
+            "nsd_id has shape (2,), responses (3, 2)",
         ),
     ],
 )

@@ -121,12 +121,10 @@ def test_unknown_kind(model, saved):
 def test_tensors_must_agree(model, saved):
     tensors = model.tensors() | {"intercept": model.intercept[:-1]}
     put_tensors(saved, safetensors.numpy.save(tensors))
-    assert "not a model (ValueError: weights of 0 features x 5 units beside arrays of shapes" in refused(
-        saved
-    )
+    assert "not a model (weights of 0 features x 5 units beside arrays of shapes" in refused(saved)
     del tensors["intercept"]
     put_tensors(saved, safetensors.numpy.save(tensors))
-    assert refused(saved).startswith(f"{saved}: not a model (KeyError: 'intercept').")
+    assert refused(saved).startswith(f"{saved}: not a model (there is no 'intercept' in it).")
 
 
 class Harm:
@@ -137,7 +135,7 @@ class Harm:
 def test_nothing_is_unpickled(saved, monkeypatch):
     monkeypatch.chdir(saved.parent)
     put_tensors(saved, pickle.dumps({"weights": Harm()}))
-    assert "not a model (SafetensorError" in refused(saved)
+    assert "not a model (Error while deserializing header" in refused(saved)
     assert not Path("harm").exists()
 
 

@@ -7,7 +7,7 @@ import math
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from nsd_bench.conformance.layout import CASES, FORMAT, Case, package_name, submission_file
 from nsd_bench.errors import SubmissionError
+from nsd_bench.inputs import reading
 from nsd_bench.package.spec import labels_by_roi
 from nsd_bench.package.storage import read_json
 from nsd_bench.package.submission import Submission
@@ -117,16 +118,15 @@ def _expected() -> dict[Case, Values]:
 
 
 def _read(path: Path) -> dict[Case, Values]:
-    try:
+    refusal = partial(
+        SubmissionError,
+        place=str(path),
+        expected=f"JSON of format {FORMAT!r} as in expected.json",
+        fix="copy the set with 'nsd-bench conformance --copy FOLDER' and fill in its expected.json",
+    )
+    with reading(path, refusal, "not a table of values"):
         content = read_json(path, FORMAT)
         return {_case(check): _floats(check["values"]) for check in content["checks"]}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise SubmissionError(
-            f"not a table of values ({type(error).__name__}: {error})",
-            place=str(path),
-            expected=f"JSON of format {FORMAT!r} as in expected.json",
-            fix="copy the set with 'nsd-bench conformance --copy FOLDER' and fill in its expected.json",
-        ) from error
 
 
 def _case(check: Mapping[str, object]) -> Case:

@@ -7,11 +7,13 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from io import FileIO
 from pathlib import Path
 from typing import Final
 
 from nsd_bench.errors import OptionError, OutputError, SubmissionError
+from nsd_bench.inputs import reading, refuse_special
 from nsd_bench.leaderboard.claims import Claim, check_step, plan
 from nsd_bench.leaderboard.lines import (
     GENESIS,
@@ -76,17 +78,17 @@ class Ledger:
         SubmissionError
             If the file cannot be read.
         """
-        try:
-            return self._parse(self.path.read_bytes())
-        except FileNotFoundError:
-            return [], None
-        except OSError as error:
-            raise SubmissionError(
-                f"cannot be read: {error.strerror or error}",
-                place=str(self.path),
-                expected="a ledger (.jsonl), or a path where nothing lies yet",
-                fix="check the path",
-            ) from error
+        refusal = partial(
+            SubmissionError,
+            place=str(self.path),
+            expected="a ledger (.jsonl), or a path where nothing lies yet",
+            fix="check the path",
+        )
+        with reading(self.path, refusal):
+            try:
+                return self._parse(self.path.read_bytes())
+            except FileNotFoundError:
+                return [], None
 
     def records(self) -> list[Record]:
         """Read the lines of submissions; raises as `lines` does."""
@@ -246,6 +248,7 @@ class Ledger:
             self._rules(self.lines())
         with ExitStack() as held:
             with self._errors():
+                refuse_special(self.path)
                 file = held.enter_context(locked(self.path))
                 file.seek(0)
             yield file

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
+from nsd_bench.inputs import parse_json
 from nsd_bench.leaderboard.names import team_key
 from nsd_bench.leaderboard.reading import fault
 
@@ -205,10 +206,7 @@ def decode(text: bytes) -> Line:
     ValueError
         If it is none; says why.
     """
-    try:
-        content = json.loads(text, parse_constant=_refuse_constant)
-    except RecursionError:
-        content = None
+    content = parse_json(text)
     if not isinstance(content, dict):
         problem = "it is no JSON object"
         raise ValueError(problem)
@@ -226,11 +224,6 @@ def decode(text: bytes) -> Line:
     except TypeError:
         problem = "it says more than such a line does"
         raise ValueError(problem) from None
-
-
-def _refuse_constant(name: str) -> None:
-    problem = f"it holds {name}, which is not JSON"
-    raise ValueError(problem)
 
 
 def records_of(lines: Sequence[Line]) -> list[Record]:

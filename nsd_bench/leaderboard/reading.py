@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import UnionType
 from typing import Any, Final
 
 from nsd_bench.errors import SubmissionError
+from nsd_bench.inputs import parse_json, read_text, reading
 from nsd_bench.leaderboard.alike import refuse_mixed, refuse_twice
 from nsd_bench.leaderboard.entries import Cards, Entry
 from nsd_bench.package.storage import read_json
@@ -154,24 +155,16 @@ def _read_entry(path: Path) -> Entry:
 
 
 def _read_json(path: Path, format_: str, shape: Mapping[str, Any], what: str, command: str) -> dict[str, Any]:
-    try:
+    refusal = partial(
+        SubmissionError,
+        place=str(path),
+        expected=f"JSON of format {format_!r}, as {command!r} wrote it",
+        fix=f"give the {what}s of the folder" if path.is_dir() else "check the path, or run that again",
+    )
+    with reading(path, refusal, f"not a {what}"):
         content = read_json(path, format_)
-        problem = fault(content, shape)
-    except OSError as error:
-        problem = error.strerror or str(error)
-    except UnicodeDecodeError:
-        problem = "it is no text"
-    except json.JSONDecodeError as error:
-        problem = f"it is no JSON, or cut off at line {error.lineno}"
-    except ValueError as error:
-        problem = str(error)
-    if problem:
-        raise SubmissionError(
-            f"not a {what} ({problem})",
-            place=str(path),
-            expected=f"JSON of format {format_!r}, as {command!r} wrote it",
-            fix=f"give the {what}s of the folder" if path.is_dir() else "check the path, or run that again",
-        )
+        if problem := fault(content, shape):
+            raise ValueError(problem)
     return content
 
 
@@ -179,18 +172,17 @@ def _card_beside(path: Path) -> dict[str, Any]:
     beside = path.with_name(path.stem + CARD_SUFFIX)
     if not beside.exists():
         return {}
-    try:
-        card = json.loads(beside.read_bytes())
+    refusal = partial(
+        SubmissionError,
+        place=str(beside),
+        expected="a JSON object",
+        fix="correct it, or remove it: submissions carry cards of their own",
+    )
+    with reading(beside, refusal, "not a card"):
+        card = parse_json(read_text(beside))
         if not isinstance(card, dict):
             problem = f"it is a {type(card).__name__}"
-            raise TypeError(problem)
-    except (ValueError, TypeError) as error:
-        raise SubmissionError(
-            f"not a card ({error})",
-            place=str(beside),
-            expected="a JSON object",
-            fix="correct it, or remove it: submissions carry cards of their own",
-        ) from error
+            raise ValueError(problem)
     return card
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import pickle
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
-from zipfile import BadZipFile
 
 import torch
 
 from nsd_bench.errors import ModelError
+from nsd_bench.inputs import reading
 from nsd_bench.outputs import new_file
 
 __all__ = ["CHECKPOINT_SUFFIX", "read_checkpoint", "write_checkpoint"]
@@ -42,17 +42,20 @@ def read_checkpoint(path: Path, made_by: dict[str, Any], device: torch.device) -
     ModelError
         If it is not a checkpoint, is damaged, or was made with other options or of other packages.
     """
-    try:
+    refusal = partial(
+        ModelError, place=str(path), expected="a file that training wrote", fix="remove it to start anew"
+    )
+    with reading(path, refusal, "not a whole checkpoint"):
         found = torch.load(path, map_location=device, weights_only=True)
         if found["format"] != _FORMAT:
-            raise ValueError(found["format"])
-    except (OSError, RuntimeError, ValueError, KeyError, TypeError, EOFError, BadZipFile) as error:
-        raise _unreadable(path, error) from error
-    except pickle.UnpicklingError as error:
-        raise _unreadable(path, error) from error
-    differing = sorted(
-        name for name in made_by.keys() | found["made_by"] if made_by.get(name) != found["made_by"].get(name)
-    )
+            problem = f"its format is {found['format']!r}"
+            raise ValueError(problem)
+        state: dict[str, Any] = found["state"]
+        differing = sorted(
+            name
+            for name in made_by.keys() | found["made_by"]
+            if made_by.get(name) != found["made_by"].get(name)
+        )
     if differing:
         name = differing[0]
         raise ModelError(
@@ -61,14 +64,4 @@ def read_checkpoint(path: Path, made_by: dict[str, Any], device: torch.device) -
             expected=f"{name}={made_by.get(name)!r}, as asked for now",
             fix="ask for the same as before to go on, or remove the checkpoint to start anew",
         )
-    state: dict[str, Any] = found["state"]
     return state
-
-
-def _unreadable(path: Path, error: Exception) -> ModelError:
-    return ModelError(
-        f"not a whole checkpoint ({type(error).__name__})",
-        place=str(path),
-        expected="a file that training wrote",
-        fix="remove it to start anew",
-    )

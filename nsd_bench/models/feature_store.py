@@ -16,9 +16,11 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
+import operator
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,6 +28,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nsd_bench.errors import ModelError, choices
+from nsd_bench.inputs import parse_json, read_text, reading
 from nsd_bench.locks import locked
 from nsd_bench.outputs import new_file
 
@@ -63,8 +66,12 @@ class StoredLayer:
         self.name = name
         self._values, self._images = folder / f"{name}.float16", folder / f"{name}.images"
         card = _read_json(folder / f"{name}.json")
-        self.shape: tuple[int, ...] = tuple(card["shape"])
-        self.n_features = int(np.prod(self.shape))
+        with reading(self._values, partial(_not_a_store, folder / f"{name}.json")):
+            self.shape: tuple[int, ...] = tuple(map(operator.index, card["shape"]))
+            self.n_features = math.prod(self.shape)
+            if self.n_features < 1 or min(self.shape, default=1) < 1:
+                problem = f"its shape is {card['shape']}"
+                raise ValueError(problem)
 
     @cached_property
     def row_of(self) -> dict[bytes, int]:
@@ -90,8 +97,9 @@ class StoredLayer:
                 fix="run 'nsd-bench features' on this package; it adds what is missing",
             )
         rows = [self.row_of[digest] for digest in digests]
-        values = np.memmap(self._values, np.float16, "r", shape=(len(self.row_of), *self.shape))
-        return values[rows].astype(np.float32)
+        with reading(self._values, partial(_not_a_store, self._values)):
+            values = np.memmap(self._values, np.float16, "r", shape=(len(self.row_of), *self.shape))
+            return values[rows].astype(np.float32)
 
     def append(self, digests: Sequence[bytes], values: npt.NDArray[np.floating[Any]]) -> None:
         """Add images; those that are there already are left out.
@@ -279,10 +287,8 @@ def _json(values: Mapping[str, Any]) -> bytes:
 
 
 def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        values = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise _not_a_store(path, f"cannot be read ({type(error).__name__})") from None
+    with reading(path, partial(_not_a_store, path)):
+        values = parse_json(read_text(path))
     if not isinstance(values, dict):
         raise _not_a_store(path, "is not a JSON object")
     return values

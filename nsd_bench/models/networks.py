@@ -6,6 +6,7 @@ import hashlib
 import importlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from nsd_bench.errors import ModelError, NsdBenchError, OptionError, choices
+from nsd_bench.inputs import reading
 
 __all__ = ["LIBRARIES", "Network", "digest_of", "load_into", "load_network", "read_weights"]
 
@@ -273,15 +275,13 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     ModelError
         If it is neither.
     """
-    try:
+    with reading(path, partial(_bad_weights, path)):
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
 
             state: Any = load_file(path)
         else:
             state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch, pickle and safetensors each have their own
-        raise _bad_weights(path, f"cannot be read ({type(error).__name__})") from error
     for key in ("state_dict", "model"):
         state = state[key] if isinstance(state, dict) and isinstance(state.get(key), dict) else state
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):

@@ -12,9 +12,9 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 import safetensors.numpy
-from safetensors import SafetensorError
 
 from nsd_bench.errors import ModelError
+from nsd_bench.inputs import parse_json, read_text, reading, refuse_special
 from nsd_bench.outputs import new_file
 from nsd_bench.package.storage import sha256_file
 
@@ -88,7 +88,11 @@ def read_tensors(path: str | os.PathLike[str]) -> dict[str, npt.NDArray[Any]]:
         If they are not there, have no card, or are not those that it was written with.
     """
     path = Path(path)
-    if sha256_file(path) != _read_head(path)[_DIGEST]:
+    head = _read_head(path)
+    with fitting_card(path):
+        refuse_special(path)
+        found = sha256_file(path)
+    if found != head[_DIGEST]:
         raise broken_model(
             path, "its digest is not the one in its card", "the file that was written with this card"
         )
@@ -99,13 +103,10 @@ def read_tensors(path: str | os.PathLike[str]) -> dict[str, npt.NDArray[Any]]:
 @contextmanager
 def fitting_card(path: Path) -> Iterator[None]:
     """Turn whatever goes wrong in putting a model together into a ModelError; a ModelError stays."""
-    try:
+    with reading(
+        path, lambda problem: broken_model(path, problem, "tensors that fit the card"), "not a model"
+    ):
         yield
-    except ModelError:
-        raise
-    except (SafetensorError, ValueError, KeyError, TypeError) as error:
-        problem = f"not a model ({type(error).__name__}: {error})"
-        raise broken_model(path, problem, "tensors that fit the card") from error
 
 
 def read_card(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -124,12 +125,13 @@ def _read_head(path: Path) -> dict[str, Any]:
     for file in (path, card_file(path)):
         if path.suffix != MODEL_SUFFIX or not file.is_file():
             raise broken_model(file, "there is no such model", f"NAME{MODEL_SUFFIX} with NAME.json beside it")
-    try:
-        head = json.loads(card_file(path).read_bytes())
-    except ValueError as error:
-        raise broken_model(
-            card_file(path), f"not JSON ({error})", "the card that nsd-bench wrote with the model"
-        ) from None
+    file = card_file(path)
+    with reading(
+        file,
+        lambda problem: broken_model(file, problem, "the card that nsd-bench wrote with the model"),
+        "cannot be read",
+    ):
+        head = parse_json(read_text(file))
     if not isinstance(head, dict) or head.get("format") != MODEL_FORMAT:
         found = head.get("format") if isinstance(head, dict) else None
         raise broken_model(card_file(path), f"has format {found!r}", f"format {MODEL_FORMAT!r}")

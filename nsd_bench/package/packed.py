@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import os
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nsd_bench.errors import PackageError
+from nsd_bench.inputs import parse_json, read_text, reading
 from nsd_bench.outputs import array_to_bytes, new_folder, set_fixed_times
 from nsd_bench.package import spec
 from nsd_bench.package.storage import FolderStore
@@ -46,15 +49,17 @@ class FlatArray:
     """
 
     def __init__(self, folder: Path) -> None:
-        try:
-            described = json.loads((folder / _ZARR).read_bytes())
+        file = folder / _ZARR
+        with reading(file, partial(_not_ours, file), "is not the description of an array"):
+            described = parse_json(read_text(file))
             self.n_trials, *shape = (int(axis) for axis in described["shape"])
             self.dtype = np.dtype(described["data_type"])
-        except (ValueError, TypeError, KeyError) as error:
-            raise _not_ours(folder / _ZARR, f"is not the description of an array ({error!r})") from error
+            if self.dtype.name not in _DTYPES or min(self.n_trials, *shape, 0) < 0:
+                problem = f"{self.dtype} of shape {described['shape']}"
+                raise ValueError(problem)
         self.shape = tuple(shape)
         self.path = folder / "c" / "/".join("0" * (len(shape) + 1))
-        self.trial_bytes = int(np.prod(shape)) * self.dtype.itemsize
+        self.trial_bytes = math.prod(shape) * self.dtype.itemsize
         expected = self.n_trials * (self.trial_bytes + _INDEX_BYTES)
         found = self.path.stat().st_size if self.path.exists() else 0
         if found != expected:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
-from functools import cached_property
+from contextlib import AbstractContextManager
+from functools import cached_property, partial
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nsd_bench.errors import OptionError, PackageError, choices
+from nsd_bench.inputs import parse_json, reading
 from nsd_bench.package import spec
 from nsd_bench.package.gather import Gatherer, TrialArrays
 from nsd_bench.package.packed import PACKED_SUFFIX, PackedStore, is_packed
@@ -178,8 +179,9 @@ class Package:
     def tiers(self) -> npt.NDArray[np.str_]:
         """Tier of every trial, shape (n_trials,)."""
         tiers = self.array(spec.trials_file("tiers"))
-        for alias, tier in spec.TIER_ALIASES.items():
-            tiers = np.where(tiers == alias, tier, tiers)
+        with self._built(spec.trials_file("tiers")):
+            for alias, tier in spec.TIER_ALIASES.items():
+                tiers = np.where(tiers == alias, tier, tiers)
         return tiers
 
     @cached_property
@@ -192,8 +194,9 @@ class Package:
         """Trial table; row i belongs to the files numbered i."""
         import pandas as pd
 
-        table = pd.DataFrame({name: self.array(spec.trials_file(name)) for name in self.trial_columns})
-        return table.assign(tiers=self.tiers)
+        with self._built("meta/trials"):
+            table = pd.DataFrame({name: self.array(spec.trials_file(name)) for name in self.trial_columns})
+            return table.assign(tiers=self.tiers)
 
     @cached_property
     def units(self) -> pd.DataFrame:
@@ -202,11 +205,12 @@ class Package:
 
         names = self._columns("neurons")
         columns = {name: self._neurons(name) for name in names if name != "cell_motor_coordinates"}
-        if "cell_motor_coordinates" in names:
-            columns.update(
-                zip(("x_mm", "y_mm", "z_mm"), self._neurons("cell_motor_coordinates").T, strict=True)
-            )
-        return pd.DataFrame(columns)
+        with self._built("meta/neurons"):
+            if "cell_motor_coordinates" in names:
+                columns.update(
+                    zip(("x_mm", "y_mm", "z_mm"), self._neurons("cell_motor_coordinates").T, strict=True)
+                )
+            return pd.DataFrame(columns)
 
     @cached_property
     def units_dropped(self) -> dict[str, list[int]]:
@@ -226,7 +230,7 @@ class Package:
         names = self._json(spec.ROI_NAMES, dict)
         try:
             return {atlas: {int(k): str(v) for k, v in labels.items()} for atlas, labels in names.items()}
-        except (AttributeError, ValueError) as error:
+        except (AttributeError, TypeError, ValueError) as error:
             raise self._damaged(spec.ROI_NAMES, "does not map atlases to labels to names") from error
 
     @cached_property
@@ -344,12 +348,16 @@ class Package:
 
     def _json(self, name: str, kind: type) -> Any:
         try:
-            content = json.loads(bytes(self.store.view(name)))
+            content = parse_json(self.store.view(name))
         except ValueError as error:
-            raise self._damaged(name, f"not JSON ({error})") from error
+            raise self._damaged(name, f"cannot be read ({error})") from error
         if not isinstance(content, kind):
             raise self._damaged(name, f"holds {type(content).__name__}, not {_CALLED[kind]}")
         return content
+
+    def _built(self, name: str) -> AbstractContextManager[None]:
+        """Say of what is put together in the block that it is not built as the format says, if it is not."""
+        return reading(self.path, partial(self._damaged, name), "is not built as the format says")
 
     def _damaged(self, name: str, problem: str) -> PackageError:
         return PackageError(

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
+import math
 import mmap
 import os
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nsd_bench.errors import PackageError, choices
+from nsd_bench.inputs import cause, is_file, parse_json, read_text, reading, refuse_special
 
 __all__ = [
     "FolderStore",
@@ -31,6 +33,10 @@ __all__ = [
 ]
 
 _LOCAL_HEADER_BYTES = 30
+_ENCRYPTED = 1
+_MOST_UNPACKED = 1 << 30
+_MOST_SWOLLEN = 20
+_MOST_NPY_HEADER = 1 << 16
 
 
 class Store(Protocol):
@@ -60,13 +66,16 @@ class FolderStore:
 
     def view(self, name: str) -> bytes:
         """Return one file's bytes."""
-        try:
-            return (self.path / name).read_bytes()
-        except FileNotFoundError:
-            raise _missing(self.path, name) from None
+        file = self.path / name
+        with reading(file, partial(_damaged, f"{self.path}, {name}")):
+            try:
+                refuse_special(file)
+                return file.read_bytes()
+            except FileNotFoundError:
+                raise _missing(self.path, name) from None
 
     def __contains__(self, name: str) -> bool:
-        return (self.path / name).is_file()
+        return is_file(self.path / name)
 
 
 class ZipStore:
@@ -74,20 +83,19 @@ class ZipStore:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        try:
+        refusal = partial(
+            PackageError,
+            place=str(path),
+            expected="a zip written by 'nsd-bench export' or by Sensorium",
+            fix="download or export it again",
+        )
+        with reading(path, refusal, "not a readable zip"):
             with zipfile.ZipFile(path) as archive:
                 self._entries = _entries_without_top_folder(archive.infolist(), path)
                 offsets = sorted(info.header_offset for info in archive.infolist())  # those of folders, too
                 self._next = dict(zip(offsets, [*offsets[1:], archive.start_dir], strict=True))
-        except zipfile.BadZipFile as error:
-            raise PackageError(
-                f"not a readable zip ({error})",
-                place=str(path),
-                expected="a zip written by 'nsd-bench export' or by Sensorium",
-                fix="download or export it again",
-            ) from error
-        with path.open("rb") as file:
-            self._map = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+            with path.open("rb") as file:
+                self._map = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
 
     def __reduce__(self) -> tuple[type[ZipStore], tuple[Path]]:
         return ZipStore, (self.path,)  # a map cannot travel to another process: open it again there
@@ -101,13 +109,15 @@ class ZipStore:
         info = self._entries.get(name)
         if info is None:
             raise _missing(self.path, name)
-        name_bytes, extra_bytes = struct.unpack_from("<HH", self._map, info.header_offset + 26)
-        start = info.header_offset + _LOCAL_HEADER_BYTES + name_bytes + extra_bytes
-        data = self._map[start : start + info.compress_size]
-        if info.compress_type == zipfile.ZIP_STORED:
-            return data
-        # Not ZipFile.read: processes that were forked would share its file position.
-        return zlib.decompress(data, -zlib.MAX_WBITS)
+        with reading(self.path, partial(_damaged, f"{self.path}, {name}")):
+            _refuse_packing(info, _MOST_UNPACKED // 4)
+            name_bytes, extra_bytes = struct.unpack_from("<HH", self._map, info.header_offset + 26)
+            start = info.header_offset + _LOCAL_HEADER_BYTES + name_bytes + extra_bytes
+            data = self._map[start : start + info.compress_size]
+            if info.compress_type == zipfile.ZIP_STORED:
+                return data
+            # Not ZipFile.read: processes that were forked would share its file position.
+            return zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, info.file_size)
 
     def starts(self) -> dict[str, int]:
         """Return where the bytes of every stored entry start, by name.
@@ -174,6 +184,30 @@ def _is_package(path: Path) -> bool:
     return (path / "meta").is_dir() or (path.suffix == ".zip" and path.is_file())
 
 
+def _damaged(place: str, problem: str) -> PackageError:
+    return PackageError(
+        problem,
+        place=place,
+        expected="the file that the exporter wrote",
+        fix="download or export the package again",
+    )
+
+
+def _refuse_packing(info: zipfile.ZipInfo, most_bytes: int) -> None:
+    """Refuse an entry that only others could unpack, or that would swell beyond reason."""
+    if info.flag_bits & _ENCRYPTED:
+        problem = f"entry {info.filename} is encrypted"
+        raise ValueError(problem)
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        problem = (
+            f"entry {info.filename} is compressed in a way (number {info.compress_type}) that is not read"
+        )
+        raise ValueError(problem)
+    if info.file_size > max(most_bytes, _MOST_SWOLLEN * info.compress_size):
+        problem = f"entry {info.filename} would swell from {info.compress_size} to {info.file_size} bytes"
+        raise ValueError(problem)
+
+
 def _missing(path: Path, name: str) -> PackageError:
     return PackageError(
         f"{name} is missing",
@@ -217,25 +251,31 @@ def array_from_bytes(data: bytes | memoryview, place: str) -> npt.NDArray[Any]:
     PackageError
         If the bytes are not a whole .npy array, or need pickle; names `place`.
     """
-    stream = io.BytesIO(data[:256] if len(data) > 256 else data)
     try:
-        version = np.lib.format.read_magic(stream)
-        if version == (1, 0):
-            shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(stream)
-        else:
-            shape, fortran_order, dtype = np.lib.format.read_array_header_2_0(stream)
-        if dtype.hasobject:
-            problem = "holds Python objects, which only pickle could read"
-            raise ValueError(problem)
-        array = np.frombuffer(data, dtype, count=int(np.prod(shape)), offset=stream.tell())
-    except ValueError as error:
+        shape, fortran_order, dtype, start = _npy_header(data)
+        array = np.frombuffer(data, dtype, count=math.prod(shape), offset=start)
+        return array.reshape(shape, order="F" if fortran_order else "C")
+    except Exception as error:  # numpy's own parser of headers raises whatever Python's raises
         raise PackageError(
-            f"not a whole .npy array ({error})",
+            f"not a whole .npy array ({cause(error)})",
             place=place,
             expected="an array that numpy.load(allow_pickle=False) opens",
             fix="download or export the package again",
         ) from error
-    return array.reshape(shape, order="F" if fortran_order else "C")
+
+
+def _npy_header(data: bytes | memoryview) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:
+    """Return shape, order, dtype and where the numbers start, from the first bytes of a .npy file."""
+    stream = io.BytesIO(data[:_MOST_NPY_HEADER])
+    version = np.lib.format.read_magic(stream)
+    if version == (1, 0):
+        shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(stream)
+    else:
+        shape, fortran_order, dtype = np.lib.format.read_array_header_2_0(stream)
+    if dtype.hasobject:
+        problem = "holds Python objects, which only pickle could read"
+        raise ValueError(problem)
+    return shape, fortran_order, dtype, stream.tell()
 
 
 def sha256_file(path: Path) -> str:
@@ -244,34 +284,60 @@ def sha256_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def read_npz(path: str | os.PathLike[str]) -> dict[str, npt.NDArray[Any]]:
-    """Read all arrays of an .npz; nothing in it is ever unpickled.
+def read_npz(
+    path: str | os.PathLike[str], wanted: Collection[str] | None = None
+) -> dict[str, npt.NDArray[Any]]:
+    """Read arrays of an .npz; nothing in it is ever unpickled, and nothing is larger than it has to be.
+
+    Parameters
+    ----------
+    wanted
+        Names of arrays; others are not read. None: all.
 
     Raises
     ------
     ValueError
-        If it is not a whole .npz, whichever of half a dozen errors numpy gives for that.
+        If it is not a whole .npz, one of its arrays is none, or they would swell beyond reason.
     FileNotFoundError
         If there is none.
     """
-    with Path(path).open("rb") as file:  # numpy would leave it open when it fails
-        if not zipfile.is_zipfile(file):  # of which numpy would say how to unpickle it
+    refuse_special(path)
+    with Path(path).open("rb") as file:
+        if not zipfile.is_zipfile(file):
             problem = "it is another kind of file than .npz, or cut off"
             raise ValueError(problem)
-        file.seek(0)
         try:
-            return dict(np.load(file, allow_pickle=False))
-        except (OSError, EOFError, TypeError, zipfile.BadZipFile, zlib.error) as error:
-            raise ValueError(str(error) or type(error).__name__) from error
+            with zipfile.ZipFile(file) as archive:
+                entries = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
+                return {
+                    name: _read_entry(archive, info)
+                    for name, info in entries.items()
+                    if wanted is None or name in wanted
+                }
+        except Exception as error:  # of zipfile, zlib, and numpy's parser of headers
+            raise ValueError(cause(error)) from error
+
+
+def _read_entry(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> npt.NDArray[Any]:
+    """Read one array, if its header promises as many bytes as the archive has."""
+    _refuse_packing(info, _MOST_UNPACKED)
+    with archive.open(info) as entry:
+        try:
+            shape, _, dtype, start = _npy_header(entry.read(_MOST_NPY_HEADER))
         except ValueError as error:
-            if "allow_pickle" not in str(error):
-                raise
-            problem = "it holds Python objects, which only pickle could read"
-            raise ValueError(problem) from None
+            problem = f"{info.filename}: {error}"
+            raise ValueError(problem) from error
+    if start + math.prod(shape) * dtype.itemsize != info.file_size:
+        promised = f"{dtype} of shape {shape} was said"
+        problem = f"entry {info.filename} holds {info.file_size - start} bytes, and {promised}"
+        raise ValueError(problem)
+    with archive.open(info) as entry:
+        array: npt.NDArray[Any] = np.lib.format.read_array(entry, allow_pickle=False)
+    return array
 
 
 def read_json(path: str | os.PathLike[str], format_: str) -> dict[str, Any]:
-    """Read a JSON object that says which format it has.
+    """Read a JSON object that says which format it has; see `parse_json` for what is refused.
 
     Raises
     ------
@@ -280,7 +346,7 @@ def read_json(path: str | os.PathLike[str], format_: str) -> dict[str, Any]:
     OSError
         If it cannot be read.
     """
-    content = json.loads(Path(path).read_bytes())
+    content = parse_json(read_text(path))
     found = content.get("format") if isinstance(content, dict) else None
     if found != format_:
         problem = "it says no format" if found is None else f"its format is {found!r}"

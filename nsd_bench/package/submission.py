@@ -8,6 +8,7 @@ import json
 import os
 import sys
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nsd_bench.errors import SubmissionError
+from nsd_bench.inputs import parse_json, reading
 from nsd_bench.outputs import new_file, write_npz
 from nsd_bench.package.storage import read_npz
 
@@ -80,25 +82,29 @@ class Submission:
         SubmissionError
             If it is not a submission.
         """
-        try:
-            arrays = read_npz(path)
-            card = json.loads(str(arrays["card"]), parse_constant=_refuse_constant)
-            if not isinstance(card, dict):
-                problem = f"the card is a {type(card).__name__}, not a JSON object"
-                raise ValueError(problem)
-            return cls(arrays["trial_idx"], arrays["unit_ids"], arrays["predictions"], card)
-        except (OSError, ValueError, KeyError, RecursionError) as error:
-            raise SubmissionError(
-                f"not a submission ({type(error).__name__}: {error})",
-                place=str(path),
-                expected="an .npz with trial_idx, unit_ids, predictions and card",
-                fix="write it with 'nsd-bench submit' or nsd_bench.package.submission.Submission",
-            ) from error
+        refusal = partial(
+            SubmissionError,
+            place=str(path),
+            expected="an .npz with trial_idx, unit_ids, predictions and card",
+            fix="write it with 'nsd-bench submit' or nsd_bench.package.submission.Submission",
+        )
+        with reading(path, refusal, "not a submission"):
+            arrays = read_npz(path, ("trial_idx", "unit_ids", "predictions", "card"))
+            return cls(
+                arrays["trial_idx"], arrays["unit_ids"], arrays["predictions"], _card(str(arrays["card"]))
+            )
 
 
-def _refuse_constant(name: str) -> None:
-    problem = f"the card holds {name}, which is not JSON"
-    raise ValueError(problem)
+def _card(text: str) -> dict[str, Any]:
+    try:
+        card = parse_json(text)
+    except ValueError as error:
+        problem = f"the card cannot be read: {error}"
+        raise ValueError(problem) from error
+    if not isinstance(card, dict):
+        problem = f"the card is a {type(card).__name__}, not a JSON object"
+        raise ValueError(problem)
+    return card
 
 
 CSV_SUFFIX: Final = ".submission.csv"
@@ -143,11 +149,11 @@ def read_csv(path: str | os.PathLike[str]) -> Submission:
     """
     path = Path(path)
     csv.field_size_limit(min(sys.maxsize, 2**31 - 1))  # a row holds thousands of numbers
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as text:
-            return _read(csv.DictReader(text, restval=""), path)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise _broken(f"cannot be read ({error})", str(path)) from error
+    with (
+        reading(path, lambda problem: _broken(problem, str(path))),
+        path.open(newline="", encoding="utf-8-sig") as text,
+    ):
+        return _read(csv.DictReader(text, restval=""), path)
 
 
 def _read(table: csv.DictReader[str], path: Path) -> Submission:

@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nsd_bench.errors import PackageError
+from nsd_bench.inputs import parse_json, reading
 from nsd_bench.outputs import write_npz
 from nsd_bench.package import spec
 from nsd_bench.package.read import Package
@@ -192,9 +194,15 @@ class Truth:
         PackageError
             If it is not a truth file, or its arrays contradict each other.
         """
-        try:
+        refusal = partial(
+            PackageError,
+            place=str(path),
+            expected="a .truth.npz that 'nsd-bench export' wrote beside the package",
+            fix="check the path, or export the package again",
+        )
+        with reading(path, refusal, "not a truth file"):
             arrays = read_npz(path)
-            header = json.loads(str(arrays["header"]))
+            header = parse_json(str(arrays["header"]))
             if header["format"] not in _FORMATS:
                 problem = f"its format is {header['format']!r}"
                 raise ValueError(problem)
@@ -205,19 +213,12 @@ class Truth:
                 rois={atlas: v for k, v in arrays.items() if (atlas := _atlas(k)) is not None},
                 roi_names={
                     atlas: {int(label): name for label, name in names.items()}
-                    for atlas, names in json.loads(str(arrays["roi_names"])).items()
+                    for atlas, names in parse_json(str(arrays["roi_names"])).items()
                 },
                 nsd_id=arrays["nsd_id"] if header["format"] == _FORMATS[True] else None,
                 **{name: arrays[name] for name in _ARRAYS},
             )
             truth._check_shapes()
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise PackageError(
-                f"not a truth file ({type(error).__name__}: {error})",
-                place=str(path),
-                expected="a .truth.npz that 'nsd-bench export' wrote beside the package",
-                fix="check the path, or export the package again",
-            ) from error
         return truth
 
 

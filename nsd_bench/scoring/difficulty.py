@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nsd_bench.errors import SubmissionError
+from nsd_bench.inputs import parse_json, read_text, reading
 from nsd_bench.scoring.metrics import correlation
 from nsd_bench.scoring.moments import Array, Moments, over_images, total_and_without
 
@@ -81,20 +82,19 @@ def read_distances(path: str | os.PathLike[str]) -> Distances:
     SubmissionError
         If it is something else, or the package has no test or no training images.
     """
-    try:
-        audit = json.loads(Path(path).read_bytes())
+    refusal = partial(
+        SubmissionError,
+        place=str(path),
+        expected="audit.json of a package with training and test images",
+        fix="make it with 'nsd-bench tiers audit PACKAGE --out audit.json'",
+    )
+    with reading(path, refusal, "not an audit with distances of test images"):
+        audit = parse_json(read_text(path))
         images = audit["checks"]["distances"]["test images"]
         features = str(audit["checks"]["distances"]["features"])
         return Distances(
             audit["package"], features, {one["trial_idx"]: float(one["distance"]) for one in images}
         )
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise SubmissionError(
-            f"not an audit with distances of test images ({type(error).__name__}: {error})",
-            place=str(path),
-            expected="audit.json of a package with training and test images",
-            fix="make it with 'nsd-bench tiers audit PACKAGE --out audit.json'",
-        ) from error
 
 
 def read_audits(paths: Iterable[Path]) -> dict[str, Distances]:

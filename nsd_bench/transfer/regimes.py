@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any, Final
 import numpy as np
 
 from nsd_bench.errors import SubmissionError
+from nsd_bench.inputs import parse_json, read_text, reading
 from nsd_bench.leaderboard.reading import SCORES, fault
 from nsd_bench.scoring.jackknife import Jackknife, fixed
 from nsd_bench.scoring.scores import SCORES_FORMAT
@@ -257,13 +257,11 @@ def read_scores(path: Path) -> dict[str, Any]:
     SubmissionError
         If it is not a JSON object.
     """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+    with reading(path, lambda problem: _refused(problem, str(path), "a JSON object of scores")):
+        content = parse_json(read_text(path))
         if not isinstance(content, dict):
             problem = f"holds a {type(content).__name__}"
             raise ValueError(problem)
-    except (OSError, ValueError) as error:
-        raise _refused(f"cannot be read ({error})", str(path), "a JSON object of scores") from error
     return content
 
 

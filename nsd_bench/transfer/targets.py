@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, Protocol, TypeAlias
 
@@ -13,6 +14,7 @@ import pandas as pd
 
 from nsd_bench.errors import OptionError, PackageError, SubmissionError
 from nsd_bench.imagery.dataset import FeatureCache
+from nsd_bench.inputs import reading
 from nsd_bench.models.image_features import FEATURES
 from nsd_bench.models.model import distinct_images
 from nsd_bench.models.sources import source_from_card, source_named
@@ -166,10 +168,8 @@ def read_arrays(path: Path, required: tuple[str, ...]) -> Mapping[str, npt.NDArr
     SubmissionError
         If it cannot be read, or lacks one of the arrays.
     """
-    try:
+    with reading(path, partial(_broken, path)):
         arrays = read_npz(path)
-    except (OSError, ValueError, KeyError) as error:
-        raise _broken(path, f"cannot be read ({error})") from error
     missing = [name for name in required if name not in arrays]
     if missing:
         raise _broken(path, f"lacks {', '.join(missing)}")
