@@ -80,6 +80,11 @@ def reading(
 def cause(error: BaseException) -> str:
     """Say in one line what went wrong, in words that do not name the paths that the message names anyway.
 
+    Parameters
+    ----------
+    error
+        What was raised.
+
     Examples
     --------
     >>> cause(FileNotFoundError(2, "No such file or directory", "a.npy")), cause(EOFError())
@@ -103,6 +108,11 @@ def cause(error: BaseException) -> str:
 def refuse_special(path: str | os.PathLike[str]) -> None:
     """Refuse pipes, devices and sockets, of which nobody knows when they end; what is not there passes.
 
+    Parameters
+    ----------
+    path
+        What is about to be opened.
+
     Raises
     ------
     OSError
@@ -118,7 +128,13 @@ def refuse_special(path: str | os.PathLike[str]) -> None:
 
 
 def is_file(path: Path) -> bool:
-    """Whether there is a regular file, as `Path.is_file`; of a name that is too long there is none."""
+    """Whether there is a regular file, as `Path.is_file`; of a name that is too long there is none.
+
+    Parameters
+    ----------
+    path
+        Where to look.
+    """
     try:
         return path.is_file()
     except OSError:
@@ -127,6 +143,11 @@ def is_file(path: Path) -> bool:
 
 def read_text(path: str | os.PathLike[str]) -> bytes:
     """Return the bytes of a file that is no larger than a text can be.
+
+    Parameters
+    ----------
+    path
+        The file.
 
     Raises
     ------
@@ -150,6 +171,11 @@ def _refuse_large(n_bytes: int) -> None:
 
 def parse_json(text: bytes | memoryview | str) -> Any:
     """Parse JSON that others wrote, strictly: what our own writers could never write is refused.
+
+    Parameters
+    ----------
+    text
+        JSON in UTF-8, UTF-16 or UTF-32, or decoded.
 
     Raises
     ------

@@ -291,6 +291,8 @@ def read_npz(
 
     Parameters
     ----------
+    path
+        The file.
     wanted
         Names of arrays; others are not read. None: all.
 
@@ -338,6 +340,13 @@ def _read_entry(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> npt.NDArray[
 
 def read_json(path: str | os.PathLike[str], format_: str) -> dict[str, Any]:
     """Read a JSON object that says which format it has; see `parse_json` for what is refused.
+
+    Parameters
+    ----------
+    path
+        The file.
+    format_
+        What its "format" must be.
 
     Raises
     ------
