@@ -74,7 +74,7 @@ def fit(name: str, package: Path, truth: Path, folder: Path, n_images: int | Non
     # The default features are one band, between which there are no proportions to search.
     options: dict[str, dict[str, Any]] = {ORACLE: {"truth": truth}, "banded-ridge": {"n_iter": 1}}
     start = time.perf_counter()
-    model = BASELINES[name](fitted_on, **options.get(name, {}))
+    model = BASELINES[name].fit(fitted_on, **options.get(name, {}))
     seconds = time.perf_counter() - start
     peak_gb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     path = folder / f"{name}.{n_images or 'all'}.submission.npz"

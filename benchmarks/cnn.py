@@ -24,7 +24,7 @@ from nsd_bench.loaders.dataloaders import JointLoader
 from nsd_bench.models.cnn_module import Architecture, CnnModule
 from nsd_bench.models.distributed import Processes
 from nsd_bench.models.training import Trainer
-from nsd_bench.models.training_data import TrainingData, training_data
+from nsd_bench.models.training_loaders import TrainingLoaders, training_loaders
 from nsd_bench.models.training_options import TrainingOptions, read_device
 from nsd_bench.package.read import Package
 
@@ -109,7 +109,7 @@ def measure(
     torch.manual_seed(0)
     module = CnnModule(Architecture(), shape, {KEY: torch.zeros(n_units)}, image_mean=MEAN, image_std=STD)
     plain = Plain(module).to(device)
-    no_data = TrainingData(JointLoader({}), {}, [])
+    no_data = TrainingLoaders(JointLoader({}), {}, [], {})
     trainer = Trainer(module.to(device), no_data, options, Processes(0, 1, device))
     batches = [synthetic(batch_size, shape, n_units) for _ in range(N_BATCHES)]
     steps: tuple[Callable[[Batch], torch.Tensor], ...] = (
@@ -135,7 +135,7 @@ def measure(
 
 def measure_loader(package: Package, batch_size: int, device: torch.device) -> None:
     options = TrainingOptions(batch_size=batch_size)
-    data = training_data([package], options, Processes(0, 1, device))
+    data = training_loaders([package], options, Processes(0, 1, device), images="uint8")
     for _ in range(2):
         data.start(0)
         total = seconds(lambda: [batch.images.shape for _, batch in data.train], device)

@@ -14,10 +14,13 @@ from learnable import N_TRAIN, N_VALIDATION, learnable_package
 from nsd_bench.cli.submit import predict_command as predict
 from nsd_bench.cli.submit import submit_command as submit
 from nsd_bench.cli.train import train_command as train
-from nsd_bench.errors import ModelError, OptionError, PackageError
+from nsd_bench.errors import ModelError, NsdBenchError, OptionError, OutputError, PackageError
 from nsd_bench.models.guard import FewerImages, FittingView
 from nsd_bench.models.image_features import FEATURES, gabor_features
-from nsd_bench.models.zoo import BASELINES, MODELS, TOGETHER, Model, load_model, save_model
+from nsd_bench.models.training_options import TrainingOptions
+from nsd_bench.models.zoo import BASELINES, MODELS, Model, load_model, save_model, submit_each, train_each
+from nsd_bench.models.zoo import submit as submit_models
+from nsd_bench.models.zoo import train as train_models
 from nsd_bench.package import spec
 from nsd_bench.package.read import Package
 from nsd_bench.package.submission import Submission
@@ -26,8 +29,8 @@ from nsd_bench.scoring import score
 
 NEEDS = {"cnn": "neuralpredictors", "linear-cnn": "neuralpredictors", "banded-ridge": "himalaya"}
 QUICK = {
-    "cnn": {"epochs": 12, "batch_size": 10, "hidden_channels": 8, "bar": False},
-    "linear-cnn": {"epochs": 2, "batch_size": 20, "hidden_channels": 8, "bar": False},
+    "cnn": {"epochs": 12, "batch_size": 10, "hidden_channels": 8, "progress": False},
+    "linear-cnn": {"epochs": 2, "batch_size": 20, "hidden_channels": 8, "progress": False},
     "banded-ridge": {"n_iter": 2, "n_folds": 2},
     "fwrf": {"n_places": 2, "sizes": (0.2,)},
 }
@@ -37,7 +40,7 @@ LEARNERS = ("gabor-ridge", "fwrf", "features-ridge", "banded-ridge", "cnn")
 def fit(name: str, package: Package, **options) -> Model:
     if name in NEEDS:
         pytest.importorskip(NEEDS[name])
-    return BASELINES[name](package, **QUICK.get(name, {}), **options)
+    return BASELINES[name].fit(package, **QUICK.get(name, {}), **options)
 
 
 @pytest.fixture(scope="module")
@@ -137,10 +140,6 @@ def test_mean_predicts_the_training_mean(package, models):
     expected = package.standardised_responses(package.rows("train")).mean(axis=0)
     predicted = models("mean").predict(package.images([0, 70]))
     np.testing.assert_allclose(predicted, np.tile(expected, (2, 1)), rtol=1e-5)
-
-
-def test_what_trains_on_all_subjects_trains_on_one(package):
-    assert set(TOGETHER) <= set(BASELINES)
 
 
 # -- submissions ----------------------------------------------------------------------------------
@@ -253,6 +252,43 @@ def test_features_are_float32_and_leave_images_alone(name):
     assert images.tobytes() == before
 
 
+# -- many packages at once ------------------------------------------------------------------------
+
+
+def test_train_and_submit_do_what_the_commands_do(tmp_path):
+    paths = [learnable_package(tmp_path / "p", "track1", subject=subject) for subject in (2, 3)]
+    packages = [Package(path) for path in paths]
+    done = run(train, *paths, "--out", tmp_path / "m", "--images", 20, "--seed", 1)
+    assert done.exit_code == 0, done.exception
+    models = train_models(packages, "gabor-ridge", out=tmp_path / "n", n_images=20, seed=1)
+    assert [model.card["package"] for model in models] == ["tiny-subj02", "tiny-subj03"]
+    assert (
+        run(submit, tmp_path / "m", *(f"--package={p}" for p in paths), "--out", tmp_path / "s").exit_code
+        == 0
+    )
+    submissions = submit_models(models[::-1], packages, out=tmp_path / "t", csv=True)
+    assert [one.card["package"] for one in submissions] == ["tiny-subj03", "tiny-subj02"]
+    for folder, other in (("m", "n"), ("s", "t")):
+        for file in (tmp_path / folder).iterdir():
+            assert (tmp_path / other / file.name).read_bytes() == file.read_bytes()
+    assert len(list((tmp_path / "t").glob("*.csv"))) == 2
+    one = train_models(packages[1], n_images=20, seed=1)
+    np.testing.assert_array_equal(one.weights, models[1].weights)
+    files = [file for _, file in submit_each(sorted((tmp_path / "n").glob("*.safetensors")), packages)]
+    assert files == [None, None]
+
+
+def test_nothing_is_trained_before_all_files_are_free(package, models, tmp_path):
+    save_model(models("mean"), tmp_path / "tiny-subj02.mean.safetensors")
+    before = (tmp_path / "tiny-subj02.mean.safetensors").read_bytes()
+    with pytest.raises(OutputError, match="exists already"):
+        train_models(package, "mean", out=tmp_path)
+    assert train_models(package, "mean", out=tmp_path, force=True).card == models("mean").card
+    assert (tmp_path / "tiny-subj02.mean.safetensors").read_bytes() == before
+    with pytest.raises(ModelError, match="'tiny-subj02' was given more than once"):
+        next(train_each([package, package], "mean"))
+
+
 # -- commands -------------------------------------------------------------------------------------
 
 
@@ -307,12 +343,97 @@ def test_unknown_baseline(package, tmp_path):
     assert str(result.exception).startswith(
         "train: there is no baseline 'gabor'.\n  Expected: one of 'mean', "
     )
-    assert str(result.exception).endswith("(did you mean 'gabor-ridge'?).\n  What to do: correct --baseline.")
+    assert str(result.exception).endswith("(did you mean 'gabor-ridge'?).\n  What to do: correct 'baseline'.")
 
 
 def test_baseline_that_cannot_train_on_all_at_once(package, tmp_path):
     result = run(train, package.path, "--together", "--out", tmp_path)
-    assert "there is no baseline 'gabor-ridge'.\n  Expected: one of 'cnn'" in str(result.exception)
+    assert str(result.exception) == (
+        "train: baseline 'gabor-ridge' is fitted to one package alone.\n"
+        "  Expected: one of 'cnn'.\n"
+        "  What to do: leave out 'together'."
+    )
+
+
+WRONG = [
+    ("mean", "seed=-1", "mean: seed=-1.", "a whole number of 0 or more"),
+    ("gabor-ridge", "n_folds=abc", "ridge: n_folds='abc'.", "a whole number of 2 or more"),
+    ("gabor-ridge", "n_folds=1", "ridge: n_folds=1.", "a whole number of 2 or more"),
+    ("linear-pixels", "dtype=float46", "ridge: dtype='float46'.", "(did you mean 'float64'?)"),
+    ("features-ridge", "features=123", "features of a model: there are no features '123'.", "'gabor'"),
+    (
+        "features-ridge",
+        "layers=conv1",
+        "features of a model: features 'gabor' have no layers.",
+        "of a folder",
+    ),
+    ("banded-ridge", "layers=3", "features of a model: features 'gabor' have no layers.", "of a folder"),
+    ("features-ridge", "feature=gabor", "features-ridge: there is no option 'feature'.", "'features'?"),
+    ("fwrf", "sizes=[0.1,0]", "fwrf: sizes=(0.1, 0).", "a list, each a number above 0"),
+    ("fwrf", "sizes=0.1", "fwrf: sizes=0.1.", "a list, each a number above 0"),
+    ("fwrf", "n_places=2.5", "fwrf: n_places=2.5.", "a whole number of 1 or more"),
+    ("banded-ridge", "n_iter=true", "banded-ridge: n_iter=True.", "a whole number of 1 or more"),
+    ("banded-ridge", "backend=nump", "banded-ridge: backend='nump'.", "(did you mean 'numpy'?)"),
+    ("cnn", "epochs=many", "cnn: epochs='many'.", "a whole number of 1 or more"),
+    ("cnn", "learning_rate=NaN", "cnn: learning_rate=nan.", "a number above 0"),
+    ("cnn", "kernel=5", "cnn: there is no option 'kernel'.", "'input_kernel'"),
+    ("linear-cnn", "linear=false", "linear-cnn: linear=False.", "true"),
+    ("repeat-oracle", "truths=x", "repeat-oracle: there is no option 'truths'.", "(did you mean 'truth'?)"),
+]
+
+
+@pytest.mark.parametrize(("name", "setting", "problem", "expected"), WRONG)
+def test_mistakes_in_options_are_named(package, tmp_path, name, setting, problem, expected):
+    """Through the command, whose texts become values; none trains, and none ends in a traceback."""
+    done = run(train, package.path, "--baseline", name, "--option", setting, "--out", tmp_path / "m")
+    assert isinstance(done.exception, NsdBenchError), done.exception
+    lines = str(done.exception).split("\n")
+    assert lines[0] == problem
+    assert lines[1].startswith("  Expected: ")
+    assert expected in lines[1]
+    assert not (tmp_path / "m").exists()
+
+
+@pytest.mark.parametrize("name", BASELINES)
+def test_options_and_keywords_are_one(package, name):
+    """An options object, keywords, and keywords over an object give the same options, checked alike."""
+    kind = BASELINES[name].options
+    given = QUICK.get(name, {}) | {"seed": 3}
+    given.pop("progress", None)
+    assert (
+        kind.of(None, given) == kind(**given) == kind.of(kind(**given | {"seed": 4}), {"seed": np.int64(3)})
+    )
+    with pytest.raises(OptionError) as caught:
+        kind.of(TrainingOptions(), {})
+    assert str(caught.value) == (
+        f"{kind.place}: TrainingOptions were given.\n"
+        f"  Expected: {kind.__name__}.\n"
+        f"  What to do: make them with {kind.__name__}(...), or give options by name."
+    )
+    with pytest.raises(OptionError, match="there is no option 'sede'"):
+        BASELINES[name].fit(package, sede=3)
+
+
+@pytest.mark.parametrize("name", BASELINES)
+def test_options_are_listed_with_what_they_do(name):
+    listed = run(train, "--options", name)
+    assert listed.exit_code == 0, listed.output
+    assert listed.output.startswith(f"{name}: {BASELINES[name].about}\n\n  ")
+    options = BASELINES[name].options
+    for one in options.listed():
+        assert f"\n  {one.name}={one.default}  ({one.expected})\n    {one.text[:20]}" in listed.output
+        default = options.read({one.name: one.default})  # what is listed can be given
+        assert options.of(None, default) == options()
+
+
+def test_options_of_a_baseline_that_is_not_there():
+    assert "there is no baseline 'gabor'" in str(run(train, "--options", "gabor").exception)
+
+
+@pytest.mark.parametrize("own", [("--seed", 1), ("--option", "seed=1")])
+def test_an_option_is_given_once(package, tmp_path, own):
+    done = run(train, package.path, "--option", "seed=2", *own, "--out", tmp_path)
+    assert (done.exit_code, "'seed' was given twice" in done.output) == (2, True)
 
 
 def test_option_that_a_baseline_does_not_have(package, tmp_path):
@@ -321,12 +442,12 @@ def test_option_that_a_baseline_does_not_have(package, tmp_path):
     assert str(result.exception) == (
         "mean: there is no option 'device'.\n"
         "  Expected: one of 'seed'.\n"
-        "  What to do: leave it out, or give one of these with --option."
+        "  What to do: leave it out, or give one of these."
     )
     passed_on = run(
         train, package.path, "--baseline", "linear-gabor", "--option", "epochs=3", "--out", tmp_path
     )
-    assert str(passed_on.exception).startswith("linear-gabor: there is no option 'epochs'.")
+    assert str(passed_on.exception).startswith("ridge: there is no option 'epochs'.")
     wrong = run(train, package.path, "--option", "epochs", "--out", tmp_path)
     assert (wrong.exit_code, "'epochs' is not NAME=VALUE" in wrong.output) == (2, True)
 

@@ -29,7 +29,7 @@ from nsd_bench.models.cnn import fit_cnn, fit_cnns, fit_linear_cnn
 from nsd_bench.models.cnn_module import READOUTS, Architecture, CnnModule
 from nsd_bench.models.schedules import LOSSES
 
-SMALL = {"epochs": 3, "batch_size": 10, "hidden_channels": 4, "layers": 2, "bar": False, "device": "cpu"}
+SMALL = {"epochs": 3, "batch_size": 10, "hidden_channels": 4, "layers": 2, "progress": False, "device": "cpu"}
 
 
 @pytest.fixture(scope="module")
@@ -112,12 +112,12 @@ def test_images_that_are_too_small():
 @pytest.mark.parametrize(
     ("name", "value", "problem", "expected"),
     [
-        ("readout", "gauss", "readout='gauss' is unknown", "one of 'factorized', 'gaussian'"),
-        ("layers", 0, "layers=0", "a whole number above 0"),
-        ("fold", 1.5, "fold=1.5", "a whole number above 0"),
+        ("readout", "gauss", "readout='gauss'", "one of 'factorized', 'gaussian'"),
+        ("layers", 0, "layers=0", "a whole number of 1 or more"),
+        ("fold", 1.5, "fold=1.5", "a whole number of 1 or more, or null"),
         ("linear", 1, "linear=1", "true or false"),
-        ("readout_penalty", -1, "readout_penalty=-1", "a number of at least 0"),
-        ("init_sigma", 0, "init_sigma=0", "a number of at least 1e-06"),
+        ("readout_penalty", -1, "readout_penalty=-1", "a number of 0 or more"),
+        ("init_sigma", 0, "init_sigma=0", "a number of 1e-06 or more"),
     ],
 )
 def test_impossible_architectures(name, value, problem, expected):
@@ -268,9 +268,9 @@ def test_unknown_option(package):
     with pytest.raises(OptionError) as caught:
         fit_cnn(package, epoch=3)
     assert str(caught.value) == (
-        "training: there is no option 'epoch'.\n"
-        "  Expected: the nearest of 24 known names: 'epochs'.\n"
-        "  What to do: give one of these."
+        "cnn: there is no option 'epoch'.\n"
+        "  Expected: the nearest of 27 known names: 'epochs'.\n"
+        "  What to do: leave it out, or give one of these."
     )
 
 
@@ -316,7 +316,7 @@ def test_killed_and_resumed_it_gives_the_same_model(package, tmp_path, one_threa
     assert 0 < len(torch.load(checkpoint, weights_only=True)["state"]["epochs"]) < LONG["epochs"]
     assert not list(tmp_path.glob("*.safetensors"))
     subprocess.run(again, check=True, capture_output=True)
-    save_model(fit_cnn(package, device="cpu", bar=False, **LONG), tmp_path / "whole.safetensors")
+    save_model(fit_cnn(package, device="cpu", progress=False, **LONG), tmp_path / "whole.safetensors")
     for suffix in ("safetensors", "json"):
         resumed, whole = (tmp_path / f"{name}.{suffix}" for name in ("tiny-subj02.cnn", "whole"))
         assert resumed.read_bytes() == whole.read_bytes()
@@ -334,7 +334,7 @@ def test_two_processes_give_what_one_gives(package, tmp_path):
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
     two = load_model(tmp_path / "tiny-subj02.cnn.safetensors")
-    one = fit_cnn(package, device="cpu", bar=False, **options)
+    one = fit_cnn(package, device="cpu", progress=False, **options)
     assert (one.card["processes"], two.card["processes"]) == (1, 2)
     assert one.card["best_epoch"] == two.card["best_epoch"]
     images = package.images(package.rows("test"))

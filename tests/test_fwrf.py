@@ -7,8 +7,7 @@ import pytest
 from learnable import learnable_package
 
 from nsd_bench.errors import ModelError
-from nsd_bench.models.fwrf import FwrfModel, candidate_fields, fit_fwrf, gaussian_pools
-from nsd_bench.models.selection import Selection
+from nsd_bench.models.fwrf import FwrfModel, FwrfOptions, candidate_fields, fit_fwrf, gaussian_pools
 from nsd_bench.package.read import Package
 
 OPTIONS = {"n_places": 4, "sizes": (0.05, 0.2)}
@@ -57,13 +56,13 @@ def test_it_finds_where_a_unit_looks(package, select):
 def test_every_unit_has_the_best_of_all_candidates(package, monkeypatch):
     """Fitted with one candidate at a time, no unit is better than with all."""
     scores = []
-    fit = Selection.fit
+    fit = FwrfOptions.fit
 
     def recording(*arguments):
         scores.append((found := fit(*arguments)).score)
         return found
 
-    monkeypatch.setattr(Selection, "fit", recording)
+    monkeypatch.setattr(FwrfOptions, "fit", recording)
     model = fit_fwrf(package, **OPTIONS)
     best = np.array(scores).argmax(axis=0)
     np.testing.assert_array_equal(model.fields, candidate_fields(4, (0.05, 0.2))[best])

@@ -204,20 +204,18 @@ def test_inputs_are_left_alone():
     [
         (
             {"dtype": "float16"},
-            "ridge regression: dtype is 'float16'.\n"
+            "ridge: dtype='float16'.\n"
             "  Expected: one of 'float32', 'float64' (did you mean 'float64'?).\n"
-            "  What to do: correct dtype.",
+            "  What to do: correct 'dtype'.",
         ),
         (
             {"criterion": "mse"},
-            "ridge regression: criterion is 'mse'.\n"
-            "  Expected: one of 'r', 'r2'.\n"
-            "  What to do: correct criterion.",
+            "ridge: criterion='mse'.\n  Expected: one of 'r', 'r2'.\n  What to do: correct 'criterion'.",
         ),
     ],
 )
 def test_wrong_solver(options, text):
-    with pytest.raises(ModelError) as caught:
+    with pytest.raises(OptionError) as caught:
         Solver(**options)
     assert str(caught.value) == text
 
@@ -398,12 +396,10 @@ def test_linear_variants_are_linear_in_the_image(package):
 
 
 def test_penalties_may_not_be_chosen_on_the_test_tier(package):
-    with pytest.raises(ModelError) as caught:
+    with pytest.raises(OptionError) as caught:
         fit_ridge(package, select="test")
     assert str(caught.value) == (
-        "ridge regression: cannot choose penalties on 'test'.\n"
-        "  Expected: one of 'validation', 'folds'.\n"
-        "  What to do: correct 'select'; the test tiers are for scoring alone."
+        "ridge: select='test'.\n  Expected: one of 'validation', 'folds'.\n  What to do: correct 'select'."
     )
 
 
@@ -446,7 +442,7 @@ def test_banded_ridge_learns_and_leaves_himalaya_as_it_was(package):
     assert himalaya.get_backend().name == before
     again = fit_banded_ridge(package, features="pixels", n_iter=3, n_folds=3, seed=1)
     np.testing.assert_array_equal(again.weights, model.weights)
-    with pytest.raises(ModelError, match="himalaya cannot use back end 'abacus'"):
+    with pytest.raises(OptionError, match=r"^banded-ridge: backend='abacus'"):
         fit_banded_ridge(package, features="pixels", backend="abacus")
 
 

@@ -21,9 +21,9 @@ from nsd_bench.models.checkpoints import read_checkpoint, write_checkpoint
 from nsd_bench.models.distributed import Processes, is_first_process, processes
 from nsd_bench.models.progress import Progress
 from nsd_bench.models.schedules import LOSSES, EarlyStopping, learning_rate_factor, unit_correlation
-from nsd_bench.models.training import Trainer, train
-from nsd_bench.models.training_data import training_data
-from nsd_bench.models.training_options import TrainingOptions, read_device, split_options
+from nsd_bench.models.training import Trainer, train_network
+from nsd_bench.models.training_loaders import training_loaders
+from nsd_bench.models.training_options import TrainingOptions, read_device
 from nsd_bench.package.read import Package
 
 CPU = torch.device("cpu")
@@ -57,7 +57,7 @@ def packages(tmp_path_factory) -> list[Package]:
 
 
 def trainer(packages, options=OPTIONS, *, seed=0, penalty=0.0) -> Trainer:
-    data = training_data(packages, options, ALONE, seed=seed)
+    data = training_loaders(packages, options, ALONE, seed=seed)
     with torch.random.fork_rng([]):
         torch.manual_seed(seed)
         module = Contrast(tuple(package.data_key for package in packages), penalty)
@@ -93,39 +93,34 @@ def test_mse_takes_signed_responses():
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "problem", "expected"),
+    ("name", "value", "expected"),
     [
-        ("loss", "poisson", "loss='poisson' is unknown", "one of 'mse', 'correlation'"),
-        ("schedule", "cos", "schedule='cos' is unknown", "one of 'cosine', 'constant', 'plateau'"),
-        ("precision", 16, "precision=16 is unknown", "one of 'float32', 'bfloat16', 'float16'"),
-        ("epochs", 0, "epochs=0", "a whole number above 0."),
-        ("batch_size", 2.0, "batch_size=2.0", "a whole number above 0."),
-        ("patience", -1, "patience=-1", "a whole number above 0."),
-        ("learning_rate", math.inf, "learning_rate=inf", "a number above 0."),
-        ("clip_norm", 0, "clip_norm=0", "a number above 0."),
-        ("weight_decay", -1e-3, "weight_decay=-0.001", "a number, 0 or above."),
-        ("warmup", 1, "warmup=1", "0 to below 1."),
-        ("decays", True, "decays=True", "a whole number, 0 or above."),
-        ("average_repeats", 1, "average_repeats=1", "true or false."),
+        ("loss", "poisson", "one of 'mse', 'correlation'"),
+        ("schedule", "cos", "one of 'cosine', 'constant', 'plateau'"),
+        ("precision", 16, "one of 'float32', 'bfloat16', 'float16'"),
+        ("epochs", 0, "a whole number of 1 or more."),
+        ("batch_size", 2.0, "a whole number of 1 or more."),
+        ("patience", -1, "a whole number of 1 or more, or null."),
+        ("learning_rate", math.inf, "a number above 0."),
+        ("clip_norm", 0, "a number above 0, or null."),
+        ("weight_decay", -1e-3, "a number of 0 or more."),
+        ("warmup", 1, "a number of 0 or more and below 1."),
+        ("decays", True, "a whole number of 0 or more."),
+        ("average_repeats", 1, "true or false."),
     ],
 )
-def test_impossible_options(name, value, problem, expected):
+def test_impossible_options(name, value, expected):
     with pytest.raises(OptionError) as caught:
         TrainingOptions(**{name: value})
     lines = str(caught.value).split("\n")
-    assert lines[0] == f"training: {problem}."
+    assert lines[0] == f"training: {name}={value!r}."
     assert lines[1].startswith(f"  Expected: {expected}")
-    assert lines[2] == "  What to do: give one of these."
+    assert lines[2] == f"  What to do: correct {name!r}."
 
 
 def test_options_that_turn_something_off():
     options = TrainingOptions(patience=None, clip_norm=None, weight_decay=0, decays=0, warmup=0)
     assert options.patience is options.clip_norm is None
-
-
-def test_options_are_split():
-    one, two = split_options({"epochs": 3, "batch_size": 5}, TrainingOptions, TrainingOptions)
-    assert one == two == TrainingOptions(epochs=3, batch_size=5)
 
 
 @pytest.mark.parametrize("name", ["cud", "cuda:99", "meta:x"])
@@ -186,17 +181,28 @@ def test_nan_is_never_the_best():
 
 def test_items_are_images_or_trials(packages):
     for average, n_items in ((True, N_TRAIN), (False, 2 * N_TRAIN)):
-        data = training_data(packages[:1], replace(OPTIONS, average_repeats=average), ALONE)
-        batches = [batch for _, batch in data.train]
-        assert sum(len(batch.images) for batch in batches) == n_items
-        assert batches[0].images.dtype == torch.uint8
+        data = training_loaders(packages[:1], replace(OPTIONS, average_repeats=average), ALONE)
+        assert sum(len(batch.images) for _, batch in data.train) == n_items
         (validation,) = data.validation.values()
         assert sum(len(batch.images) for batch in validation) == N_VALIDATION
 
 
+@pytest.mark.parametrize(("images", "dtype"), [("float32", torch.float32), ("uint8", torch.uint8)])
+def test_images_are_what_loaders_give_or_as_they_are_stored(packages, images, dtype):
+    data = training_loaders(packages[:1], OPTIONS, ALONE, images=images)
+    package, (loader,) = packages[0], data.validation.values()
+    found = torch.cat([batch.images for batch in loader])
+    pixels = package.images(package.rows("validation")[::2]).astype(np.float64)
+    if images == "float32":
+        mean, std = (package.statistic("images", name) for name in ("mean", "std"))
+        pixels = (pixels - mean) / std
+    assert found.dtype == dtype
+    np.testing.assert_allclose(found.double(), pixels, atol=1e-5)
+
+
 def test_order_follows_from_seed_and_epoch(packages):
     def order(seed, epoch):
-        data = training_data(packages, OPTIONS, ALONE, seed=seed)
+        data = training_loaders(packages, OPTIONS, ALONE, seed=seed)
         data.start(epoch)
         return torch.cat([batch.responses.clone() for _, batch in data.train])
 
@@ -209,7 +215,7 @@ def test_processes_share_each_batch(packages):
     """The batches of two processes together are those of one."""
 
     def batches(n_processes, rank):
-        data = training_data(packages, OPTIONS, Processes(rank, n_processes, CPU), seed=4)
+        data = training_loaders(packages, OPTIONS, Processes(rank, n_processes, CPU), seed=4)
         return [batch.responses.clone() for _, batch in data.train]
 
     whole, first, second = batches(1, 0), batches(2, 0), batches(2, 1)
@@ -222,7 +228,7 @@ def test_no_validation_tier(tmp_path):
     tiers = np.load(folder / "meta/trials/tiers.npy")
     np.save(folder / "meta/trials/tiers.npy", np.where(tiers == "validation", "train", tiers))
     with pytest.raises(ModelError) as caught:
-        training_data([Package(folder)], OPTIONS, ALONE)
+        training_loaders([Package(folder)], OPTIONS, ALONE)
     assert str(caught.value) == (
         f"{folder}: tier 'validation' has 0 images.\n"
         "  Expected: at least 3 to fit or to choose on.\n"
@@ -232,7 +238,7 @@ def test_no_validation_tier(tmp_path):
 
 def test_more_processes_than_items(packages):
     with pytest.raises(ModelError) as caught:
-        training_data(packages, replace(OPTIONS, batch_size=2), Processes(0, 3, CPU))
+        training_loaders(packages, replace(OPTIONS, batch_size=2), Processes(0, 3, CPU))
     assert str(caught.value) == (
         "training: batches of 2 cannot be divided among 3 processes.\n"
         "  Expected: at least one item for each process.\n"
@@ -246,7 +252,7 @@ def test_more_processes_than_items(packages):
 def test_it_learns_and_ends_at_its_best_epoch(packages):
     run = trainer(packages, replace(OPTIONS, epochs=6))
     before = run.validate()
-    history = train(run, bar=False)
+    history = run.run(progress=False)
     rs = [epoch.validation_r for epoch in history.epochs]
     assert history.epochs[-1].loss < history.epochs[0].loss
     assert history.best == int(np.argmax(rs))
@@ -261,8 +267,10 @@ def test_validation_is_scored_over_image_means(packages):
     for package in packages:
         rows = package.rows("validation").reshape(-1, 2)
         observed = package.standardised_responses(rows.ravel()).reshape(*rows.shape, -1).mean(axis=1)
+        mean, std = (package.statistic("images", name) for name in ("mean", "std"))
+        images = torch.from_numpy(((package.images(rows[:, 0]) - mean) / std).astype(np.float32))
         with torch.no_grad():
-            predicted = run.module(torch.from_numpy(package.images(rows[:, 0])), package.data_key).numpy()
+            predicted = run.module(images, package.data_key).numpy()
         expected.append(
             np.mean([np.corrcoef(p, o)[0, 1] for p, o in zip(predicted.T, observed.T, strict=True)])
         )
@@ -274,7 +282,7 @@ def curve(history):
 
 
 def test_the_same_seed_gives_the_same_curve_and_another_does_not(packages):
-    one, two, other = (train(trainer(packages, seed=seed), bar=False) for seed in (0, 0, 1))
+    one, two, other = (trainer(packages, seed=seed).run(progress=False) for seed in (0, 0, 1))
     assert curve(one) == curve(two)
     assert curve(one) != curve(other)
 
@@ -283,16 +291,16 @@ def test_the_same_seed_gives_the_same_curve_and_another_does_not(packages):
 def test_interrupted_after_any_epoch_it_goes_on_as_if_nothing_had_been(packages, tmp_path, schedule):
     options = replace(OPTIONS, schedule=schedule, patience=1, decays=2)
     whole = trainer(packages, options)
-    expected = train(whole, bar=False)
+    expected = whole.run(progress=False)
     path = tmp_path / "x.checkpoint.pt"
     for _ in range(len(expected.epochs)):
         resumed = trainer(packages, options)
         if path.exists():
-            resumed.load_state_dict(read_checkpoint(path, {}, CPU))
+            resumed.load_state_dict(read_checkpoint(path, expected.made_by, CPU))
         torch.manual_seed(123)  # whatever has been drawn in between
         resumed.run_epoch()
-        write_checkpoint(path, resumed.state_dict(), {})
-    history = train(resumed, bar=False, checkpoint=path)
+        write_checkpoint(path, resumed.state_dict(), expected.made_by)
+    history = resumed.run(progress=False, checkpoint=path)
     assert curve(history) == curve(expected)
     assert history.best == expected.best
     for name, value in whole.module.state_dict().items():
@@ -301,9 +309,9 @@ def test_interrupted_after_any_epoch_it_goes_on_as_if_nothing_had_been(packages,
 
 def test_a_finished_training_trains_no_further(packages, tmp_path):
     path = tmp_path / "x.checkpoint.pt"
-    first = train(trainer(packages), checkpoint=path, bar=False)
+    first = trainer(packages).run(checkpoint=path, progress=False)
     before = path.read_bytes()
-    again = train(trainer(packages), checkpoint=path, bar=False)
+    again = trainer(packages).run(checkpoint=path, progress=False)
     assert curve(again) == curve(first)
     assert path.read_bytes() == before
 
@@ -345,7 +353,7 @@ def test_the_penalty_counts_but_is_not_reported(packages):
 
 def test_mixed_precision_gives_nearly_the_same(packages):
     full, mixed = (
-        train(trainer(packages, replace(OPTIONS, precision=precision)), bar=False)
+        trainer(packages, replace(OPTIONS, precision=precision)).run(progress=False)
         for precision in ("float32", "bfloat16")
     )
     np.testing.assert_allclose(curve(mixed), curve(full), atol=0.05)
@@ -364,7 +372,7 @@ def test_float16_needs_a_gpu(packages):
 
 def test_training_that_diverges(packages):
     with pytest.raises(ModelError) as caught:
-        train(trainer(packages, replace(OPTIONS, learning_rate=1e30)), bar=False)
+        trainer(packages, replace(OPTIONS, learning_rate=1e30)).run(progress=False)
     assert str(caught.value) == (
         "training, epoch 1: loss nan and validation correlation nan.\n"
         "  Expected: finite numbers.\n"
@@ -374,8 +382,51 @@ def test_training_that_diverges(packages):
 
 def test_torchs_own_generator_stays_as_it_is(packages):
     before = torch.get_rng_state()
-    train(trainer(packages), bar=False)
+    trainer(packages).run(progress=False)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+class Own(nn.Module):
+    """A user's network, as the documentation shows it: no regulariser, and no care for dtypes."""
+
+    def __init__(self, n_units: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.AdaptiveAvgPool2d(8), nn.Flatten(), nn.Linear(64, n_units))
+
+    def forward(self, images, data_key):
+        return self.layers(images)
+
+
+def test_a_network_of_ones_own_is_trained_in_one_call(packages):
+    package = packages[0]
+    torch.manual_seed(0)
+    one, two = Own(package.n_units), Own(package.n_units)
+    two.load_state_dict(one.state_dict())
+    history = train_network(one, package, epochs=3, batch_size=8, device="cpu", progress=False)
+    assert [epoch.number for epoch in history.epochs] == [0, 1, 2]
+    assert history.epochs[-1].loss < history.epochs[0].loss
+    assert history.made_by["training"]["epochs"] == 3
+    assert list(history.made_by["trained_on"]) == [package.name]
+    options = TrainingOptions(epochs=3, batch_size=8)
+    by_hand = Trainer(two, training_loaders([package], options, ALONE), options, ALONE)
+    assert by_hand.run(progress=False) == history
+    assert all(torch.equal(one.state_dict()[name], value) for name, value in two.state_dict().items())
+
+
+def test_a_network_of_ones_own_that_reads_out_other_units(packages):
+    with pytest.raises(ModelError) as caught:
+        train_network(Own(1), packages[0], epochs=1, batch_size=8, device="cpu", progress=False)
+    assert str(caught.value) == (
+        "training on package '2-1-0': the network gave responses of shape (8, 1).\n"
+        "  Expected: (8, 5): images x units.\n"
+        "  What to do: read out as many responses as the package has units (n_units)."
+    )
+
+
+def test_a_network_of_ones_own_never_sees_test_responses(packages):
+    view = training_loaders(packages[:1], OPTIONS, ALONE).train
+    with pytest.raises(ModelError, match="of tier 'test' were asked for while fitting"):
+        next(iter(view.loaders.values())).dataset.package.rows("test")
 
 
 # -- checkpoints ----------------------------------------------------------------------------------
@@ -469,7 +520,7 @@ def test_alone_nothing_is_averaged(monkeypatch):
 
 
 def test_the_bar_shows_loss_and_correlation(packages, capsys):
-    train(trainer(packages), name="here", bar=True)
+    trainer(packages).run(name="here", progress=True)
     shown = capsys.readouterr().err
     assert "here: 100%" in shown
     assert re.search(r"loss \d\.\d{4}, validation r -?0\.\d{4} \(best -?0\.\d{4}\)", shown)
@@ -479,7 +530,7 @@ def test_logs_for_tensorboard(packages, tmp_path):
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    history = train(trainer(packages), log_dir=tmp_path / "logs", bar=False)
+    history = trainer(packages).run(log_dir=tmp_path / "logs", progress=False)
     events = EventAccumulator(str(tmp_path / "logs"))
     events.Reload()
     assert set(events.Tags()["scalars"]) == {"loss/train", "r/validation", "learning_rate"}

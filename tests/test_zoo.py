@@ -20,7 +20,7 @@ from nsd_bench.package.storage import sha256_file
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    return BASELINES["mean"](Package(tiny.make_package(tmp_path_factory.mktemp("zoo"))))
+    return BASELINES["mean"].fit(Package(tiny.make_package(tmp_path_factory.mktemp("zoo"))))
 
 
 @pytest.fixture

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +12,6 @@ from nsd_bench.cli.options import packages_below
 from nsd_bench.package.spec import trials_file
 
 if TYPE_CHECKING:
-    from nsd_bench.models.model import Model
     from nsd_bench.package.read import Package
 
 __all__ = ["features_command", "train_command"]
@@ -97,18 +94,40 @@ def _n_images(package: Package) -> int:
     return len(set(package.array(trials_file("frame_image_id")).tolist()))
 
 
+def _list_options(ctx: click.Context, param: click.Parameter, baseline: str | None) -> None:
+    """Print what --option may be for a baseline, and stop."""
+    if baseline is None or ctx.resilient_parsing:
+        return
+    from nsd_bench.models.zoo import baseline_named
+
+    chosen = baseline_named(baseline)
+    click.echo(f"{baseline}: {chosen.about}")
+    for one in chosen.options.listed():
+        click.echo(f"\n  {one.name}={one.default}  ({one.expected})")
+        click.echo(click.wrap_text(one.text, 100, "    ", "    "))
+    ctx.exit()
+
+
 @click.command("train")
 @click.argument("packages", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--baseline", default="gabor-ridge", show_default=True, help="Which; a wrong name lists all.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for the models.")
 @click.option("--together", is_flag=True, help="Train on all PACKAGES at once: a shared core (cnn).")
 @click.option("--images", "n_images", type=click.IntRange(min=1), help="Train on so many; on all by default.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option("--seed", type=click.IntRange(min=0), help="Of whatever is drawn; 0 by default.")
 @click.option("--device", help="auto, cpu, cuda or cuda:1; auto by default.")
 @click.option(
     "--logs", type=click.Path(path_type=Path), help="Folder for TensorBoard's logs, one in it a model (cnn)."
 )
 @click.option("--option", "settings", multiple=True, metavar="NAME=VALUE", help="Of the baseline: epochs=50.")
+@click.option(
+    "--options",
+    metavar="BASELINE",
+    is_eager=True,
+    expose_value=False,
+    callback=_list_options,
+    help="List what --option may be for a baseline, and stop.",
+)
 @click.option("--force", is_flag=True, help="Replace models that are there.")
 def train_command(
     packages: tuple[Path, ...],
@@ -116,7 +135,7 @@ def train_command(
     out: Path,
     together: bool,
     n_images: int | None,
-    seed: int,
+    seed: int | None,
     device: str | None,
     logs: Path | None,
     settings: tuple[str, ...],
@@ -127,115 +146,40 @@ def train_command(
     A training that was interrupted goes on when the same command is given again. Start it by
     "torchrun --no-python --nproc-per-node 2 nsd-bench train ..." to train in several processes.
     """
-    import time
-
     from tqdm import tqdm
 
     from nsd_bench.models.distributed import is_first_process
-    from nsd_bench.models.guard import FewerImages
-    from nsd_bench.models.zoo import BASELINES, TOGETHER, save_model
+    from nsd_bench.models.zoo import baseline_named, train_each
     from nsd_bench.package.read import Package
 
-    fit = _named(baseline, TOGETHER if together else BASELINES)
-    options = ({} if device is None else {"device": device}) | _parsed(settings)
-    found = [Package(path) for path in packages_below(packages)]
-    if n_images is not None:
-        found = [FewerImages(package, n_images, seed) for package in found]
-    targets = _targets(found, baseline, out, force)
-    jobs: list[tuple[Any, list[Path]]] = [(p, [t]) for p, t in zip(found, targets, strict=True)]
-    for job, files in [(found, targets)] if together else jobs:
-        start = time.perf_counter()
-        checkpoint = _checkpoint(files, together) if "checkpoint" in _keywords(fit) else None
-        paths = {"checkpoint": checkpoint, "log_dir": logs and logs / files[0].stem}
-        given = {name: path for name, path in paths.items() if path is not None}
-        fitted = _fitted(fit, baseline, job, seed=seed, **given, **options)
-        if not is_first_process():
-            continue
-        # Not in the card: the same package has to give the same bytes.
-        seconds = time.perf_counter() - start
-        models: list[Model] = fitted if together else [fitted]
-        for model, file in zip(models, files, strict=True):
-            save_model(model, file)
+    options = baseline_named(baseline, together=together).options
+    texts = _texts(settings, {"seed": seed, "device": device})
+    trained = train_each(
+        [Package(path) for path in packages_below(packages)],
+        baseline,
+        out=out,
+        together=together,
+        n_images=n_images,
+        log_dir=logs,
+        force=force,
+        **options.read(texts),
+    )
+    for model, file, seconds in trained:
+        if is_first_process():
             tqdm.write("\n".join([f"{file}, {seconds:.1f} s", *_summary(model.card)]))
-        if checkpoint is not None:
-            checkpoint.unlink(missing_ok=True)
 
 
-def _named(baseline: str, fits: Any) -> Callable[..., Any]:
-    from nsd_bench.errors import ModelError, choices
-
-    if baseline not in fits:
-        raise ModelError(
-            f"there is no baseline {baseline!r}",
-            place="train",
-            expected=choices(baseline, fits),
-            fix="correct --baseline",
-        )
-    fit: Callable[..., Any] = fits[baseline]
-    return fit
-
-
-def _parsed(settings: Sequence[str]) -> dict[str, Any]:
-    """Read NAME=VALUE; values are JSON or else text."""
-    parsed: dict[str, Any] = {}
+def _texts(settings: Sequence[str], own: Mapping[str, object]) -> dict[str, str]:
+    """Return what --option and options of their own name say, each once."""
+    texts = {name: str(value) for name, value in own.items() if value is not None}
     for setting in settings:
         name, sign, value = setting.partition("=")
         if not (name and sign):
             raise click.BadParameter(f"{setting!r} is not NAME=VALUE", param_hint="--option")
-        try:
-            parsed[name.replace("-", "_")] = json.loads(value)
-        except ValueError:
-            parsed[name.replace("-", "_")] = value
-    return parsed
-
-
-def _fitted(fit: Callable[..., Any], baseline: str, job: Any, **options: Any) -> Any:
-    """Fit, and name the option that a baseline does not have."""
-    from nsd_bench.errors import OptionError, choices
-
-    try:
-        return fit(job, **options)
-    except TypeError as error:
-        unknown = re.search(r"unexpected keyword argument '(\w+)'", str(error))
-        if unknown is None:
-            raise
-        raise OptionError(
-            f"there is no option {unknown[1]!r}",
-            place=baseline,
-            expected=choices(unknown[1], _keywords(fit)),
-            fix="leave it out, or give one of these with --option",
-        ) from error
-
-
-def _keywords(fit: Callable[..., Any]) -> list[str]:
-    import inspect
-
-    return [p.name for p in inspect.signature(fit).parameters.values() if p.kind is p.KEYWORD_ONLY]
-
-
-def _targets(packages: Sequence[Package], baseline: str, out: Path, force: bool) -> list[Path]:
-    from nsd_bench.errors import ModelError
-    from nsd_bench.models.tensors import MODEL_SUFFIX
-    from nsd_bench.outputs import refuse_existing
-
-    targets = [out / f"{package.name}.{baseline}{MODEL_SUFFIX}" for package in packages]
-    for package, target in zip(packages, targets, strict=True):
-        if targets.count(target) > 1:
-            raise ModelError(
-                f"{package.name!r} was given more than once",
-                place=str(package.path),
-                expected="packages of different names, since models are called after them",
-                fix="name each package once",
-            )
-        refuse_existing(target, force=force)
-    return targets
-
-
-def _checkpoint(files: Sequence[Path], together: bool) -> Path:
-    from nsd_bench.models.checkpoints import CHECKPOINT_SUFFIX
-
-    suffix = (".together" if together else "") + CHECKPOINT_SUFFIX
-    return files[0].with_suffix(suffix)
+        if name.replace("-", "_") in texts:
+            raise click.BadParameter(f"{name!r} was given twice", param_hint="--option")
+        texts[name.replace("-", "_")] = value
+    return texts
 
 
 def _summary(card: dict[str, Any]) -> list[str]:

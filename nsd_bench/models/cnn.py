@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
-from hashlib import sha256
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -14,17 +13,16 @@ import torch
 
 from nsd_bench.errors import ModelError
 from nsd_bench.models.averaged import image_means, unit_ids, validation_card
+from nsd_bench.models.checked import Within
 from nsd_bench.models.cnn_module import Architecture, CnnModule
-from nsd_bench.models.distributed import processes
 from nsd_bench.models.guard import FittingView, fitting_view
 from nsd_bench.models.model import Model, distinct_images
 from nsd_bench.models.progress import History
-from nsd_bench.models.training import Trainer, train
-from nsd_bench.models.training_data import training_data
-from nsd_bench.models.training_options import TrainingOptions, read_device, split_options
+from nsd_bench.models.training import train_network
+from nsd_bench.models.training_options import TrainingOptions
 from nsd_bench.package.read import Package
 
-__all__ = ["CnnModel", "fit_cnn", "fit_cnns", "fit_linear_cnn"]
+__all__ = ["CnnModel", "CnnOptions", "LinearCnnOptions", "fit_cnn", "fit_cnns", "fit_linear_cnn"]
 
 _KEY = "own"
 
@@ -99,30 +97,123 @@ class CnnModel(Model):
         return cls(module, unit_ids, card)
 
 
-def fit_cnn(package: Package, *, seed: int = 0, checkpoint: Path | None = None, **options: Any) -> CnnModel:
-    """Train a convolutional network on one package; see `fit_cnns`."""
-    return fit_cnns([package], seed=seed, checkpoint=checkpoint, **options)[0]
+@dataclass(frozen=True)
+class CnnOptions(TrainingOptions, Architecture):
+    """Options of the convolutional network: those of `Architecture` and of `TrainingOptions`, and these.
+
+    Parameters
+    ----------
+    seed
+        Of weights, order and sampling. The same seed gives the same model on the same CPU; GPUs add up in
+        an order of their own.
+    device
+        "auto", "cpu", "cuda" or "cuda:1".
+    num_workers
+        Processes that read batches; 0 reads them in this one.
+
+    Raises
+    ------
+    OptionError
+        If a value is impossible.
+    """
+
+    place: ClassVar[str] = "cnn"
+    seed: Annotated[int, Within(0)] = 0
+    device: str = "auto"
+    num_workers: Annotated[int, Within(0)] = 0
+
+
+@dataclass(frozen=True)
+class LinearCnnOptions(CnnOptions):
+    """Options of the convolutional network without nonlinearities: those of `CnnOptions`, one of them fixed.
+
+    Parameters
+    ----------
+    linear
+        Leaves out all nonlinearities.
+
+    Raises
+    ------
+    OptionError
+        If a value is impossible.
+    """
+
+    place: ClassVar[str] = "linear-cnn"
+    linear: Literal[True] = True
+
+
+def fit_cnn(
+    package: Package,
+    options: CnnOptions | None = None,
+    *,
+    checkpoint: Path | None = None,
+    log_dir: Path | None = None,
+    progress: bool | None = None,
+    **given: Any,
+) -> CnnModel:
+    """Train a convolutional network on one package; everything else is as for `fit_cnns`.
+
+    Parameters
+    ----------
+    package
+        Its train and validation tiers are read, no other.
+    options, checkpoint, log_dir, progress, **given
+        See `fit_cnns`.
+
+    Raises
+    ------
+    NsdBenchError
+        If neuralpredictors is not installed.
+    OptionError
+        If an option is unknown or its value impossible.
+    ModelError
+        If the package lacks a validation tier, or the checkpoint is of another training.
+    """
+    options = CnnOptions.of(options, given)
+    return _fitted("cnn", [package], options, checkpoint, log_dir, progress)[0]
 
 
 def fit_linear_cnn(
-    package: Package, *, seed: int = 0, checkpoint: Path | None = None, **options: Any
+    package: Package,
+    options: LinearCnnOptions | None = None,
+    *,
+    checkpoint: Path | None = None,
+    log_dir: Path | None = None,
+    progress: bool | None = None,
+    **given: Any,
 ) -> CnnModel:
-    """Train the same network without its nonlinearities, in the same way; see `fit_cnns`."""
-    linear = {"name": "linear-cnn", **options, "linear": True}
-    return fit_cnns([package], seed=seed, checkpoint=checkpoint, **linear)[0]
+    """Train the same network without its nonlinearities, in the same way.
+
+    Parameters
+    ----------
+    package
+        Its train and validation tiers are read, no other.
+    options, **given
+        See `LinearCnnOptions`; those by name count.
+    checkpoint, log_dir, progress
+        See `fit_cnns`.
+
+    Raises
+    ------
+    NsdBenchError
+        If neuralpredictors is not installed.
+    OptionError
+        If an option is unknown or its value impossible.
+    ModelError
+        If the package lacks a validation tier, or the checkpoint is of another training.
+    """
+    options = LinearCnnOptions.of(options, given)
+    return _fitted("linear-cnn", [package], options, checkpoint, log_dir, progress)[0]
 
 
 def fit_cnns(
     packages: Sequence[Package],
+    options: CnnOptions | None = None,
     *,
-    seed: int = 0,
-    device: str = "auto",
-    num_workers: int = 0,
     checkpoint: Path | None = None,
     log_dir: Path | None = None,
-    bar: bool | None = None,
-    name: str = "cnn",
-    **options: Any,
+    progress: bool | None = None,
+    **given: Any,
 ) -> list[CnnModel]:
     """Train one convolutional network on several packages: a shared core, and a readout for each.
 
@@ -134,23 +225,14 @@ def fit_cnns(
     ----------
     packages
         Of different data keys and images of one shape.
-    seed
-        Of weights, order and sampling. The same seed gives the same model on the same CPU; GPUs add up in
-        an order of their own.
-    device
-        "auto", "cpu", "cuda" or "cuda:1".
-    num_workers
-        Of the loaders.
+    options, **given
+        See `CnnOptions`; those by name count.
     checkpoint
         File that is written after every epoch, and from which training goes on if it is there.
     log_dir
         Folder for TensorBoard's logs (extra `tensorboard`).
-    bar
+    progress
         Whether to draw a progress bar; None draws it where the output is a terminal.
-    name
-        What cards call the model.
-    **options
-        See `Architecture` and `nsd_bench.training.TrainingOptions`.
 
     Returns
     -------
@@ -166,27 +248,36 @@ def fit_cnns(
     ModelError
         If packages do not fit each other, lack a validation tier, or the checkpoint is of another training.
     """
-    architecture, training = split_options(options, Architecture, TrainingOptions)
+    return _fitted("cnn", packages, CnnOptions.of(options, given), checkpoint, log_dir, progress)
+
+
+def _fitted(
+    name: str,
+    packages: Sequence[Package],
+    options: CnnOptions,
+    checkpoint: Path | None,
+    log_dir: Path | None,
+    progress: bool | None,
+) -> list[CnnModel]:
+    architecture = options.part(Architecture)
     views = [fitting_view(package) for package in packages]
     _check_together(views)
-    made_by = {
-        "architecture": asdict(architecture),
-        "training": asdict(training),
-        "seed": seed,
-        "trained_on": {view.name: _trained_on(view) for view in views},
-    }
-    with processes(read_device(device)) as joined:
-        made_by["processes"] = joined.n_processes
-        data = training_data(views, training, joined, seed=seed, num_workers=num_workers)
-        module = _at_start(architecture, views, seed).to(joined.device)
-        trainer = Trainer(module, data, training, joined, seed)
-        history = train(trainer, name=name, checkpoint=checkpoint, made_by=made_by, log_dir=log_dir, bar=bar)
-    return [_model(module, view, history, made_by | {"model": name}) for view in views]
-
-
-def _trained_on(view: FittingView) -> str:
-    """Return a digest of a package and of which of its trials are trained on."""
-    return sha256(view.manifest_sha256.encode() + view.rows("train").tobytes()).hexdigest()
+    module = _at_start(architecture, views, options.seed)
+    history = train_network(
+        module,
+        views,
+        options.part(TrainingOptions),
+        images="uint8",
+        seed=options.seed,
+        device=options.device,
+        num_workers=options.num_workers,
+        checkpoint=checkpoint,
+        made_by={"architecture": asdict(architecture)},
+        log_dir=log_dir,
+        progress=progress,
+        name=name,
+    )
+    return [_model(module, view, history, name) for view in views]
 
 
 def _check_together(packages: Sequence[Package]) -> None:
@@ -237,7 +328,7 @@ def _network(
         return CnnModule(architecture, image_shape, responses, image_mean=mean, image_std=std)
 
 
-def _model(module: CnnModule, view: FittingView, history: History, made_by: Mapping[str, Any]) -> CnnModel:
+def _model(module: CnnModule, view: FittingView, history: History, name: str) -> CnnModel:
     """Return one package's part of a trained network, with what it is worth on validation images."""
     own = _network(
         module.architecture,
@@ -253,7 +344,8 @@ def _model(module: CnnModule, view: FittingView, history: History, made_by: Mapp
         "kind": "cnn",
         "package": view.name,
         "manifest_sha256": view.manifest_sha256,
-        **made_by,
+        **history.made_by,
+        "model": name,
         "image_shape": list(view.image_shape),
         "context": "image only",
         "training_images": len(distinct_images(view, rows)[0]),
@@ -267,5 +359,5 @@ def _model(module: CnnModule, view: FittingView, history: History, made_by: Mapp
     }
     model = CnnModel(own.to(module.image_mean.device), unit_ids(view), card)
     validation = image_means(view, "validation")
-    card |= validation_card(view, validation, model.predict_rows(view, validation.rows))
-    return model
+    figures = validation_card(view, validation, model.predict_rows(view, validation.rows))
+    return CnnModel(model.module, model.unit_ids, card | figures)

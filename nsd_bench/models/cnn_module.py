@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal
 
 import torch
 from torch import nn
 from torch.nn.functional import pixel_unshuffle
 
-from nsd_bench.errors import NsdBenchError, OptionError, choices
+from nsd_bench.errors import NsdBenchError, OptionError
 from nsd_bench.loaders.compatibility import neuralpredictors_module
+from nsd_bench.models.checked import CheckedOptions, Within
 
 __all__ = ["READOUTS", "Architecture", "CnnModule"]
 
@@ -19,7 +20,7 @@ _MOST_CELLS: Final = 63
 
 
 @dataclass(frozen=True)
-class Architecture:
+class Architecture(CheckedOptions):
     """What the network is made of.
 
     Parameters
@@ -49,33 +50,19 @@ class Architecture:
         If a value is impossible.
     """
 
+    place: ClassVar[str] = "cnn"
     readout: Literal["factorized", "gaussian"] = "factorized"
-    layers: int = 3
-    hidden_channels: int = 32
-    input_kernel: int = 5
-    hidden_kernel: int = 3
-    stride: int = 2
-    fold: int | None = None
+    layers: Annotated[int, Within(1)] = 3
+    hidden_channels: Annotated[int, Within(1)] = 32
+    input_kernel: Annotated[int, Within(1)] = 5
+    hidden_kernel: Annotated[int, Within(1)] = 3
+    stride: Annotated[int, Within(1)] = 2
+    fold: Annotated[int, Within(1)] | None = None
     batch_norm: bool = True
     linear: bool = False
-    input_penalty: float = 0.0
-    readout_penalty: float = 0.0
-    init_sigma: float = 0.1
-
-    def __post_init__(self) -> None:
-        if self.readout not in READOUTS:
-            raise _refused(f"readout={self.readout!r} is unknown", choices(self.readout, READOUTS))
-        for name in ("layers", "hidden_channels", "input_kernel", "hidden_kernel", "stride", "fold"):
-            value = getattr(self, name)
-            if value is not None and (type(value) is not int or value < 1):
-                raise _refused(f"{name}={value!r}", "a whole number above 0")
-        for name in ("batch_norm", "linear"):
-            if type(getattr(self, name)) is not bool:
-                raise _refused(f"{name}={getattr(self, name)!r}", "true or false")
-        for name, lowest in (("input_penalty", 0), ("readout_penalty", 0), ("init_sigma", 1e-6)):
-            value = getattr(self, name)
-            if type(value) not in (int, float) or not lowest <= value < float("inf"):
-                raise _refused(f"{name}={value!r}", f"a number of at least {lowest}")
+    input_penalty: Annotated[float, Within(0)] = 0.0
+    readout_penalty: Annotated[float, Within(0)] = 0.0
+    init_sigma: Annotated[float, Within(1e-6)] = 0.1
 
     def fold_of(self, height: int) -> int:
         """Return the side of the blocks of pixels, for images of some height.
@@ -229,7 +216,3 @@ def _layers(name: str) -> Any:
             expected="the extra that has its core and readouts",
             fix="pip install 'nsd-bench[sensorium]'",
         ) from error
-
-
-def _refused(problem: str, expected: str) -> OptionError:
-    return OptionError(problem, place="cnn", expected=expected, fix="give one of these")

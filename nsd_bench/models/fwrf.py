@@ -8,23 +8,23 @@ was not fitted on.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, ClassVar, Final, TypeAlias
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, ClassVar, Final, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from nsd_bench.errors import ModelError
 from nsd_bench.models.averaged import Scaling, base_card, image_means, in_blocks, unit_ids, validation_card
+from nsd_bench.models.checked import Within
 from nsd_bench.models.guard import fitting_view
 from nsd_bench.models.model import ReadOut
-from nsd_bench.models.ridge import Criterion, Precision, RidgeFit, Solver
-from nsd_bench.models.selection import Select, Selection
-from nsd_bench.models.sources import Source, source_named
+from nsd_bench.models.ridge import RidgeFit
+from nsd_bench.models.selection import FeaturesRidgeOptions, Select
+from nsd_bench.models.sources import FeatureSource, source_named
 from nsd_bench.package.read import Package
 
-__all__ = ["PENALTIES", "FwrfModel", "candidate_fields", "fit_fwrf", "gaussian_pools"]
+__all__ = ["PENALTIES", "FwrfModel", "FwrfOptions", "candidate_fields", "fit_fwrf", "gaussian_pools"]
 
 Floats: TypeAlias = npt.NDArray[np.float32]
 
@@ -49,7 +49,7 @@ class FwrfModel(ReadOut):
         What it is and how it was made.
     """
 
-    source: Source
+    source: FeatureSource
     unit_ids: npt.NDArray[np.int64]
     fields: Floats
     weights: Floats
@@ -145,20 +145,38 @@ def _profile(
     return np.asarray(profile / profile.sum(axis=1, keepdims=True))
 
 
-def fit_fwrf(
-    package: Package,
-    *,
-    features: str | Path = "gabor",
-    layers: str | Sequence[str] | None = None,
-    n_places: int = 8,
-    sizes: Sequence[float] = (0.04, 0.08, 0.16, 0.32),
-    select: Select = "folds",
-    n_folds: int = 5,
-    criterion: Criterion = "r",
-    device: str = "auto",
-    dtype: Precision = "float32",
-    seed: int = 0,
-) -> FwrfModel:
+@dataclass(frozen=True)
+class FwrfOptions(FeaturesRidgeOptions):
+    """Options of the feature-weighted receptive field.
+
+    Parameters
+    ----------
+    features
+        "gabor", or a folder that `nsd-bench features` wrote from layers that have places.
+    layers
+        Of such a folder, a list or names with commas between them; None for all. Their maps may differ in
+        size.
+    select
+        What penalty and receptive field are chosen on: "folds" for cross-validation over training images,
+        "validation" for the validation tier.
+    n_places
+        Centres of receptive fields along each side of the image.
+    sizes
+        Standard deviations of receptive fields, as fractions of the image.
+
+    Raises
+    ------
+    OptionError
+        If a value is impossible, or torch has no such device here.
+    """
+
+    place: ClassVar[str] = "fwrf"
+    select: Select = "folds"
+    n_places: Annotated[int, Within(1)] = 8
+    sizes: Sequence[Annotated[float, Within(0, exclusive=True)]] = (0.04, 0.08, 0.16, 0.32)
+
+
+def fit_fwrf(package: Package, options: FwrfOptions | None = None, **given: Any) -> FwrfModel:
     """Fit receptive field and weights of every unit; field and penalty are chosen together.
 
     For each candidate all units are fitted at once, and those keep it for which it is best so far. There are
@@ -169,47 +187,37 @@ def fit_fwrf(
     ----------
     package
         Its train and validation tiers are read, no other.
-    features
-        "gabor", or a folder that `nsd-bench features` wrote from layers that have places.
-    layers
-        Of such a folder, a list or names with commas between them; None for all. Their maps may differ in
-        size.
-    n_places, sizes
-        See `candidate_fields`.
-    select, n_folds
-        See `nsd_bench.models.selection.Selection`.
-    criterion, device, dtype
-        See `nsd_bench.models.ridge.Solver`.
-    seed
-        Of the folds.
+    options, **given
+        See `FwrfOptions`; those by name count.
 
     Raises
     ------
+    OptionError
+        If an option is unknown or its value impossible.
     ModelError
         If features are no maps, or there are fewer than 3 images in either tier.
     """
-    view, source = fitting_view(package), source_named(features, layers)
-    selection, solver = Selection(select, n_folds, seed), Solver(device, dtype, criterion=criterion)
+    options = FwrfOptions.of(options, given)
+    view, source = fitting_view(package), source_named(options.features, options.layers)
     train, validation = image_means(view, "train"), image_means(view, "validation")
     maps, tested = (in_blocks(view, tier.rows, source.maps) for tier in (train, validation))
-    candidates = candidate_fields(n_places, sizes)
+    candidates = candidate_fields(options.n_places, options.sizes)
     alphas = PENALTIES * float(train.k.sum())  # of standardised features the mean eigenvalue is sum of k
-    best = _Best.empty(sum(layer.shape[1] for layer in maps), view.n_units)
+    best = _Best(sum(layer.shape[1] for layer in maps), view.n_units)
     for field in candidates:
         x, held_out = _pooled(maps, field), _pooled(tested, field)
         scaling = Scaling.of(x, train.k)
         x, held_out = scaling.apply(x), scaling.apply(held_out)
-        best.update(field, scaling, selection.fit(x, held_out, train, validation, alphas, solver))
+        best.update(field, scaling, options.fit(x, held_out, train, validation, alphas))
     card = base_card(view, "fwrf", "fwrf", train)
     card |= {
         "features": source.card,
-        **selection.card,
+        **options.card,
         "candidates": len(candidates),
         "parameters": (len(best.weights) + 4) * view.n_units,
     }
     model = FwrfModel(source, unit_ids(view), best.fields, best.weights, best.intercept, card)
-    card.update(validation_card(view, validation, model.read_out(tested)))
-    return model
+    return replace(model, card=card | validation_card(view, validation, model.read_out(tested)))
 
 
 def _pooled(maps: Sequence[Floats], field: Floats) -> Floats:
@@ -222,23 +230,14 @@ def _pooled(maps: Sequence[Floats], field: Floats) -> Floats:
     return np.concatenate(seen, axis=1)
 
 
-@dataclass(frozen=True)
 class _Best:
     """The best fit of every unit so far."""
 
-    score: npt.NDArray[np.float64]
-    fields: Floats
-    weights: Floats
-    intercept: Floats
-
-    @classmethod
-    def empty(cls, n_maps: int, n_units: int) -> _Best:
-        return cls(
-            score=np.full(n_units, -np.inf),
-            fields=np.zeros((n_units, 3), dtype=np.float32),
-            weights=np.zeros((n_maps, n_units), dtype=np.float32),
-            intercept=np.zeros(n_units, dtype=np.float32),
-        )
+    def __init__(self, n_maps: int, n_units: int) -> None:
+        self.score = np.full(n_units, -np.inf)
+        self.fields = np.zeros((n_units, 3), dtype=np.float32)
+        self.weights = np.zeros((n_maps, n_units), dtype=np.float32)
+        self.intercept = np.zeros(n_units, dtype=np.float32)
 
     def update(self, field: Floats, scaling: Scaling, fit: RidgeFit) -> None:
         better = fit.score > self.score

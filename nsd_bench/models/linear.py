@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Final, TypeAlias
+from types import MappingProxyType
+from typing import Annotated, Any, ClassVar, Final, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -19,17 +19,18 @@ from nsd_bench.models.averaged import (
     unit_ids,
     validation_card,
 )
+from nsd_bench.models.checked import CheckedOptions, Within
 from nsd_bench.models.guard import FittingView, fitting_view
 from nsd_bench.models.model import ReadOut
-from nsd_bench.models.ridge import Criterion, Precision, RidgeFit, Solver
-from nsd_bench.models.selection import Select, Selection
-from nsd_bench.models.sources import FixedFeatures, Source, source_named
+from nsd_bench.models.ridge import RidgeFit
+from nsd_bench.models.selection import FeaturesRidgeOptions, RidgeOptions
+from nsd_bench.models.sources import FeatureSource, FixedFeatures, source_named
 from nsd_bench.package.read import Package
 
 __all__ = [
     "PENALTIES",
     "LinearModel",
-    "RidgeOn",
+    "MeanOptions",
     "fit_features_ridge",
     "fit_linear_gabor",
     "fit_linear_pixels",
@@ -61,7 +62,7 @@ class LinearModel(ReadOut):
         What it is and how it was made; `features` is enough to find the source again.
     """
 
-    source: Source
+    source: FeatureSource
     unit_ids: npt.NDArray[np.int64]
     mean: Floats
     scale: Floats
@@ -92,16 +93,38 @@ class LinearModel(ReadOut):
         }
 
 
-def fit_mean(package: Package, *, seed: int = 0) -> LinearModel:
+@dataclass(frozen=True)
+class MeanOptions(CheckedOptions):
+    """Options of the training mean.
+
+    Parameters
+    ----------
+    seed
+        Has no effect: nothing is drawn.
+    """
+
+    place: ClassVar[str] = "mean"
+    seed: Annotated[int, Within(0)] = 0
+
+
+def fit_mean(package: Package, options: MeanOptions | None = None, **given: Any) -> LinearModel:
     """Predict every unit's mean over training trials, whatever the image.
 
     Parameters
     ----------
     package
         Only its train tier is read.
-    seed
-        Has no effect.
+    options, **given
+        See `MeanOptions`; those by name count.
+
+    Raises
+    ------
+    OptionError
+        If an option is unknown or its value impossible.
+    ModelError
+        If there are fewer than 3 images in the train tier.
     """
+    MeanOptions.of(options, given)
     view = fitting_view(package)
     train = image_means(view, "train")
     nothing = Scaling(np.empty(0, dtype=np.float32), np.empty(0, dtype=np.float32))
@@ -111,122 +134,140 @@ def fit_mean(package: Package, *, seed: int = 0) -> LinearModel:
 
 
 def fit_features_ridge(
-    package: Package,
-    *,
-    features: str | Path = "gabor",
-    layers: str | Sequence[str] | None = None,
-    select: Select = "validation",
-    n_folds: int = 5,
-    criterion: Criterion = "r",
-    device: str = "auto",
-    dtype: Precision = "float32",
-    seed: int = 0,
+    package: Package, options: FeaturesRidgeOptions | None = None, **given: Any
 ) -> LinearModel:
     """Fit a ridge regression per unit on any features, each unit with its own penalty.
 
     Responses to the repeats of an image are averaged and weighted with their number, which gives the same
     fit as single trials do, and keeps repeats in one fold. The fit is the one on training images, whatever
-    its penalty was chosen on.
+    its penalty was chosen on. Layers of a network stand side by side.
 
     Parameters
     ----------
     package
         Its train and validation tiers are read, no other.
-    features
-        Key of `nsd_bench.models.image_features.FEATURES`, or a folder that `nsd-bench features` wrote.
-    layers
-        Of such a folder, a list or names with commas between them; None for all, side by side.
-    select
-        What penalties are chosen on: the validation tier, or cross-validation over training images.
-    n_folds
-        For cross-validation.
-    criterion, device, dtype
-        See `nsd_bench.models.ridge.Solver`.
-    seed
-        Of the folds.
+    options, **given
+        See `nsd_bench.models.selection.FeaturesRidgeOptions`; those by name count.
 
     Raises
     ------
+    OptionError
+        If an option is unknown or its value impossible.
     ModelError
         If there are no such features, or fewer than 3 images in either tier.
     """
-    solver = Solver(device=device, dtype=dtype, criterion=criterion)
-    source = source_named(features, layers)
-    return _fit(package, "features-ridge", source, Selection(select, n_folds, seed), solver)
+    options = FeaturesRidgeOptions.of(options, given)
+    return _fit(package, "features-ridge", source_named(options.features, options.layers), options)
 
 
-@dataclass(frozen=True)
-class RidgeOn:
-    """Fits a ridge regression per unit on features that are computed from the pixels; call it as a function.
+def fit_ridge(package: Package, options: RidgeOptions | None = None, **given: Any) -> LinearModel:
+    """Fit a ridge regression per unit on Gabor energies.
 
     Parameters
     ----------
-    model
-        What its models are called.
-    features
-        Key of `nsd_bench.models.image_features.FEATURES`.
+    package
+        Its train and validation tiers are read, no other.
+    options, **given
+        See `nsd_bench.models.selection.RidgeOptions`; those by name count.
+
+    Raises
+    ------
+    OptionError
+        If an option is unknown or its value impossible.
+    ModelError
+        If there are fewer than 3 images in either tier.
     """
-
-    model: str
-    features: str
-
-    def __call__(
-        self,
-        package: Package,
-        *,
-        select: Select = "validation",
-        n_folds: int = 5,
-        criterion: Criterion = "r",
-        device: str = "auto",
-        dtype: Precision = "float32",
-        seed: int = 0,
-    ) -> LinearModel:
-        """Fit; parameters and errors are those of `fit_features_ridge`."""
-        solver = Solver(device=device, dtype=dtype, criterion=criterion)
-        source = FixedFeatures(self.features)
-        return _fit(package, self.model, source, Selection(select, n_folds, seed), solver)
+    return _fit(package, "gabor-ridge", FixedFeatures("gabor"), RidgeOptions.of(options, given))
 
 
-fit_ridge: Final = RidgeOn("gabor-ridge", "gabor")
-"""Fit a ridge regression per unit on Gabor energies."""
+def fit_linear_pixels(package: Package, options: RidgeOptions | None = None, **given: Any) -> LinearModel:
+    """Fit a ridge regression per unit on pixels: linear in the image.
 
-fit_linear_pixels: Final = RidgeOn("linear-pixels", "pixels")
-"""Fit a ridge regression per unit on pixels: linear in the image."""
+    Parameters
+    ----------
+    package
+        Its train and validation tiers are read, no other.
+    options, **given
+        See `nsd_bench.models.selection.RidgeOptions`; those by name count.
 
-fit_linear_gabor: Final = RidgeOn("linear-gabor", "gabor-parts")
-"""Fit a ridge regression per unit on Gabor filters with their signs: linear in the image."""
+    Raises
+    ------
+    OptionError
+        If an option is unknown or its value impossible.
+    ModelError
+        If there are fewer than 3 images in either tier.
+    """
+    return _fit(package, "linear-pixels", FixedFeatures("pixels"), RidgeOptions.of(options, given))
 
 
-def _fit(package: Package, name: str, source: Source, selection: Selection, solver: Solver) -> LinearModel:
+def fit_linear_gabor(package: Package, options: RidgeOptions | None = None, **given: Any) -> LinearModel:
+    """Fit a ridge regression per unit on Gabor filters with their signs: linear in the image.
+
+    Parameters
+    ----------
+    package
+        Its train and validation tiers are read, no other.
+    options, **given
+        See `nsd_bench.models.selection.RidgeOptions`; those by name count.
+
+    Raises
+    ------
+    OptionError
+        If an option is unknown or its value impossible.
+    ModelError
+        If there are fewer than 3 images in either tier.
+    """
+    return _fit(package, "linear-gabor", FixedFeatures("gabor-parts"), RidgeOptions.of(options, given))
+
+
+def _fit(package: Package, name: str, source: FeatureSource, options: RidgeOptions) -> LinearModel:
     view = fitting_view(package)
     train, validation = image_means(view, "train"), image_means(view, "validation")
     x, tested = (_joined(view, source, tier) for tier in (train, validation))
     scaling = Scaling.of(x, train.k)
     x, tested = scaling.apply(x), scaling.apply(tested)
     alphas = PENALTIES * _mean_eigenvalue(x, train.k)
-    fit = selection.fit(x, tested, train, validation, alphas, solver)
-    model = linear_model(view, name, source, train, scaling, fit.weights, fit.intercept)
-    model.card.update(validation_card(view, validation, tested @ fit.weights + fit.intercept))
-    model.card.update({**_penalty_card(fit, alphas), **selection.card})
-    return model
+    fit = options.fit(x, tested, train, validation, alphas)
+    figures = validation_card(view, validation, tested @ fit.weights + fit.intercept)
+    figures |= {**_penalty_card(fit, alphas), **options.card}
+    return linear_model(view, name, source, train, scaling, fit.weights, fit.intercept, figures)
 
 
 def linear_model(
     view: FittingView,
     model: str,
-    source: Source,
+    source: FeatureSource,
     train: ImageMeans,
     scaling: Scaling,
     weights: Floats,
     intercept: Floats,
+    figures: Mapping[str, Any] = MappingProxyType({}),
 ) -> LinearModel:
-    """Put a fit and its card together."""
+    """Put a fit and its card together.
+
+    Parameters
+    ----------
+    view
+        The package that was fitted to.
+    model
+        Name of the baseline.
+    source
+        Where the features come from.
+    train
+        What was fitted to.
+    scaling
+        Of the features.
+    weights : float32 array of shape (n_features, n_units)
+    intercept : float32 array of shape (n_units,)
+    figures
+        What else the card says of the fit.
+    """
     card = base_card(view, "linear", model, train)
-    card |= {"features": source.card, "parameters": (len(weights) + 1) * view.n_units}
+    card |= {"features": source.card, "parameters": (len(weights) + 1) * view.n_units, **figures}
     return LinearModel(source, unit_ids(view), scaling.mean, scaling.scale, weights, intercept, card)
 
 
-def _joined(view: FittingView, source: Source, tier: ImageMeans) -> Floats:
+def _joined(view: FittingView, source: FeatureSource, tier: ImageMeans) -> Floats:
     return np.concatenate(in_blocks(view, tier.rows, source.bands), axis=1)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nsd_bench.errors import ModelError, PackageError
-from nsd_bench.models.sources import Source, source_from_card
+from nsd_bench.models.sources import FeatureSource, source_from_card
 from nsd_bench.package import spec
 from nsd_bench.package.read import Package
 from nsd_bench.package.submission import Submission
@@ -123,7 +123,7 @@ class ReadOut(Model):
     weights : float32 array of shape (n_inputs, n_units)
     """
 
-    source: Source
+    source: FeatureSource
     weights: Floats
     _inputs: ClassVar[str] = "features"
 

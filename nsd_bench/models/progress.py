@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -38,10 +39,21 @@ class Epoch:
 
 @dataclass(frozen=True)
 class History:
-    """All epochs of a training, and the number of the one that the module was left at."""
+    """What a training gave.
 
-    epochs: list[Epoch]
-    best: int
+    Parameters
+    ----------
+    epochs
+        All of them, in their order.
+    best
+        Number of the one that the network was left at.
+    made_by
+        What they follow from, JSON-able: options, seed, number of processes, digests of the packages.
+    """
+
+    epochs: tuple[Epoch, ...] = ()
+    best: int = 0
+    made_by: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Progress:
@@ -55,8 +67,8 @@ class Progress:
         Length of the whole training.
     first_epoch
         The epoch that a resumed training starts with; later ones are taken out of the logs.
-    bar
-        None draws it where the output is a terminal.
+    progress
+        Whether to draw the bar; None draws it where the output is a terminal.
     log_dir
         Folder for TensorBoard; None writes none.
 
@@ -73,7 +85,7 @@ class Progress:
         steps_per_epoch: int,
         *,
         first_epoch: int = 0,
-        bar: bool | None = None,
+        progress: bool | None = None,
         log_dir: Path | None = None,
     ) -> None:
         self._writer = None if log_dir is None else _summary_writer(log_dir, first_epoch)
@@ -82,7 +94,7 @@ class Progress:
             initial=first_epoch * steps_per_epoch,
             desc=name,
             unit="step",
-            disable=None if bar is None else not bar,
+            disable=None if progress is None else not progress,
         )
 
     def __enter__(self) -> Self:
@@ -103,7 +115,15 @@ class Progress:
         self._bar.update()
 
     def epoch(self, epoch: Epoch, best: float) -> None:
-        """Show and log what an epoch gave."""
+        """Show and log what an epoch gave.
+
+        Parameters
+        ----------
+        epoch
+            The one that has ended.
+        best
+            Best validation correlation so far.
+        """
         self._bar.set_postfix_str(
             f"loss {epoch.loss:.4f}, validation r {epoch.validation_r:.4f} (best {best:.4f})"
         )

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Self, TypeAlias
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Self, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from nsd_bench.errors import ModelError
 from nsd_bench.models.averaged import base_card, image_means, unit_ids
+from nsd_bench.models.checked import CheckedOptions, Within
 from nsd_bench.models.guard import fitting_view
 from nsd_bench.models.model import Model
 from nsd_bench.package import spec
 from nsd_bench.package.read import Package
 from nsd_bench.package.truth import Truth, load_truth
 
-__all__ = ["RepeatOracle", "fit_repeat_oracle", "others_mean"]
+__all__ = ["RepeatOracle", "RepeatOracleOptions", "fit_repeat_oracle", "others_mean"]
 
 Floats: TypeAlias = npt.NDArray[np.float32]
 
@@ -97,8 +98,26 @@ class RepeatOracle(Model):
         return _from_truth(load_truth(self.card["truth"]), package, rows)
 
 
+@dataclass(frozen=True)
+class RepeatOracleOptions(CheckedOptions):
+    """Options of the repeat oracle.
+
+    Parameters
+    ----------
+    truth
+        A truth file, or an open package. Needed to predict tiers that are withheld from the package; read
+        when they are predicted, and never kept in the model.
+    seed
+        Has no effect: nothing is drawn.
+    """
+
+    place: ClassVar[str] = "repeat-oracle"
+    truth: str | Path | None = None
+    seed: Annotated[int, Within(0)] = 0
+
+
 def fit_repeat_oracle(
-    package: Package, *, truth: str | os.PathLike[str] | None = None, seed: int = 0
+    package: Package, options: RepeatOracleOptions | None = None, **given: Any
 ) -> RepeatOracle:
     """Set up the repeat oracle: only training means are fitted.
 
@@ -106,12 +125,17 @@ def fit_repeat_oracle(
     ----------
     package
         Only its train tier is read here.
-    truth
-        A truth file, or an open package. Needed to predict tiers that are withheld from the package; read
-        when they are predicted, and never kept in the model.
-    seed
-        Has no effect.
+    options, **given
+        See `RepeatOracleOptions`; those by name count.
+
+    Raises
+    ------
+    OptionError
+        If an option is unknown or its value impossible.
+    ModelError
+        If there are fewer than 3 images in the train tier.
     """
+    truth = RepeatOracleOptions.of(options, given).truth
     view = fitting_view(package)
     train = image_means(view, "train")
     mean = np.average(train.responses, axis=0, weights=train.k).astype(np.float32)

@@ -9,18 +9,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Final, Literal, TypeAlias
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from nsd_bench.errors import ModelError, choices
+from nsd_bench.errors import ModelError
+from nsd_bench.models.checked import CheckedOptions, Within
 from nsd_bench.models.training_options import read_device
 
 __all__ = [
-    "CRITERIA",
     "Block",
     "Criterion",
     "Eigen",
@@ -167,12 +167,10 @@ def _total(sums: Sequence[Sums]) -> Sums:
 Floats: TypeAlias = npt.NDArray[np.floating[Any]]
 Criterion: TypeAlias = Literal["r", "r2"]
 Precision: TypeAlias = Literal["float32", "float64"]
-CRITERIA: Final = ("r", "r2")
-_DTYPES: Final = ("float32", "float64")
 
 
 @dataclass(frozen=True)
-class Solver:
+class Solver(CheckedOptions):
     """Where and how precisely to compute, and what to choose penalties by.
 
     Parameters
@@ -189,30 +187,24 @@ class Solver:
 
     Raises
     ------
-    ModelError
-        If dtype or criterion is not known.
     OptionError
-        If torch has no such device here.
+        If a value is impossible, or torch has no such device here.
     """
 
+    place: ClassVar[str] = "ridge"
     device: str = "auto"
     dtype: Precision = "float32"
-    units_at_once: int = 2048
+    units_at_once: Annotated[int, Within(1)] = 2048
     criterion: Criterion = "r"
 
     def __post_init__(self) -> None:
-        for name, value, valid in (
-            ("dtype", self.dtype, _DTYPES),
-            ("criterion", self.criterion, CRITERIA),
-        ):
-            if value not in valid:
-                raise _wrong(f"{name} is {value!r}", choices(value, valid), f"correct {name}")
-        object.__setattr__(self, "device", str(read_device(self.device)))
+        super().__post_init__()
+        read_device(self.device)
 
     def tensor(self, values: Floats) -> Tensor:
         """Return an array on the device, in the dtype of the arithmetic."""
         array = np.ascontiguousarray(values, dtype=self.dtype)
-        return torch.from_numpy(array).to(self.device)
+        return torch.from_numpy(array).to(read_device(self.device))
 
     def blocks(self, n_units: int) -> Iterator[slice]:
         """Yield the units of each block."""

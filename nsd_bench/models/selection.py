@@ -1,52 +1,48 @@
-"""What penalties, and whatever else ridge regression needs, are chosen on: never the test tiers."""
+"""What penalties of ridge regressions are chosen on: never the test tiers."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal, TypeAlias
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from nsd_bench.errors import ModelError, choices
+from nsd_bench.errors import ModelError
 from nsd_bench.models.averaged import ImageMeans
+from nsd_bench.models.checked import Within
 from nsd_bench.models.ridge import RidgeFit, Solver, ridge_by_folds, ridge_by_validation
 
-__all__ = ["SELECTIONS", "Select", "Selection", "folds_by_image"]
+__all__ = ["FeaturesRidgeOptions", "RidgeOptions", "Select", "folds_by_image"]
 
-SELECTIONS: Final = ("validation", "folds")
 Select: TypeAlias = Literal["validation", "folds"]
 
 
 @dataclass(frozen=True)
-class Selection:
-    """What is chosen on.
+class RidgeOptions(Solver):
+    """How a ridge regression per unit is fitted, and its penalty chosen.
 
     Parameters
     ----------
     select
-        "validation" for the validation tier, "folds" for cross-validation over training images.
-    n_folds, seed
-        For cross-validation.
+        What penalties are chosen on: "validation" for the validation tier, "folds" for cross-validation over
+        training images. The test tiers are for scoring alone.
+    n_folds
+        Of the cross-validation.
+    seed
+        Of the order in which images are dealt into folds.
 
     Raises
     ------
-    ModelError
-        If there is no such way to choose.
+    OptionError
+        If a value is impossible, or torch has no such device here.
     """
 
     select: Select = "validation"
-    n_folds: int = 5
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.select not in SELECTIONS:
-            raise ModelError(
-                f"cannot choose penalties on {self.select!r}",
-                place="ridge regression",
-                expected=choices(self.select, SELECTIONS),
-                fix="correct 'select'; the test tiers are for scoring alone",
-            )
+    n_folds: Annotated[int, Within(2)] = 5
+    seed: Annotated[int, Within(0)] = 0
 
     @property
     def card(self) -> dict[str, Any]:
@@ -61,24 +57,50 @@ class Selection:
         train: ImageMeans,
         validation: ImageMeans,
         alphas: npt.NDArray[np.float64],
-        solver: Solver,
     ) -> RidgeFit:
         """Fit every unit on training images, under the penalty that is best.
 
         Parameters
         ----------
-        x, tested : arrays of shape (n_images, n_features)
+        x, tested : float32 arrays of shape (n_images, n_features)
             Features of training and of validation images.
         train, validation
-            Their responses.
-        alphas, solver
-            See `nsd_bench.models.ridge.ridge_by_folds`.
+            The responses to these images.
+        alphas : float64 array of shape (n_alphas,)
+            Penalties to choose from, see `nsd_bench.models.ridge.ridge_by_folds`.
+
+        Raises
+        ------
+        ModelError
+            If there are fewer training images than folds.
         """
         y, k = train.responses, train.k
         if self.select == "validation":
-            return ridge_by_validation(x, y, alphas, tested, validation.responses, k=k, solver=solver)
+            return ridge_by_validation(x, y, alphas, tested, validation.responses, k=k, solver=self)
         folds = folds_by_image(np.arange(len(x)), self.n_folds, seed=self.seed)
-        return ridge_by_folds(x, y, alphas, folds, k=k, solver=solver)
+        return ridge_by_folds(x, y, alphas, folds, k=k, solver=self)
+
+
+@dataclass(frozen=True)
+class FeaturesRidgeOptions(RidgeOptions):
+    """How a ridge regression is fitted, and on which features.
+
+    Parameters
+    ----------
+    features
+        Key of `nsd_bench.models.image_features.FEATURES`, or a folder that `nsd-bench features` wrote.
+    layers
+        Of such a folder, a list or names with commas between them; None for all.
+
+    Raises
+    ------
+    OptionError
+        If a value is impossible, or torch has no such device here.
+    """
+
+    place: ClassVar[str] = "features-ridge"
+    features: str | Path = "gabor"
+    layers: str | Sequence[str] | None = None
 
 
 def folds_by_image(images: npt.NDArray[Any], n_folds: int = 5, *, seed: int = 0) -> npt.NDArray[np.int64]:

@@ -14,7 +14,7 @@ from nsd_bench.errors import ModelError, choices
 from nsd_bench.models.feature_store import FeatureStore, StoredLayer, image_digests
 from nsd_bench.models.image_features import FEATURES, gabor_maps
 
-__all__ = ["FixedFeatures", "Source", "StoredFeatures", "source_from_card", "source_named"]
+__all__ = ["FixedFeatures", "FeatureSource", "StoredFeatures", "source_from_card", "source_named"]
 
 Images: TypeAlias = npt.NDArray[Any]
 Floats: TypeAlias = npt.NDArray[np.float32]
@@ -22,7 +22,7 @@ Floats: TypeAlias = npt.NDArray[np.float32]
 _MAP_GRID: Final = 16
 
 
-class Source(Protocol):
+class FeatureSource(Protocol):
     """Features of images."""
 
     @property
@@ -140,7 +140,7 @@ class StoredFeatures:
         return [layer.read(digests) for layer in self._layers]
 
 
-def source_named(features: str | Path, layers: str | Sequence[str] | None = None) -> Source:
+def source_named(features: str | Path, layers: str | Sequence[str] | None = None) -> FeatureSource:
     """Return the features that a user asks for.
 
     Parameters
@@ -153,15 +153,23 @@ def source_named(features: str | Path, layers: str | Sequence[str] | None = None
     Raises
     ------
     ModelError
-        If there is neither.
+        If there is neither, or layers were given for features that have none.
     """
     layers = layers.split(",") if isinstance(layers, str) else layers
     if Path(features).is_dir() and features not in FEATURES:
         return StoredFeatures(Path(features), layers)
-    return FixedFeatures(str(features))
+    fixed = FixedFeatures(str(features))
+    if layers is not None:
+        raise ModelError(
+            f"features {fixed.name!r} have no layers",
+            place="features of a model",
+            expected="layers of a folder that 'nsd-bench features' wrote",
+            fix="leave out 'layers', or give the folder as 'features'",
+        )
+    return fixed
 
 
-def source_from_card(card: Any) -> Source:
+def source_from_card(card: Any) -> FeatureSource:
     """Return the features that a model was trained on, from what its card says.
 
     Raises

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Protocol
+from types import MappingProxyType
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
@@ -19,29 +20,33 @@ from torch.nn.utils import clip_grad_norm_
 from nsd_bench.errors import ModelError
 from nsd_bench.loaders.batch import Batch
 from nsd_bench.models.checkpoints import read_checkpoint, write_checkpoint
-from nsd_bench.models.distributed import Processes
+from nsd_bench.models.distributed import Processes, processes
 from nsd_bench.models.progress import Epoch, History, Progress
 from nsd_bench.models.schedules import LOSSES, EarlyStopping, learning_rate_factor, unit_correlation
-from nsd_bench.models.training_data import TrainingData
-from nsd_bench.models.training_options import PRECISIONS, TrainingOptions, check_precision
+from nsd_bench.models.training_loaders import TrainingLoaders, training_loaders
+from nsd_bench.models.training_options import PRECISIONS, TrainingOptions, check_precision, read_device
+from nsd_bench.package.read import Package
 
-__all__ = ["Trainable", "Trainer", "train"]
+__all__ = ["Trainable", "Trainer", "train_network"]
 
 
 class Trainable(Protocol):
-    """What the loop needs of a torch module; see `nsd_bench.models.cnn_module.CnnModule`."""
+    """What the loop needs of a torch module; see `nsd_bench.models.cnn_module.CnnModule`.
+
+    It may also have `regularizer(data_key)`, which returns what is added to the loss.
+    """
 
     def __call__(self, images: torch.Tensor, data_key: str, /) -> torch.Tensor:
-        """Return responses (n, n_units) to images as they are stored (n, channels, height, width)."""
-
-    def regularizer(self, data_key: str, /) -> torch.Tensor | float:
-        """Return what is added to the loss."""
+        """Return responses (n, n_units) to images (n, channels, height, width) of one package."""
 
     def parameters(self) -> Iterator[torch.nn.Parameter]:
         """Return what is trained."""
 
     def buffers(self) -> Iterator[torch.Tensor]:
         """Return what is kept but not trained."""
+
+    def to(self, device: torch.device, /) -> Any:
+        """Move parameters and buffers to a device."""
 
     def train(self, mode: bool = True) -> Any:
         """Switch to training, or off."""
@@ -54,20 +59,34 @@ class Trainable(Protocol):
 
 
 class Trainer:
-    """A training between two epochs: module, optimiser, early stopping and what has been.
+    """A training between two epochs: network, optimiser, early stopping and what has been.
+
+    `train_network` puts one together and runs it; by itself it can be stopped and looked at after every
+    epoch.
 
     Parameters
     ----------
     module
         A `Trainable` torch module on the device of `processes`.
-    data, options, processes, seed
-        What it is trained on, how, with whom, and the seed of whatever is random while it trains.
+    data
+        What it is trained on; see `nsd_bench.models.training_loaders.training_loaders`.
+    options
+        How.
+    processes
+        With which other processes, and on which device.
+    seed
+        Of whatever is random while it trains.
+
+    Raises
+    ------
+    OptionError
+        If the precision is "float16" and the device no GPU.
     """
 
     def __init__(
         self,
         module: Trainable,
-        data: TrainingData,
+        data: TrainingLoaders,
         options: TrainingOptions,
         processes: Processes,
         seed: int = 0,
@@ -86,7 +105,7 @@ class Trainer:
         self._stopping = EarlyStopping(options.patience, n_decays)
         self._loss = LOSSES[options.loss]
         self._best_state = copy.deepcopy(module.state_dict())
-        self.history = History([], 0)
+        self.history = History()
         self.is_over = False
 
     @property
@@ -97,10 +116,16 @@ class Trainer:
     def run_epoch(self, after_step: Callable[[], None] = lambda: None) -> Epoch:
         """Train for an epoch, validate, and decide whether that was the last; seeds torch's generator.
 
+        Parameters
+        ----------
+        after_step
+            Called after every batch.
+
         Raises
         ------
         ModelError
-            If loss or validation correlation is not finite.
+            If loss or validation correlation is not finite, or responses have another shape than the
+            package's.
         """
         number = len(self.history.epochs)
         self.data.start(number)
@@ -115,15 +140,30 @@ class Trainer:
         return epoch
 
     def step(self, data_key: str, batch: Batch) -> torch.Tensor:
-        """Train on one batch; return its loss, which stays on the device."""
+        """Train on one batch; return its loss, which stays on the device.
+
+        Parameters
+        ----------
+        data_key
+            Of the package that the batch is of.
+        batch
+            Images and responses.
+
+        Raises
+        ------
+        ModelError
+            If the network's responses have another shape than the package's.
+        """
         device = self.processes.device
         images = batch.images.to(device, non_blocking=True)
         observed = batch.responses.to(device, non_blocking=True)
         self._optimizer.zero_grad(set_to_none=True)
         with self._autocast():
             predicted = self.module(images, data_key)
+        _refuse_shape(predicted, observed, data_key)
         loss = self._loss(predicted.float(), observed)
-        self._scaler.scale(loss + self.module.regularizer(data_key)).backward()  # type: ignore[no-untyped-call]
+        penalty = getattr(self.module, "regularizer", lambda _: 0.0)(data_key)
+        self._scaler.scale(loss + penalty).backward()  # type: ignore[no-untyped-call]
         gradients = [p.grad for p in self.module.parameters() if p.grad is not None]
         self.processes.average(gradients)
         self._scaler.unscale_(self._optimizer)
@@ -135,7 +175,7 @@ class Trainer:
 
     @torch.no_grad()
     def validate(self) -> float:
-        """Return the validation correlation of the module as it is."""
+        """Return the validation correlation of the network as it is; mean over units, then over packages."""
         self.module.train(False)
         means = []
         for data_key, loader in self.data.validation.items():
@@ -163,20 +203,78 @@ class Trainer:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a checkpoint."""
+        """Go on from a checkpoint.
+
+        Parameters
+        ----------
+        state
+            What `state_dict` gave.
+        """
         self.module.load_state_dict(state["module"])
         self._best_state = state["best_module"]
         self._optimizer.load_state_dict(state["optimizer"])
         self._scaler.load_state_dict(state["scaler"])
         self._stopping.load_state_dict(state["stopping"])
-        self.history = History([Epoch(**epoch) for epoch in state["epochs"]], state["best"])
+        self.history = History(tuple(Epoch(**epoch) for epoch in state["epochs"]), state["best"])
         self.is_over = state["is_over"]
 
-    def finish(self) -> History:
-        """Put the module back to its best epoch."""
+    def run(
+        self,
+        *,
+        checkpoint: Path | None = None,
+        made_by: Mapping[str, Any] = MappingProxyType({}),
+        log_dir: Path | None = None,
+        progress: bool | None = None,
+        name: str = "training",
+    ) -> History:
+        """Train until early stopping or the last epoch, and leave the network at its best epoch.
+
+        Parameters
+        ----------
+        checkpoint, made_by, log_dir, progress, name
+            See `train_network`.
+
+        Returns
+        -------
+        history
+            The same whether training was interrupted or not.
+
+        Raises
+        ------
+        ModelError
+            If the training diverges, or the checkpoint is damaged or of another training.
+        """
+        is_first = self.processes.rank == 0
+        made_by = {
+            **made_by,
+            "training": asdict(self.options),
+            "seed": self._seed,
+            "trained_on": dict(self.data.trained_on),
+            "processes": self.processes.n_processes,
+        }
+        if checkpoint is not None and checkpoint.exists():
+            self.load_state_dict(read_checkpoint(checkpoint, made_by, self.processes.device))
+        self.processes.wait()  # none may write a checkpoint before all have looked for one
+        devices = [self.processes.device] if self.processes.device.type == "cuda" else []
+        with (
+            torch.random.fork_rng(devices),
+            Progress(
+                name,
+                self.options.epochs,
+                len(self.data.train),
+                first_epoch=len(self.history.epochs),
+                progress=progress if is_first else False,
+                log_dir=log_dir if is_first else None,
+            ) as shown,
+        ):
+            while not self.is_over:
+                epoch = self.run_epoch(shown.step)
+                shown.epoch(epoch, self.best_r)
+                if checkpoint is not None and is_first:
+                    write_checkpoint(checkpoint, self.state_dict(), made_by)
         self.module.load_state_dict(self._best_state)
         self.module.train(False)
-        return self.history
+        return History(self.history.epochs, self.history.best, made_by)
 
     def _train(self, first_step: int, after_step: Callable[[], None]) -> float:
         self.module.train()
@@ -192,75 +290,102 @@ class Trainer:
         return torch.stack(losses).double().mean().item()
 
     def _conclude(self, epoch: Epoch) -> None:
-        self.history.epochs.append(epoch)
         action = self._stopping.update(epoch.validation_r)
+        best = epoch.number if action == "best" else self.history.best
+        self.history = History((*self.history.epochs, epoch), best)
         if action == "best":
-            self.history = History(self.history.epochs, epoch.number)
             self._best_state = copy.deepcopy(self.module.state_dict())
         elif action == "decay":
             self.module.load_state_dict(self._best_state)
         self.is_over = action == "stop" or len(self.history.epochs) == self.options.epochs
 
 
-def train(
-    trainer: Trainer,
+def train_network(
+    network: Trainable,
+    packages: Package | Sequence[Package],
+    options: TrainingOptions | None = None,
     *,
-    name: str = "training",
+    images: Literal["float32", "uint8"] = "float32",
+    seed: int = 0,
+    device: str = "auto",
+    num_workers: int = 0,
     checkpoint: Path | None = None,
-    made_by: dict[str, Any] | None = None,
+    made_by: Mapping[str, Any] = MappingProxyType({}),
     log_dir: Path | None = None,
-    bar: bool | None = None,
+    progress: bool | None = None,
+    name: str = "training",
+    **given: Any,
 ) -> History:
-    """Train until early stopping or the last epoch, and leave the module at its best epoch.
+    """Train a network on packages, and leave it at the epoch with the best validation correlation.
+
+    No other tier than train and validation can be read meanwhile. Under `torchrun` every process takes its
+    part of each batch.
 
     Parameters
     ----------
-    trainer
-        What is trained.
-    name
-        Written before the progress bar.
+    network
+        Any torch module with `forward(images, data_key)`, which returns responses over their training
+        standard deviation, shape (n, n_units); with `regularizer(data_key)` if something is to be added to
+        the loss. Its weights are changed, and it is moved to the device.
+    packages
+        One, or several of different data keys.
+    options, **given
+        See `TrainingOptions`; those by name count.
+    images
+        "float32" for standardised images, as all loaders give them by default; "uint8" for pixels as they
+        are stored.
+    seed
+        Of the order of items and of whatever is random in the network; not of its weights at the start.
+    device
+        "auto", "cpu", "cuda" or "cuda:1".
+    num_workers
+        Of the loaders.
     checkpoint
         File that is written after every epoch, and from which training goes on if it is there.
     made_by
-        What the checkpoint is only valid for.
+        What else the checkpoint is only valid for: the architecture, say; JSON-able.
     log_dir
         Folder for TensorBoard's logs (extra `tensorboard`).
-    bar
+    progress
         Whether to draw a progress bar; None draws it where the output is a terminal.
+    name
+        Written before the bar.
 
     Returns
     -------
     history
-        The same whether training was interrupted or not.
+        Every epoch; the same whether training was interrupted or not.
 
     Raises
     ------
+    OptionError
+        If an option is unknown or its value impossible.
     ModelError
-        If the checkpoint is damaged or of another training.
+        If a package lacks images to train or to choose on, the network's responses have another shape than
+        the package's, loss or correlation are not finite, or the checkpoint is damaged or of another
+        training.
     """
-    processes = trainer.processes
-    is_first = processes.rank == 0
-    if checkpoint is not None and checkpoint.exists():
-        trainer.load_state_dict(read_checkpoint(checkpoint, made_by or {}, processes.device))
-    processes.wait()  # none may write a checkpoint before all have looked for one
-    devices = [processes.device] if processes.device.type == "cuda" else []
-    with (
-        torch.random.fork_rng(devices),
-        Progress(
-            name,
-            trainer.options.epochs,
-            len(trainer.data.train),
-            first_epoch=len(trainer.history.epochs),
-            bar=bar if is_first else False,
-            log_dir=log_dir if is_first else None,
-        ) as progress,
-    ):
-        while not trainer.is_over:
-            epoch = trainer.run_epoch(progress.step)
-            progress.epoch(epoch, trainer.best_r)
-            if checkpoint is not None and is_first:
-                write_checkpoint(checkpoint, trainer.state_dict(), made_by or {})
-    return trainer.finish()
+    options = TrainingOptions.of(options, given)
+    several = [packages] if isinstance(packages, Package) else packages
+    with processes(read_device(device)) as joined:
+        network.to(joined.device)
+        loaders = training_loaders(
+            several, options, joined, images=images, seed=seed, num_workers=num_workers
+        )
+        trainer = Trainer(network, loaders, options, joined, seed)
+        return trainer.run(
+            checkpoint=checkpoint, made_by=made_by, log_dir=log_dir, progress=progress, name=name
+        )
+
+
+def _refuse_shape(predicted: torch.Tensor, observed: torch.Tensor, data_key: str) -> None:
+    if predicted.shape != observed.shape:
+        raise ModelError(
+            f"the network gave responses of shape {tuple(predicted.shape)}",
+            place=f"training on package {data_key!r}",
+            expected=f"{tuple(observed.shape)}: images x units",
+            fix="read out as many responses as the package has units (n_units)",
+        )
 
 
 def _refuse_diverged(epoch: Epoch) -> None:

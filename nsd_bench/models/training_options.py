@@ -1,17 +1,17 @@
-"""How to train: everything that changes the result, and nothing that does not."""
+"""How to train a network: everything that changes the result, and nothing that does not."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
-from typing import Any, Final, Literal
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Final, Literal
 
 import torch
 
 from nsd_bench.errors import OptionError, choices
-from nsd_bench.models.schedules import LOSSES, SCHEDULES
+from nsd_bench.models.checked import CheckedOptions, Within
 
-__all__ = ["PRECISIONS", "TrainingOptions", "check_precision", "read_device", "split_options"]
+__all__ = ["PRECISIONS", "TrainingOptions", "check_precision", "read_device"]
 
 PRECISIONS: Final[Mapping[str, torch.dtype | None]] = {
     "float32": None,
@@ -22,8 +22,8 @@ PRECISIONS: Final[Mapping[str, torch.dtype | None]] = {
 
 
 @dataclass(frozen=True)
-class TrainingOptions:
-    """How to train.
+class TrainingOptions(CheckedOptions):
+    """How to train a network.
 
     Parameters
     ----------
@@ -35,11 +35,11 @@ class TrainingOptions:
         Whether an item is an image with the mean of its responses, or a single trial. The squared error of
         both has the same minimum where all images have equally many repeats; the first is faster.
     loss
-        Key of `LOSSES`.
+        "mse", the mean squared error, or "correlation", 1 minus the correlation within a batch.
     learning_rate, weight_decay
         Of AdamW.
     schedule
-        Key of `SCHEDULES`: how the learning rate changes.
+        How the learning rate changes: key of `nsd_bench.models.schedules.SCHEDULES`.
     warmup
         Fraction of all steps in which the learning rate rises to its full value.
     patience
@@ -49,7 +49,7 @@ class TrainingOptions:
     clip_norm
         Largest norm of a gradient; None does not clip.
     precision
-        Key of `PRECISIONS`. "float16" needs a GPU.
+        What is computed in; "float16" needs a GPU.
 
     Raises
     ------
@@ -57,62 +57,28 @@ class TrainingOptions:
         If a value is impossible.
     """
 
-    epochs: int = 20
-    batch_size: int = 64
+    place: ClassVar[str] = "training"
+    epochs: Annotated[int, Within(1)] = 20
+    batch_size: Annotated[int, Within(1)] = 64
     average_repeats: bool = True
     loss: Literal["mse", "correlation"] = "mse"
-    learning_rate: float = 0.01
-    weight_decay: float = 1e-2
+    learning_rate: Annotated[float, Within(0, exclusive=True)] = 0.01
+    weight_decay: Annotated[float, Within(0)] = 1e-2
     schedule: Literal["cosine", "constant", "plateau"] = "cosine"
-    warmup: float = 0.1
-    patience: int | None = 8
-    decays: int = 2
-    clip_norm: float | None = 1.0
+    warmup: Annotated[float, Within(0, 1)] = 0.1
+    patience: Annotated[int, Within(1)] | None = 8
+    decays: Annotated[int, Within(0)] = 2
+    clip_norm: Annotated[float, Within(0, exclusive=True)] | None = 1.0
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
-
-    def __post_init__(self) -> None:
-        for name, known in (("loss", LOSSES), ("schedule", SCHEDULES), ("precision", PRECISIONS)):
-            value = getattr(self, name)
-            if value not in known:
-                raise _refused(f"{name}={value!r} is unknown", choices(value, known))
-        for name in ("epochs", "batch_size"):
-            self._check(name, _is_whole, "a whole number above 0")
-        self._check("patience", lambda value: value is None or _is_whole(value), "a whole number above 0")
-        self._check("learning_rate", _is_positive, "a number above 0")
-        self._check("clip_norm", lambda value: value is None or _is_positive(value), "a number above 0")
-        self._check("weight_decay", lambda value: value == 0 or _is_positive(value), "a number, 0 or above")
-        self._check("decays", lambda value: value == 0 or _is_whole(value), "a whole number, 0 or above")
-        self._check("average_repeats", lambda value: isinstance(value, bool), "true or false")
-        self._check("warmup", lambda value: value == 0 or (_is_positive(value) and value < 1), "0 to below 1")
-
-    def _check(self, name: str, is_fine: Callable[[Any], bool], expected: str) -> None:
-        value = getattr(self, name)
-        if not is_fine(value):
-            raise _refused(f"{name}={value!r}", expected)
-
-
-def split_options(given: Mapping[str, Any], first: type[Any], second: type[Any]) -> tuple[Any, Any]:
-    """Return two dataclasses of options from keyword arguments for either.
-
-    Raises
-    ------
-    OptionError
-        If neither has an option of such a name, or it refuses its value.
-    """
-    names = [[field.name for field in fields(kind)] for kind in (first, second)]
-    for name in given:
-        if name not in names[0] + names[1]:
-            known = dict.fromkeys(names[0] + names[1])
-            raise _refused(f"there is no option {name!r}", choices(name, known))
-    one, two = (
-        kind(**{name: given[name] for name in own if name in given})
-        for kind, own in zip((first, second), names, strict=True)
-    )
-    return one, two
 
 
 def read_device(name: str) -> torch.device:
     """Return a device; "auto" is the GPU where there is one.
+
+    Parameters
+    ----------
+    name
+        "auto", or as torch calls it: "cpu", "cuda", "cuda:1".
 
     Raises
     ------
@@ -131,12 +97,24 @@ def read_device(name: str) -> torch.device:
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         here = ["cpu", *(f"cuda:{number}" for number in range(torch.cuda.device_count()))]
-        raise _refused(f"there is no device {name!r} here", choices(name, ["auto", *here])) from error
+        raise OptionError(
+            f"there is no device {name!r} here",
+            place="training",
+            expected=choices(name, ["auto", *here]),
+            fix="give one of these",
+        ) from error
     return device
 
 
 def check_precision(options: TrainingOptions, device: torch.device) -> None:
     """Refuse float16 where gradients cannot be scaled.
+
+    Parameters
+    ----------
+    options
+        Their precision counts.
+    device
+        What is trained on.
 
     Raises
     ------
@@ -144,18 +122,9 @@ def check_precision(options: TrainingOptions, device: torch.device) -> None:
         If the precision is "float16" and the device no GPU.
     """
     if options.precision == "float16" and device.type != "cuda":
-        raise _refused(
-            f"precision='float16' on {device.type!r}", "a GPU, where gradients are scaled, or 'bfloat16'"
+        raise OptionError(
+            f"precision='float16' on {device.type!r}",
+            place="training",
+            expected="a GPU, where gradients are scaled, or 'bfloat16'",
+            fix="give one of these",
         )
-
-
-def _is_whole(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value > 0
-
-
-def _is_positive(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < float("inf")
-
-
-def _refused(problem: str, expected: str) -> OptionError:
-    return OptionError(problem, place="training", expected=expected, fix="give one of these")

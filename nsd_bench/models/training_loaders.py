@@ -1,10 +1,11 @@
-"""What is trained on: batches of the training tier of all packages in turn, and their validation images."""
+"""What a network is trained on: batches of all packages in turn, and their validation images."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from hashlib import sha256
+from typing import Any, Literal
 
 import torch
 from torch.utils.data import DataLoader
@@ -16,50 +17,59 @@ from nsd_bench.loaders.dataloaders import JointLoader
 from nsd_bench.loaders.dataset import TierDataset
 from nsd_bench.loaders.options import Options
 from nsd_bench.models.distributed import Processes
+from nsd_bench.models.guard import FittingView, fitting_view
 from nsd_bench.models.training_options import TrainingOptions
 from nsd_bench.package.read import Package
 
-__all__ = ["TrainingData", "training_data"]
+__all__ = ["TrainingLoaders", "training_loaders"]
 
 _IMAGES_AT_ONCE = 256
 _FEWEST_IMAGES = 3
 
 
 @dataclass(frozen=True)
-class TrainingData:
+class TrainingLoaders:
     """Batches to train on, and batches to validate on.
 
     Parameters
     ----------
     train
-        Data key and batch in turn; `images` are as they are stored.
+        Data key and batch in turn.
     validation
         Data key to one batch for every image, responses averaged over its repeats.
     samplers
         Those of `train`, which have to be told the epoch.
+    trained_on
+        Name of each package to a digest of it and of which of its trials are trained on.
     """
 
     train: JointLoader
     validation: Mapping[str, DataLoader[Batch]]
     samplers: Sequence[DistributedSampler[Any]]
+    trained_on: Mapping[str, str]
 
     def start(self, epoch: int) -> None:
-        """Shuffle anew: the order is a function of seed and epoch alone."""
+        """Shuffle anew: the order is a function of seed and epoch alone.
+
+        Parameters
+        ----------
+        epoch
+            From 0 on.
+        """
         for sampler in self.samplers:
             sampler.set_epoch(epoch)
 
 
-def training_data(
+def training_loaders(
     packages: Sequence[Package],
     options: TrainingOptions,
     processes: Processes,
     *,
+    images: Literal["float32", "uint8"] = "float32",
     seed: int = 0,
     num_workers: int = 0,
-) -> TrainingData:
-    """Return loaders over the train and validation tiers of packages.
-
-    Images come as stored (uint8), a quarter of the bytes: modules standardise them on their device.
+) -> TrainingLoaders:
+    """Return loaders over the train and validation tiers of packages; no other tier can be read by them.
 
     Parameters
     ----------
@@ -69,6 +79,9 @@ def training_data(
         Batch size, and whether repeats are averaged.
     processes
         Every process takes its own part of each training batch; validation is whole in all of them.
+    images
+        "float32" for standardised images, as all loaders give them by default; "uint8" for pixels as they
+        are stored, a quarter of the bytes, where the network standardises them itself.
     seed
         Of the order of training items.
     num_workers
@@ -86,12 +99,13 @@ def training_data(
             expected="at least one item for each process",
             fix="give a larger batch_size",
         )
-    asked = Options(images="uint8", behavior="none", average_repeats=options.average_repeats)
-    every_image = Options(images="uint8", behavior="none", average_repeats=True)
+    asked = Options(images=images, behavior="none", average_repeats=options.average_repeats)
+    every_image = Options(images=images, behavior="none", average_repeats=True)
     train: dict[str, DataLoader[Batch]] = {}
     validation: dict[str, DataLoader[Batch]] = {}
     samplers: list[DistributedSampler[Any]] = []
-    for package in packages:
+    views = [fitting_view(package) for package in packages]
+    for package in views:
         items = _dataset(package, "train", asked)
         samplers.append(DistributedSampler(items, processes.n_processes, processes.rank, seed=seed))
         train[package.data_key] = DataLoader(
@@ -107,7 +121,12 @@ def training_data(
         validation[package.data_key] = DataLoader(
             _dataset(package, "validation", every_image), _IMAGES_AT_ONCE, collate_fn=whole
         )
-    return TrainingData(JointLoader(train), validation, samplers)
+    trained_on = {view.name: _digest(view) for view in views}
+    return TrainingLoaders(JointLoader(train), validation, samplers, trained_on)
+
+
+def _digest(view: FittingView) -> str:
+    return sha256(view.manifest_sha256.encode() + view.rows("train").tobytes()).hexdigest()
 
 
 def _dataset(package: Package, tier: str, options: Options) -> TierDataset:
