@@ -20,9 +20,10 @@ from pathlib import Path
 import numpy as np
 
 from exporters.curated.grey_matter import pinned_mask
+from exporters.curated.nifti import new_volumes
 from exporters.curated.resample import ResampleOptions, coarse_grid, make_resampling, resample_session
 from exporters.nsd.volumes import Grid
-from nsd_bench.decoding.volumes import new_volumes, open_volumes
+from nsd_bench.decoding.volumes import open_volumes
 
 SHAPE = (182, 218, 182)
 AFFINE = np.eye(4)

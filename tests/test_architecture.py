@@ -207,15 +207,10 @@ def test_one_head_holds_the_house():
 TOO_OFTEN = {"files.py", "layout.py", "options.py"}
 """File names that still stand four times; none is added."""
 TWICE = {
-    "Annotations",
-    "Design",
-    "Experiment",
     "Exported",
     "Grid",
     "Options",
     "Patch",
-    "Picture",
-    "Plan",
     "Scatter",
     "Season",
     "Selection",

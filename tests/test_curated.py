@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from exporters.curated.curate import curate
 from exporters.curated.labels import LabelRule, label_images, label_trials, shown_images
 from exporters.curated.layout import Experiment, session_files, subjects_below
+from exporters.curated.nifti import new_volumes
 from exporters.curated.resample import ResampleOptions, resample
 from exporters.curated.restructure import HOW, restructure
 from exporters.curated.selection import CurateOptions, balance, first_of_classes, keep_first, select_trials
@@ -32,7 +33,6 @@ from exporters.simulate import simulate
 from exporters.simulate.mni import write_mni_betas, write_mni_mask
 from nsd_bench.cli.curated import curate_command, restructure_command
 from nsd_bench.decoding import decode, load_curated
-from nsd_bench.decoding.volumes import new_volumes
 from nsd_bench.errors import NsdBenchError, OptionError, OutputError, RecipeError, SourceError
 
 SHAPE = (16, 19, 14)

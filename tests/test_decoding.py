@@ -18,10 +18,10 @@ from sklearn.metrics import balanced_accuracy_score, confusion_matrix
 from sklearn.model_selection import LeaveOneGroupOut, cross_val_predict
 from sklearn.preprocessing import scale
 
+from exporters.curated.nifti import new_volumes
 from nsd_bench.cli.curated import decode_command as command
 from nsd_bench.decoding import DecodingData, decode, leave_runs_out, load_curated, standardise
 from nsd_bench.decoding.decoder import shuffled_within_runs
-from nsd_bench.decoding.volumes import new_volumes
 from nsd_bench.errors import NsdBenchError, OptionError, PackageError
 from nsd_bench.figures import confusion_figure
 

@@ -17,6 +17,7 @@ from click.testing import CliRunner
 
 from exporters.curated import grey_matter
 from exporters.curated.grey_matter import pinned_mask, read_mask
+from exporters.curated.nifti import new_volumes
 from exporters.curated.resample import (
     ResampleOptions,
     coarse_grid,
@@ -27,7 +28,7 @@ from exporters.curated.resample import (
 from exporters.nsd.volumes import Grid
 from exporters.packages.pool import Pool
 from nsd_bench.cli.curated import resample_command as command
-from nsd_bench.decoding.volumes import new_volumes, open_volumes
+from nsd_bench.decoding.volumes import open_volumes
 from nsd_bench.errors import OptionError, OutputError, SourceError
 
 ORIGIN_MM = (-91, -126, -72)

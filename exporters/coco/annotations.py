@@ -12,7 +12,7 @@ import pandas as pd
 
 from nsd_bench.errors import SourceError
 
-__all__ = ["Annotations", "Category", "Coco", "captions"]
+__all__ = ["AnnotatedObjects", "Category", "Coco", "captions"]
 
 
 class Category(NamedTuple):
@@ -23,7 +23,7 @@ class Category(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Annotations:
+class AnnotatedObjects:
     """All annotated objects: ascending by picture, those of one picture in the order of COCO's file.
 
     Parameters
@@ -75,7 +75,7 @@ class Coco:
     categories
         By COCO's category id.
     annotations
-        See `Annotations`.
+        See `AnnotatedObjects`.
     sentences
         All captions, ascending by picture, those of one picture in the order of COCO's file.
     sentence_coco_ids : int64 array of shape (n_sentences,)
@@ -84,7 +84,7 @@ class Coco:
 
     images: pd.DataFrame
     categories: dict[int, Category] = field(repr=False)
-    annotations: Annotations = field(repr=False)
+    annotations: AnnotatedObjects = field(repr=False)
     sentences: tuple[str, ...] = field(repr=False)
     sentence_coco_ids: npt.NDArray[np.int64] = field(repr=False)
 

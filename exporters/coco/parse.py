@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from exporters.coco.annotations import Annotations, Category
+from exporters.coco.annotations import AnnotatedObjects, Category
 from nsd_bench.errors import SourceError
 
 __all__ = ["Captions", "Instances"]
@@ -91,7 +91,7 @@ class Instances:
                 raise _contradiction(f"there are two images with {column} {twice.iloc[0]}")
         return table.set_index("coco_id")
 
-    def annotations(self) -> Annotations:
+    def annotations(self) -> AnnotatedObjects:
         """Return all objects, sorted by picture.
 
         Raises
@@ -108,7 +108,7 @@ class Instances:
         first = np.cumsum(n_polygons) - n_polygons
         sorted_first = np.r_[0, np.cumsum(n_polygons[order])]
         polygons = np.repeat(first[order] - sorted_first[:-1], n_polygons[order]) + np.arange(len(ends))
-        return Annotations(
+        return AnnotatedObjects(
             ids=whole["ids"][order],
             coco_ids=whole["coco_ids"][order],
             category_ids=whole["category_ids"][order],

@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 
 from exporters.curated.labels import label_images, label_trials, shown_images
-from exporters.curated.layout import Experiment, session_files, subject_folder, subjects_below
+from exporters.curated.layout import Schedule, session_files, subject_folder, subjects_below
 from exporters.curated.resample import MASK, noted_sessions
-from exporters.curated.selection import CurateOptions, Selection, keep_first, select_trials
+from exporters.curated.selection import ChosenTrials, CurateOptions, keep_first, select_trials
 from exporters.curated.write import CHUNK_TRIALS, SubjectPart, write_manifest, write_shared, write_subject
 from exporters.packages.pool import Pool, executor
 from exporters.packages.work import check_room
@@ -69,14 +69,14 @@ def curate(
     refuse_existing(out, force=force)
     options = options or CurateOptions()
     sessions = {one: _sessions(coarse, one) for one in sorted(subjects or subjects_below(coarse))}
-    selection, images, experiment = _select(sessions, nsd_root, coco, options)
-    parts = _parts(coarse, sessions, selection, experiment)
+    selection, images, schedule = _select(sessions, nsd_root, coco, options)
+    parts = _parts(coarse, sessions, selection, schedule)
     check_room(out, *_needed_room(parts, options))
     fresh = out.with_name(f".{out.name}.new") if out.exists() else out
     with new_folder(fresh) as folder:
         yield from _write_parts(parts, folder, options.zarr, pool or Pool())
-        write_shared(folder, selection, experiment.trial_numbers(), images)
-        write_manifest(folder, coarse, parts, options, options.max_trials or experiment.common_trials)
+        write_shared(folder, selection, schedule.trial_numbers(), images)
+        write_manifest(folder, coarse, parts, options, options.max_trials or schedule.common_trials)
     if fresh != out:
         shutil.rmtree(out)
         fresh.rename(out)
@@ -90,29 +90,29 @@ def _sessions(coarse: Path, subject: int) -> dict[int, Path]:
 
 def _select(
     sessions: Mapping[int, dict[int, Path]], nsd_root: Path, coco: Path, options: CurateOptions
-) -> tuple[Selection, pd.DataFrame, Experiment]:
+) -> tuple[ChosenTrials, pd.DataFrame, Schedule]:
     """Label the trials for which there are betas, and choose among them."""
     nsd_ids = shown_images(nsd_root, tuple(sessions))
     counts = {subject: len(of) for subject, of in sessions.items()}
-    experiment = Experiment(counts, options.run_lengths, nsd_ids.shape[1] // sum(options.run_lengths))
-    n_seen = [n * experiment.trials_per_session for n in counts.values()]
+    schedule = Schedule(counts, options.run_lengths, nsd_ids.shape[1] // sum(options.run_lengths))
+    n_seen = [n * schedule.trials_per_session for n in counts.values()]
     seen = np.concatenate([row[:n] for row, n in zip(nsd_ids, n_seen, strict=True)])
     images = label_images(nsd_root, coco, seen, options.rule)
     labels = keep_first(label_trials(images, nsd_ids, options.rule), n_seen)
-    return select_trials(nsd_ids, labels, experiment, options), images, experiment
+    return select_trials(nsd_ids, labels, schedule, options), images, schedule
 
 
 def _parts(
-    coarse: Path, sessions: Mapping[int, dict[int, Path]], selection: Selection, experiment: Experiment
+    coarse: Path, sessions: Mapping[int, dict[int, Path]], selection: ChosenTrials, schedule: Schedule
 ) -> list[SubjectPart]:
-    numbers = experiment.trial_numbers()
+    numbers = schedule.trial_numbers()
     return [
         SubjectPart(
             subject=subject,
             sessions=sessions[subject],
             mask=subject_folder(coarse, subject) / MASK,
             trials=selection.kept(row, numbers),
-            trials_per_session=experiment.trials_per_session,
+            trials_per_session=schedule.trials_per_session,
         )
         for row, subject in enumerate(selection.subjects)
     ]

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
-from exporters.nsd.volumes import Grid, broken_file, check_grid
-from nsd_bench.decoding.volumes import VolumeFile, open_volumes
+from exporters.curated.nifti import each_volume, opened
+from exporters.nsd.volumes import Grid, check_grid
 from nsd_bench.errors import SourceError
 
-__all__ = ["MASK_SHA256", "each_volume", "grid_of", "mask_digest", "opened", "pinned_mask", "read_mask"]
+__all__ = ["MASK_SHA256", "mask_digest", "pinned_mask", "read_mask"]
 
 MASK_SHA256: Final = "924196c3d2212bd1d3a5fcdbbff251e808316189db1a46712159d5994d312149"
 """Digest of the mask's voxels, one byte each, in C order."""
@@ -80,36 +79,3 @@ def _check_shape(path: Path, shape: tuple[int, ...], n_volumes: int, grid: Grid)
 def mask_digest(mask: npt.NDArray[np.bool_]) -> str:
     """Return the digest of a mask's voxels."""
     return hashlib.sha256(np.ascontiguousarray(mask, dtype=np.uint8).data).hexdigest()
-
-
-def opened(path: Path) -> VolumeFile:
-    """Read a file's header.
-
-    Raises
-    ------
-    SourceError
-        If it is no NIfTI file.
-    """
-    try:
-        return open_volumes(path)
-    except (OSError, ValueError) as error:
-        raise broken_file(path, error) from error
-
-
-def each_volume(volumes: VolumeFile) -> Iterator[npt.NDArray[Any]]:
-    """Yield a file's volumes, see `VolumeFile.__iter__`.
-
-    Raises
-    ------
-    SourceError
-        If it is damaged, or not as long as its header says.
-    """
-    try:
-        yield from volumes
-    except (OSError, EOFError, ValueError) as error:
-        raise broken_file(volumes.path, error) from error
-
-
-def grid_of(volumes: VolumeFile) -> Grid:
-    """Return the grid of a file's volumes."""
-    return Grid(volumes.shape, volumes.affine, volumes.path)

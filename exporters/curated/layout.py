@@ -14,14 +14,14 @@ import pandas as pd
 from exporters.nsd.layout import RUN_LENGTHS, SESSIONS
 from nsd_bench.errors import SourceError
 
-__all__ = ["Experiment", "session_files", "subject_folder", "subjects_below"]
+__all__ = ["Schedule", "session_files", "subject_folder", "subjects_below"]
 
 _SESSION = re.compile(r"betas_session(\d+)\.nii\.gz")
 
 
 @dataclass(frozen=True)
-class Experiment:
-    """How many trials an experiment has, run by run; NSD's numbers by default.
+class Schedule:
+    """How many sessions, runs and trials there are; NSD's numbers by default.
 
     Parameters
     ----------
@@ -34,7 +34,7 @@ class Experiment:
 
     Examples
     --------
-    >>> nsd = Experiment()
+    >>> nsd = Schedule()
     >>> nsd.trials_per_session, nsd.n_trials, nsd.common_trials
     (750, 30000, 22500)
     """
@@ -69,7 +69,7 @@ class Experiment:
 
         Examples
         --------
-        >>> Experiment().trial_numbers().iloc[[0, 749, 750, 22_499]].to_numpy().tolist()
+        >>> Schedule().trial_numbers().iloc[[0, 749, 750, 22_499]].to_numpy().tolist()
         [[0, 1, 1, 1], [749, 1, 12, 12], [750, 2, 1, 13], [22499, 30, 12, 360]]
         """
         n_runs = len(self.run_lengths)

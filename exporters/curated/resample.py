@@ -13,13 +13,13 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from exporters.curated.grey_matter import each_volume, grid_of, mask_digest, opened, pinned_mask, read_mask
+from exporters.curated.grey_matter import mask_digest, pinned_mask, read_mask
 from exporters.curated.layout import session_files, subject_folder, subjects_below
+from exporters.curated.nifti import each_volume, grid_of, new_volumes, opened
 from exporters.nsd.betas import per_percent
 from exporters.nsd.volumes import Grid, check_grid
 from exporters.packages.pool import Pool, executor
 from exporters.packages.work import check_room
-from nsd_bench.decoding.volumes import new_volumes
 from nsd_bench.errors import NsdBenchError, OptionError, OutputError, SourceError, choices
 from nsd_bench.outputs import new_file, write_json
 

@@ -10,13 +10,13 @@ import numpy.typing as npt
 import pandas as pd
 
 from exporters.curated.labels import LabelRule
-from exporters.curated.layout import Experiment
+from exporters.curated.layout import Schedule
 from exporters.nsd.design import repeats_so_far
 from exporters.nsd.layout import RUN_LENGTHS
 from nsd_bench.decoding.files import UNKNOWN
 from nsd_bench.errors import OptionError, choices
 
-__all__ = ["CurateOptions", "Selection", "balance", "first_of_classes", "keep_first", "select_trials"]
+__all__ = ["CurateOptions", "ChosenTrials", "balance", "first_of_classes", "keep_first", "select_trials"]
 
 
 def keep_first(labels: npt.NDArray[np.str_], max_trials: int | Sequence[int]) -> npt.NDArray[np.str_]:
@@ -182,7 +182,7 @@ class CurateOptions:
 
 
 @dataclass(frozen=True)
-class Selection:
+class ChosenTrials:
     """What every subject saw, and what is kept of that.
 
     Parameters
@@ -201,7 +201,7 @@ class Selection:
     dropped: npt.NDArray[np.bool_]
 
     def kept(self, row: int, numbers: pd.DataFrame) -> pd.DataFrame:
-        """List a subject's kept trials; `numbers` as from `Experiment.trial_numbers`."""
+        """List a subject's kept trials; `numbers` as from `Schedule.trial_numbers`."""
         shown = self.nsd_ids[row]
         table = numbers.assign(nsd_id=shown, repeat=repeats_so_far(shown), label=self.labels[row])
         kept: pd.DataFrame = table.loc[~self.dropped[row]]
@@ -211,16 +211,16 @@ class Selection:
 def select_trials(
     nsd_ids: npt.NDArray[np.int64],
     labels: npt.NDArray[np.str_],
-    experiment: Experiment,
+    schedule: Schedule,
     options: CurateOptions,
-) -> Selection:
+) -> ChosenTrials:
     """Decide which trials are kept; no betas are needed.
 
     Parameters
     ----------
     nsd_ids, labels : arrays of shape (n_subjects, n_trials)
-        Rows in the order of `experiment.sessions`.
-    experiment
+        Rows in the order of `schedule.sessions`.
+    schedule
         Sessions that each subject has.
     options
         What is wanted.
@@ -237,12 +237,12 @@ def select_trials(
             expected="the classes of which so many trials are kept",
             fix="name them with --classes, or leave out --per-class",
         )
-    max_trials = options.max_trials or experiment.common_trials
-    if max_trials > experiment.common_trials:
+    max_trials = options.max_trials or schedule.common_trials
+    if max_trials > schedule.common_trials:
         raise OptionError(
             f"max_trials = {max_trials} is more than every subject has",
             place="curate",
-            expected=f"1 to {experiment.common_trials}, the trials of the subject with the fewest sessions",
+            expected=f"1 to {schedule.common_trials}, the trials of the subject with the fewest sessions",
             fix="give a smaller --max-trials, or resample more sessions",
         )
     first = keep_first(labels, max_trials)
@@ -257,4 +257,4 @@ def select_trials(
             expected="trials whose pictures have objects in COCO",
             fix="give more --max-trials",
         )
-    return Selection(tuple(experiment.sessions), nsd_ids, labels, dropped)
+    return ChosenTrials(tuple(schedule.sessions), nsd_ids, labels, dropped)

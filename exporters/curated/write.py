@@ -13,14 +13,15 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from exporters.curated.grey_matter import each_volume, grid_of, opened, read_mask
+from exporters.curated.grey_matter import read_mask
+from exporters.curated.nifti import each_volume, grid_of, new_volumes, opened
 from exporters.curated.resample import SETTINGS
-from exporters.curated.selection import CurateOptions, Selection
+from exporters.curated.selection import ChosenTrials, CurateOptions
 from exporters.nsd.volumes import check_grid
 from exporters.packages.provenance import CITATION, TERMS_URL, Digests, source_digest
 from nsd_bench import __version__
 from nsd_bench.decoding import files
-from nsd_bench.decoding.volumes import VolumeFile, new_volumes
+from nsd_bench.decoding.volumes import VolumeFile
 from nsd_bench.errors import NsdBenchError, SourceError
 from nsd_bench.outputs import array_to_bytes
 from nsd_bench.package.storage import sha256_file
@@ -102,7 +103,7 @@ IMAGES: Final = "coco_categories.parquet"
 _READ_ONLY: Final = 0o444
 
 
-def write_shared(folder: Path, selection: Selection, numbers: pd.DataFrame, images: pd.DataFrame) -> None:
+def write_shared(folder: Path, selection: ChosenTrials, numbers: pd.DataFrame, images: pd.DataFrame) -> None:
     """Write labels, runs and choice of all planned trials, and what every image shows.
 
     Parameters
@@ -112,7 +113,7 @@ def write_shared(folder: Path, selection: Selection, numbers: pd.DataFrame, imag
     selection
         See `exporters.curated.selection.select_trials`.
     numbers
-        See `exporters.curated.layout.Experiment.trial_numbers`.
+        See `exporters.curated.layout.Schedule.trial_numbers`.
     images
         See `exporters.curated.labels.label_images`.
     """

@@ -38,6 +38,19 @@ BEHAVIOUR_COLUMNS: Final = (
 def read_responses_table(path: Path, subject: int) -> pd.DataFrame:
     """Read responses.tsv: one row per trial, in the order of the betas; NaN where nothing was pressed.
 
+    Parameters
+    ----------
+    path
+        A subject's responses.tsv.
+    subject
+        1 to 8; the table must be that subject's.
+
+    Returns
+    -------
+    table
+        NSD's 19 columns as numbers: sessions, runs, trials and image numbers counted from 1 as in the file,
+        and those of `BEHAVIOUR_COLUMNS`.
+
     Raises
     ------
     SourceError

@@ -1,6 +1,6 @@
-"""COCO's annotations of NSD's images; the only module that opens COCO's files and reads NSD's crop boxes.
+"""COCO's files of the pictures that NSD's images were cut from, and NSD's own table of how each was cut.
 
-COCO's files are those of annotations_trainval2017.zip: instances and captions of train and val 2017.
+The files are those of annotations_trainval2017.zip: instances and captions of train and val 2017.
 """
 
 from __future__ import annotations
@@ -35,6 +35,11 @@ SPLITS: Final = ("train2017", "val2017")
 
 def nsd_images(nsd_root: Path) -> pd.DataFrame:
     """Read from which picture NSD cut each of its images, and where.
+
+    Parameters
+    ----------
+    nsd_root
+        NSD's root.
 
     Returns
     -------
@@ -72,12 +77,27 @@ def _bad_crop(path: Path, problem: str) -> SourceError:
 
 
 def coco_folder(nsd_root: Path) -> Path:
-    """Return where COCO's files are looked for unless somebody says otherwise; NSD's bucket has none."""
+    """Return where COCO's files are looked for unless somebody says otherwise; NSD's bucket has none.
+
+    Parameters
+    ----------
+    nsd_root
+        NSD's root.
+    """
     return nsd_root / "nsddata_stimuli/stimuli/nsd/annotations"
 
 
 def coco_file(folder: Path, kind: str, split: str) -> Path:
     """Return the path of one of COCO's files, below `folder` or its subfolder `annotations`.
+
+    Parameters
+    ----------
+    folder
+        Where annotations_trainval2017.zip was unzipped.
+    kind
+        "instances" or "captions".
+    split
+        "train2017" or "val2017".
 
     Raises
     ------

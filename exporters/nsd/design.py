@@ -1,7 +1,7 @@
-"""NSD's design: which image each trial showed.
+"""NSD's design, and its table of images: which image each trial showed, and what is known of it.
 
-The only module that knows NSD's 1-based numbers; everything that it returns counts from 0, apart from
-sessions and runs, which keep the numbers that NSD's file names have.
+All that is returned counts from 0, apart from sessions and runs, which keep the numbers that NSD's file names
+have.
 """
 
 from __future__ import annotations
@@ -60,13 +60,29 @@ class Design:
     shared: npt.NDArray[np.int64]
 
     def nsd_id(self, subject: int) -> npt.NDArray[np.int64]:
-        """Return the image of each of a subject's 30,000 planned trials."""
+        """Return the image of each of a subject's 30,000 planned trials.
+
+        Parameters
+        ----------
+        subject
+            1 to 8.
+
+        Returns
+        -------
+        nsd_id : int64 array of shape (30000,)
+            From 0.
+        """
         shown: npt.NDArray[np.int64] = self.images[subject - 1][self.order]
         return shown
 
 
 def read_design(path: Path) -> Design:
     """Read nsd_expdesign.mat.
+
+    Parameters
+    ----------
+    path
+        nsd_expdesign.mat, whose indices count from 1; those that are returned count from 0.
 
     Raises
     ------
@@ -164,6 +180,18 @@ def trial_table(design: Design, subject: int, sessions: list[int]) -> pd.DataFra
 def repeats_so_far(values: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """Count how often each value occurred before.
 
+    Parameters
+    ----------
+    values : int64 array of shape (n,)
+        Of any kind, such as the image of each trial.
+
+    Returns
+    -------
+    counts : int64 array of shape (n,)
+        0 where a value occurs for the first time.
+
+    Examples
+    --------
     >>> repeats_so_far(np.array([7, 9, 7, 7, 9])).tolist()
     [0, 0, 1, 2, 1]
     """
@@ -177,11 +205,19 @@ def repeats_so_far(values: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
 
 
 def showings_before(values: npt.NDArray[np.int64], n: int) -> npt.NDArray[np.int64]:
-    """Return where each value occurred last before, and the n - 1 times before that; -1 where it did not.
+    """Return where each value occurred last before, and where the n - 1 times before that.
+
+    Parameters
+    ----------
+    values : int64 array of shape (n_values,)
+        Such as the image of each trial.
+    n
+        How many earlier occurrences to look for.
 
     Returns
     -------
-    places : int64 array of shape (n, len(values))
+    places : int64 array of shape (n, n_values)
+        Row 0 is the latest; -1 where a value did not occur so often.
 
     Examples
     --------
@@ -201,8 +237,10 @@ def read_stimulus_table(path: Path, design: Design | None = None) -> pd.DataFram
 
     Parameters
     ----------
+    path
+        nsd_stim_info_merged.csv.
     design
-        What the table must agree with on which images all subjects were to see.
+        What the table must agree with on which images all subjects were to see; None asks for nothing.
 
     Returns
     -------
@@ -254,6 +292,13 @@ def _not_the_stimulus_table(path: Path, problem: str) -> SourceError:
 def with_special_images(stimuli: pd.DataFrame, design: Design) -> pd.DataFrame:
     """Say which images all eight subjects saw three times, and number the shared ones.
 
+    Parameters
+    ----------
+    stimuli
+        See `read_stimulus_table`.
+    design
+        See `read_design`.
+
     Returns
     -------
     images
@@ -276,6 +321,13 @@ def with_special_images(stimuli: pd.DataFrame, design: Design) -> pd.DataFrame:
 
 def image_table(trials: pd.DataFrame, stimuli: pd.DataFrame) -> pd.DataFrame:
     """Describe the distinct images of some trials: what tier rules may ask about.
+
+    Parameters
+    ----------
+    trials
+        See `trial_table`; `nsd_id` and `session` are used.
+    stimuli
+        One row per image of NSD, row i being nsd_id i; see `with_special_images`.
 
     Returns
     -------

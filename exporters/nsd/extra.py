@@ -1,24 +1,16 @@
-"""Read variables of MATLAB files."""
+"""What NSD-Imagery and NSD-synthetic have in common: where their betas lie, and tables of text."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from exporters.nsd.layout import SURFACES
-from exporters.nsd.matlab import load_variables
 from nsd_bench.errors import SourceError
 
-__all__ = [
-    "extra_betas",
-    "read_texts",
-    "read_variable",
-]
+__all__ = ["extra_betas", "read_texts"]
 
 
 def extra_betas(
@@ -48,24 +40,6 @@ def extra_betas(
     return tuple(folder / f"{head}betas_{session}.{suffix}" for head in heads)
 
 
-def read_variable(path: Path, name: str, fix: str) -> npt.NDArray[Any]:
-    """Read one variable of a MATLAB file.
-
-    Raises
-    ------
-    SourceError
-        If the file cannot be read, or has no such variable; `fix` says what to do then.
-    """
-    problem = f"has no variable {name!r}"
-    try:
-        file = load_variables(path, [name])
-        if name in file:
-            return np.asarray(file[name])
-    except (OSError, ValueError) as error:
-        problem = f"cannot be read ({error})"
-    raise SourceError(problem, place=str(path), expected=f"a MATLAB file with {name!r}", fix=fix)
-
-
 def read_texts(
     path: Path,
     columns: Sequence[str],
@@ -77,8 +51,20 @@ def read_texts(
     """Read some columns of a table as text, "" where a cell is empty.
 
     The order of columns, the case of their names, and blanks around names and cells do not matter: how the
-    release spells them is known from other people's code only. `spellings` names others that are taken for
-    one of `columns`.
+    release spells them is known from other people's code only.
+
+    Parameters
+    ----------
+    path
+        The table.
+    columns
+        Names of the columns that are wanted.
+    fix
+        What a user is to do if they cannot be read.
+    sep
+        What stands between cells.
+    spellings
+        Another name to the one of `columns` that it is taken for; None for no others.
 
     Returns
     -------
@@ -88,7 +74,7 @@ def read_texts(
     Raises
     ------
     SourceError
-        If the table cannot be read, or a column is missing or there twice; `fix` says what to do then.
+        If the table cannot be read, or a column is missing or there twice.
     """
     expected = "a table with the columns " + ", ".join(columns)
     try:

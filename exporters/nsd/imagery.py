@@ -15,7 +15,7 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
-from exporters.nsd.extra import extra_betas, read_texts, read_variable
+from exporters.nsd.extra import extra_betas, read_texts
 from exporters.nsd.imagery_design import (
     FIX,
     OWN_DESIGN,
@@ -26,6 +26,7 @@ from exporters.nsd.imagery_design import (
     single_trial_design,
 )
 from exporters.nsd.layout import require_files
+from exporters.nsd.matlab import read_variable
 from nsd_bench.errors import SourceError
 
 __all__ = [
@@ -78,33 +79,80 @@ class ImageryLayout:
         return self.experiment / "designmatrixGLMsingle.mat"
 
     def own_design(self, run: str) -> Path:
-        """Design matrix of one run, under its name; checked where it is there."""
+        """Design matrix of one run, under its name; checked where it is there.
+
+        Parameters
+        ----------
+        run
+            One of `RUNS`.
+        """
         return self.experiment / f"{run}_dm.mat"
 
     def pair_list(self, letter: str) -> Path:
-        """Which cue stands for which target, of one set."""
+        """Return the file that says which cue stands for which target of a set.
+
+        Parameters
+        ----------
+        letter
+            "A", "B" or "C".
+        """
         return self.experiment / f"{letter}_pair_list.mat"
 
     def target(self, letter: str, name: str) -> Path:
-        """Picture of a target; there are none of set C."""
+        """Picture of a target; there are none of set C.
+
+        Parameters
+        ----------
+        letter
+            The set, "A" or "B".
+        name
+            Of the picture's file, as the set's pair list has it.
+        """
         return self.experiment / f"rawtargetimages/set{letter}/{name}"
 
     def behaviour(self, subject: int, run: str) -> Path:
-        """One row per trial of a run."""
+        """One row per trial of a run.
+
+        Parameters
+        ----------
+        subject
+            1 to 8.
+        run
+            One of `RUNS`.
+        """
         return self.root / f"nsddata/bdata/nsdimagery/nsdimagery_subj{subject:02}_{run}.tsv"
 
     def betas(self, subject: int, space: str, version: str, suffix: str) -> tuple[Path, ...]:
-        """Betas of the session: one file, or one of each hemisphere's surface."""
+        """Betas of the session: one file, or one of each hemisphere's surface.
+
+        Parameters
+        ----------
+        subject
+            1 to 8.
+        space, version, suffix
+            See `exporters.nsd.extra.extra_betas`.
+        """
         return extra_betas(self.root, "nsdimagery", subject, space, version, suffix)
 
     def files(self, subject: int) -> list[Path]:
-        """All that `imagery_trials` needs."""
+        """List all files that `imagery_trials` needs.
+
+        Parameters
+        ----------
+        subject
+            1 to 8.
+        """
         tables = [self.behaviour(subject, run) for run in RUNS]
         return [self.design_matrices, *(self.pair_list(letter) for letter in SETS), *tables]
 
 
 def read_stimuli(layout: ImageryLayout) -> pd.DataFrame:
     """Read what the 18 cues stand for.
+
+    Parameters
+    ----------
+    layout
+        Where the files lie.
 
     Returns
     -------
@@ -146,6 +194,13 @@ def _nsd_id(target: str) -> int | None:
 
 def imagery_trials(layout: ImageryLayout, subject: int) -> pd.DataFrame:
     """List a subject's betas in the order of the volumes.
+
+    Parameters
+    ----------
+    layout
+        Where the files lie.
+    subject
+        1 to 8.
 
     Returns
     -------

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from exporters.nsd.extra import read_variable
+from exporters.nsd.matlab import read_variable
 from nsd_bench.errors import SourceError
 
 __all__ = [
@@ -31,7 +31,17 @@ _LABELS: Final = {"vis": ("CONDITION",), "img": ("CONDITION",), "att": ("CONDITI
 
 
 class Shape(NamedTuple):
-    """What the design of a run can be like: active columns, onsets a trial, and which columns these are."""
+    """What the design of a run can be like.
+
+    Parameters
+    ----------
+    n_columns
+        Numbers of columns that may have onsets.
+    per_trial
+        Numbers of onsets that each trial may have.
+    columns
+        Which columns may have onsets, from 0; None for any.
+    """
 
     n_columns: tuple[int, ...]
     per_trial: tuple[int, ...]
@@ -61,6 +71,13 @@ Matrix = npt.NDArray[Any]
 def single_trial_design(run: str) -> Shape:
     """Return what a run is like in the model that betas come from.
 
+    Parameters
+    ----------
+    run
+        Name of a run, "visA" to "imgC_2".
+
+    Examples
+    --------
     >>> single_trial_design("imgB_2")
     Shape(n_columns=(6,), per_trial=(1,), columns=range(24, 30))
     """
@@ -74,6 +91,18 @@ def _block_of(run: str) -> str:
 
 def read_single_trial_designs(path: Path, n_runs: int) -> list[Matrix]:
     """Read designmatrixGLMsingle.mat: a matrix a run, in the order of the betas.
+
+    Parameters
+    ----------
+    path
+        designmatrixGLMsingle.mat.
+    n_runs
+        How many matrices it must hold.
+
+    Returns
+    -------
+    matrices
+        One a run, each of shape (n_seconds, n_conditions).
 
     Raises
     ------
@@ -89,7 +118,17 @@ def read_single_trial_designs(path: Path, n_runs: int) -> list[Matrix]:
 
 
 def read_own_design(path: Path) -> Matrix:
-    """Read one run's `<run>_dm.mat`: (n_seconds, n_conditions), not 0 where a condition is on.
+    """Read one run's `<run>_dm.mat`.
+
+    Parameters
+    ----------
+    path
+        The file.
+
+    Returns
+    -------
+    matrix : array of shape (n_seconds, n_conditions)
+        Not 0 where a condition is on.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Where each of NSD's files lies below its root, as in the public bucket."""
+"""NSD's numbers, and where the files of its core experiment lie below its root, as in the public bucket."""
 
 from __future__ import annotations
 
@@ -75,16 +75,42 @@ class Layout:
         return self.root / "nsddata_stimuli/stimuli/nsd/nsd_stimuli.hdf5"
 
     def responses_table(self, subject: int) -> Path:
-        """One row per trial: image shown, button presses."""
+        """One row per trial: image shown, button presses.
+
+        Parameters
+        ----------
+        subject
+            1 to 8.
+        """
         return self._data(subject) / "behav/responses.tsv"
 
     def betas(self, subject: int, space: str, version: str, session: int, suffix: str) -> tuple[Path, ...]:
-        """Single-trial betas of one session: one file, or one of each hemisphere's surface."""
+        """Single-trial betas of one session: one file, or one of each hemisphere's surface.
+
+        Parameters
+        ----------
+        subject
+            1 to 8.
+        space
+            Such as "func1pt8mm" or "fsaverage".
+        version
+            Such as "betas_fithrf_GLMdenoise_RR".
+        session
+            From 1.
+        suffix
+            How the files' names end: "hdf5", "nii.gz" or "mgh".
+        """
         folder, name = self._betas(subject, space, version), f"betas_session{session:02}.{suffix}"
         return tuple(folder / (head + name) for head in _heads(space))
 
     def ncsnr(self, subject: int, space: str, version: str) -> tuple[Path, ...]:
-        """Noise-ceiling signal-to-noise ratio of every unit; NSD has none in MNI space."""
+        """Noise-ceiling signal-to-noise ratio of every unit; NSD has none in MNI space.
+
+        Parameters
+        ----------
+        subject, space, version
+            See `betas`.
+        """
         if space == "MNI":
             return ()
         suffix = "mgh" if space in SURFACES else "nii.gz"
@@ -92,15 +118,37 @@ class Layout:
         return tuple(folder / f"{head}ncsnr.{suffix}" for head in _heads(space))
 
     def valid(self, subject: int, space: str, session: int) -> Path:
-        """Which voxels have data in one session."""
+        """Which voxels have data in one session.
+
+        Parameters
+        ----------
+        subject, space, session
+            See `betas`; of a space of voxels.
+        """
         return self._data(subject) / space / f"valid_session{session:02}.nii.gz"
 
     def brainmask(self, subject: int, space: str) -> Path:
-        """Voxels inside the brain."""
+        """Voxels inside the brain.
+
+        Parameters
+        ----------
+        subject, space
+            See `betas`; of a space of voxels.
+        """
         return self._data(subject) / space / "brainmask.nii.gz"
 
     def roi(self, subject: int, space: str, atlas: str, hemisphere: str | None = None) -> Path:
-        """Labels of one atlas; of one hemisphere ("lh", "rh") or of both."""
+        """Return the file with an atlas' labels in voxels.
+
+        Parameters
+        ----------
+        subject, space
+            See `betas`; of a space of voxels.
+        atlas
+            Such as "streams".
+        hemisphere
+            "lh" or "rh"; None for the file of both.
+        """
         head = f"{hemisphere}." if hemisphere else ""
         return self._data(subject) / space / "roi" / f"{head}{atlas}.nii.gz"
 
@@ -109,6 +157,15 @@ class Layout:
 
         What was drawn on each subject's own surface is not there on fsaverage: the two files that say for
         every vertex of fsaverage which vertex of the subject it is, counted from 1, come behind the labels.
+
+        Parameters
+        ----------
+        subject
+            1 to 8.
+        space
+            "fsaverage" or "nativesurface".
+        atlas
+            Such as "streams".
         """
         on_fsaverage = space == "fsaverage" and atlas in FSAVERAGE_ATLASES
         whose = "fsaverage" if on_fsaverage else f"subj{subject:02}"
@@ -121,7 +178,15 @@ class Layout:
         return (*labels, *(transforms / name for name in names))
 
     def label_names(self, subject: int, atlas: str) -> Path:
-        """Names of an atlas' labels."""
+        """Return the file with the names of an atlas' labels.
+
+        Parameters
+        ----------
+        subject
+            1 to 8.
+        atlas
+            Such as "streams".
+        """
         if atlas in {"MTL", "thalamus"}:
             return self.root / f"nsddata/templates/{atlas}.ctab"
         return self.root / f"nsddata/freesurfer/subj{subject:02}/label/{atlas}.mgz.ctab"

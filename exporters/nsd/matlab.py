@@ -1,4 +1,4 @@
-"""Read variables of MATLAB files."""
+"""Variables of MATLAB files, and whole numbers among them."""
 
 from __future__ import annotations
 
@@ -11,11 +11,25 @@ import numpy.typing as npt
 import scipy.io
 from scipy.io.matlab import MatReadError
 
-__all__ = ["load_variables", "whole_numbers"]
+from nsd_bench.errors import SourceError
+
+__all__ = ["load_variables", "read_variable", "whole_numbers"]
 
 
 def load_variables(path: Path, names: Sequence[str]) -> dict[str, Any]:
     """Return those of the variables that a file of MATLAB's formats 4 to 7 has.
+
+    Parameters
+    ----------
+    path
+        The file.
+    names
+        Of the variables.
+
+    Returns
+    -------
+    variables
+        Name to value as scipy gives it, of those that are there.
 
     Raises
     ------
@@ -31,8 +45,52 @@ def load_variables(path: Path, names: Sequence[str]) -> dict[str, Any]:
     return {name: file[name] for name in names if name in file}
 
 
+def read_variable(path: Path, name: str, fix: str) -> npt.NDArray[Any]:
+    """Read one variable of a MATLAB file.
+
+    Parameters
+    ----------
+    path
+        The file.
+    name
+        Of the variable.
+    fix
+        What a user is to do if it cannot be read.
+
+    Returns
+    -------
+    values : array
+        As scipy gives it: at least two axes, cells and texts of dtype object or str.
+
+    Raises
+    ------
+    SourceError
+        If the file cannot be read, or has no such variable.
+    """
+    problem = f"has no variable {name!r}"
+    try:
+        file = load_variables(path, [name])
+        if name in file:
+            return np.asarray(file[name])
+    except (OSError, ValueError) as error:
+        problem = f"cannot be read ({error})"
+    raise SourceError(problem, place=str(path), expected=f"a MATLAB file with {name!r}", fix=fix)
+
+
 def whole_numbers(values: Any, smallest: int, largest: int) -> npt.NDArray[np.int64]:
     """Return numbers that MATLAB keeps as floating-point numbers, or packs into any type, as int64.
+
+    Parameters
+    ----------
+    values
+        What was read.
+    smallest, largest
+        What the numbers can be, both included.
+
+    Returns
+    -------
+    numbers : int64 array
+        Of the shape of `values`.
 
     Raises
     ------

@@ -36,6 +36,17 @@ _COLOURS: Final = 4
 def label_files(layout: Layout, subject: int, space: str, atlas: str) -> list[Path]:
     """Return the files that `read_labels` reads.
 
+    Parameters
+    ----------
+    layout
+        NSD's files.
+    subject
+        1 to 8.
+    space
+        Such as "func1pt8mm" or "fsaverage".
+    atlas
+        Such as "streams".
+
     Raises
     ------
     RecipeError
@@ -60,6 +71,13 @@ def label_files(layout: Layout, subject: int, space: str, atlas: str) -> list[Pa
 
 def read_labels(layout: Layout, subject: int, space: str, atlas: str, geometry: Grid | Surface) -> Labels:
     """Read an atlas for every unit: -1 outside cortex, 0 unlabelled, 1 and more a label.
+
+    Parameters
+    ----------
+    layout, subject, space, atlas
+        See `label_files`.
+    geometry
+        Grid or surfaces that the labels must fit.
 
     Returns
     -------
@@ -127,6 +145,18 @@ def read_atlas(
 ) -> tuple[Labels, dict[int, str]]:
     """Read an atlas and the names of its labels, see `read_labels` and `read_label_names`.
 
+    Parameters
+    ----------
+    layout, subject, space, atlas, geometry
+        See `read_labels`.
+
+    Returns
+    -------
+    labels : int16 array of shape (geometry.n_units,)
+        See `read_labels`.
+    names
+        Label, from 1, to its name.
+
     Raises
     ------
     RecipeError, SourceError
@@ -171,9 +201,19 @@ def read_hemispheres(
 ) -> npt.NDArray[np.str_]:
     """Say in which hemisphere every unit lies: "lh", "rh", "none", or "both" where NSD does not say.
 
+    Parameters
+    ----------
+    layout, subject, space, atlas, geometry
+        See `read_labels`; in voxels, the files of the halves of this atlas say what is left and right.
+
     Returns
     -------
     hemispheres : str array of shape (geometry.n_units,)
+
+    Raises
+    ------
+    SourceError
+        If the files of both halves share voxels, or the left one lies on the right.
     """
     if isinstance(geometry, Surface):
         return np.repeat(HEMISPHERES, geometry.n_vertices)
@@ -210,6 +250,16 @@ def read_label_names(path: Path) -> dict[int, str]:
 
     A name may have blanks in it. FreeSurfer's own tables, with four numbers of a colour in every line, are
     read, too.
+
+    Parameters
+    ----------
+    path
+        The .ctab file.
+
+    Returns
+    -------
+    names
+        Label to name.
 
     Raises
     ------
@@ -263,6 +313,20 @@ def _text(path: Path) -> str:
 
 def labels_called(rois: Sequence[str], names: dict[int, str], place: str) -> list[int]:
     """Translate ROI names to labels; "V1" stands for V1v and V1d, no name at all for every label.
+
+    Parameters
+    ----------
+    rois
+        Names of ROIs; none for all.
+    names
+        Label to name, see `read_label_names`.
+    place
+        Where the atlas is from, named in the error.
+
+    Returns
+    -------
+    labels
+        Ascending, each once.
 
     Raises
     ------

@@ -51,17 +51,44 @@ class Surface:
         return sum(self.n_vertices)
 
     def coordinates_mm(self, units: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
-        """Return NaN, shape (n_units, 3): where a vertex lies depends on the surface one looks at."""
+        """Return NaN, shape (n_units, 3): where a vertex lies depends on the surface one looks at.
+
+        Parameters
+        ----------
+        units : int64 array of shape (n_units,)
+            Unit ids.
+        """
         return np.full((len(units), 3), np.nan, dtype=np.float32)
 
     def by_hemisphere(self, units: npt.NDArray[np.int64]) -> list[npt.NDArray[np.int64]]:
-        """Split ascending unit ids into vertex indices of the left and of the right hemisphere."""
+        """Split ascending unit ids into vertex indices of the left and of the right hemisphere.
+
+        Parameters
+        ----------
+        units : int64 array of shape (n_units,)
+            Ascending: vertices of the left hemisphere, then those of the right one, counted on.
+
+        Returns
+        -------
+        vertices
+            Two int64 arrays, each counted from 0.
+        """
         boundary = int(np.searchsorted(units, self.n_vertices[0]))
         return [units[:boundary], units[boundary:] - self.n_vertices[0]]
 
 
 def read_mgh_header(path: Path) -> Any:
     """Read the header of an .mgh file.
+
+    Parameters
+    ----------
+    path
+        The file.
+
+    Returns
+    -------
+    header
+        nibabel's.
 
     Raises
     ------
@@ -76,7 +103,17 @@ def read_mgh_header(path: Path) -> Any:
 
 
 def read_vertices(path: Path) -> npt.NDArray[Any]:
-    """Read one value per vertex from an .mgh or .mgz file, shape (n_vertices,).
+    """Read one value per vertex from an .mgh or .mgz file.
+
+    Parameters
+    ----------
+    path
+        The file.
+
+    Returns
+    -------
+    values : array of shape (n_vertices,)
+        In the dtype of the file.
 
     Raises
     ------

@@ -13,8 +13,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from exporters.nsd.design import repeats_so_far
-from exporters.nsd.extra import extra_betas, read_texts, read_variable
-from exporters.nsd.matlab import whole_numbers
+from exporters.nsd.extra import extra_betas, read_texts
+from exporters.nsd.matlab import read_variable, whole_numbers
 from nsd_bench.errors import SourceError
 
 __all__ = [
@@ -65,20 +65,45 @@ class SyntheticLayout:
         return self.root / "nsddata_stimuli/stimuli/nsdsynthetic/nsdsynthetic_stimuli.hdf5"
 
     def colour_stimuli(self, subject: int) -> Path:
-        """Images that were made for one subject."""
+        """Images that were made for one subject.
+
+        Parameters
+        ----------
+        subject
+            1 to 8.
+        """
         return self.stimuli.with_name(f"nsdsynthetic_colorstimuli_subj{subject:02}.hdf5")
 
     def betas(self, subject: int, space: str, version: str, suffix: str) -> tuple[Path, ...]:
-        """Betas of the session: one file, or one of each hemisphere's surface."""
+        """Betas of the session: one file, or one of each hemisphere's surface.
+
+        Parameters
+        ----------
+        subject
+            1 to 8.
+        space, version, suffix
+            See `exporters.nsd.extra.extra_betas`.
+        """
         return extra_betas(self.root, "nsdsynthetic", subject, space, version, suffix)
 
     def files(self, subject: int) -> list[Path]:
-        """All small files and stimuli that an export of a subject reads."""
+        """List all small files and stimuli that an export of a subject reads.
+
+        Parameters
+        ----------
+        subject
+            1 to 8.
+        """
         return [self.design, self.classes, self.stimuli, self.colour_stimuli(subject)]
 
 
 def synthetic_trials(path: Path) -> pd.DataFrame:
     """List the trials in the order of the betas.
+
+    Parameters
+    ----------
+    path
+        nsdsynthetic_expdesign.mat, whose numbers of images count from 1.
 
     Returns
     -------
@@ -111,6 +136,11 @@ def synthetic_trials(path: Path) -> pd.DataFrame:
 def read_classes(path: Path) -> list[str]:
     """Read the class of each of the 284 images, such as "Natural scenes"; a number behind it is left out.
 
+    Parameters
+    ----------
+    path
+        nsdsyntheticimageinformation.csv.
+
     Raises
     ------
     SourceError
@@ -129,6 +159,17 @@ def from_linear_luminance(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8
     sqrt(v / 255) * 255, its fraction cut off, as the authors of NSD-synthetic do before images go into models
     for photographs (Gifford et al. 2026).
 
+    Parameters
+    ----------
+    pixels : uint8 array
+        Proportional to luminance, as the files of NSD-synthetic have them.
+
+    Returns
+    -------
+    converted : uint8 array of the same shape
+
+    Examples
+    --------
     >>> from_linear_luminance(np.array([0, 64, 255], dtype=np.uint8)).tolist()
     [0, 127, 255]
     """
@@ -137,6 +178,13 @@ def from_linear_luminance(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8
 
 def iterate_synthetic(layout: SyntheticLayout, subject: int) -> Iterator[tuple[int, npt.NDArray[np.uint8]]]:
     """Read the 284 images one after another, converted from linear luminance.
+
+    Parameters
+    ----------
+    layout
+        Where the files lie.
+    subject
+        1 to 8.
 
     Yields
     ------

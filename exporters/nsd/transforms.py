@@ -34,6 +34,15 @@ Halves: TypeAlias = list[npt.NDArray[np.int64]]
 def transform_files(layout: Layout, subject: int, space: str) -> Files:
     """Return NSD's transform files of a space, left and right.
 
+    Parameters
+    ----------
+    layout
+        NSD's files.
+    subject
+        1 to 8.
+    space
+        See `read_placement`.
+
     Returns
     -------
     files

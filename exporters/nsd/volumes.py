@@ -13,7 +13,17 @@ import numpy.typing as npt
 
 from nsd_bench.errors import SourceError
 
-__all__ = ["Grid", "check_grid", "check_shape", "displacement", "misplacement", "read_grid", "read_volume"]
+__all__ = [
+    "Grid",
+    "broken_file",
+    "check_grid",
+    "check_shape",
+    "displacement",
+    "load_nifti",
+    "misplacement",
+    "read_grid",
+    "read_volume",
+]
 
 _MOST_DISPLACED: Final = 0.75
 """Voxels. Two ways to name the middle of an even number of voxels differ by half of one; a whole one is a
@@ -46,13 +56,28 @@ class Grid:
         return int(np.prod(self.shape))
 
     def coordinates_mm(self, units: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
-        """Return the voxel centres of flat C-order indices, shape (n_units, 3)."""
+        """Return the centres of voxels.
+
+        Parameters
+        ----------
+        units : int64 array of shape (n_units,)
+            Flat C-order indices.
+
+        Returns
+        -------
+        centres_mm : float32 array of shape (n_units, 3)
+        """
         voxels = np.column_stack(np.unravel_index(units, self.shape))
         return (voxels @ self.affine[:3, :3].T + self.affine[:3, 3]).astype(np.float32)
 
 
 def read_grid(path: Path) -> Grid:
     """Read the grid of a volume.
+
+    Parameters
+    ----------
+    path
+        A NIfTI file; of four axes, the first three count.
 
     Raises
     ------
@@ -73,6 +98,13 @@ def read_grid(path: Path) -> Grid:
 
 def read_volume(path: Path, grid: Grid) -> npt.NDArray[Any]:
     """Read a 3-D volume in the dtype of the file.
+
+    Parameters
+    ----------
+    path
+        A NIfTI file.
+    grid
+        How it must lie.
 
     Returns
     -------
@@ -101,6 +133,16 @@ def read_volume(path: Path, grid: Grid) -> npt.NDArray[Any]:
 
 def load_nifti(path: Path) -> Any:
     """Open a NIfTI file: header only, data when asked for.
+
+    Parameters
+    ----------
+    path
+        The file.
+
+    Returns
+    -------
+    image
+        nibabel's.
 
     Raises
     ------
@@ -159,7 +201,15 @@ def check_grid(
 
 
 def misplacement(affine: npt.NDArray[np.floating[Any]], grid: Grid) -> str | None:
-    """Say that a volume of the grid's shape lies elsewhere than the grid; None if it does not."""
+    """Say that a volume of the grid's shape lies elsewhere than the grid; None if it does not.
+
+    Parameters
+    ----------
+    affine : float array of shape (4, 4)
+        Voxel index to mm, of a volume of the grid's shape.
+    grid
+        Where the volume should lie.
+    """
     if displacement(affine, grid) < _MOST_DISPLACED:
         return None
     return f"lies elsewhere: its first voxel is {_place(affine)}; the grid's is {_place(grid.affine)}"
@@ -167,6 +217,18 @@ def misplacement(affine: npt.NDArray[np.floating[Any]], grid: Grid) -> str | Non
 
 def displacement(affine: npt.NDArray[np.floating[Any]], grid: Grid) -> float:
     """Return how far a corner of a volume of the grid's shape lies from the grid's, in voxels, at most.
+
+    Parameters
+    ----------
+    affine : float array of shape (4, 4)
+        Voxel index to mm, of a volume of the grid's shape.
+    grid
+        Where the volume should lie.
+
+    Returns
+    -------
+    displacement
+        In voxels along the axis in which it is largest; infinite if `affine` holds what is no number.
 
     Examples
     --------
@@ -192,6 +254,15 @@ def _place(affine: npt.NDArray[np.floating[Any]]) -> str:
 def check_shape(path: Path, shape: tuple[int, ...], expected: tuple[int, ...], grid: Grid) -> None:
     """Refuse a file of another shape: another subject's, or another space's.
 
+    Parameters
+    ----------
+    path
+        The file, named in the error.
+    shape, expected
+        What it has, and what it must have.
+    grid
+        Where that comes from, named in the error.
+
     Raises
     ------
     SourceError
@@ -207,7 +278,20 @@ def check_shape(path: Path, shape: tuple[int, ...], expected: tuple[int, ...], g
 
 
 def broken_file(path: Path, error: BaseException) -> SourceError:
-    """Say that a file ends early or is damaged."""
+    """Say that a file ends early or is damaged.
+
+    Parameters
+    ----------
+    path
+        The file.
+    error
+        What reading it raised.
+
+    Returns
+    -------
+    error
+        To be raised.
+    """
     return SourceError(
         f"cannot be read whole ({str(error) or type(error).__name__})",
         place=str(path),

@@ -76,6 +76,18 @@ def make_anatomy(
     """Draw a brain: an ellipsoid, each half with a shell of cortex, and visual areas around V1 at its back.
 
     At full size, cortex and nsdgeneral are as small a part of the volume as NSD's.
+
+    Parameters
+    ----------
+    shape
+        Voxels along x, y and z.
+    subject
+        1 to 8: some lack a face area, as in NSD. 0 for nobody.
+    rng
+        Draws where V1 lies, and receptive fields.
+    full_size
+        Whether cortex and nsdgeneral are as small a part of the volume as NSD's; else they are larger, so
+        that a small volume has voxels in every region.
     """
     inner_depth, visual_share = _REAL if full_size else _MINIATURE
     axes = [np.linspace(-1, 1, n) for n in shape]

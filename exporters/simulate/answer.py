@@ -51,13 +51,31 @@ class Answer:
     groups: npt.NDArray[np.str_]
 
     def write(self, path: Path) -> None:
-        """Write an .npz."""
+        """Write an .npz.
+
+        Parameters
+        ----------
+        path
+            Of the .npz.
+
+        Raises
+        ------
+        OutputError
+            If it cannot be written.
+        """
         write_npz(path, {"format": json.dumps("nsd_bench.answer/1"), **vars(self)})
 
 
 def answer_folder(root: str | os.PathLike[str]) -> Path:
     """Return where the answer to a simulated tree lies.
 
+    Parameters
+    ----------
+    root
+        The tree, as it was given to `simulate`.
+
+    Examples
+    --------
     >>> answer_folder("demo/nsd").as_posix()
     'demo/nsd.answer'
     """

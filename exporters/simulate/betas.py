@@ -1,4 +1,4 @@
-"""The encoding model: what every simulated voxel computes of an image.
+"""What every simulated voxel computes of an image, the betas that it gives, and their noise ceilings.
 
 A voxel of an early area sums the energies of Gabor filters, in its receptive field, with a preferred
 orientation and spatial frequency. A category-selective voxel adds to half of that a response to its
@@ -32,6 +32,7 @@ __all__ = [
     "gabor_energies",
     "make_voxel_model",
     "ncsnr_of",
+    "on_surface",
     "signals",
     "true_ncsnr",
 ]
@@ -49,7 +50,17 @@ Array = npt.NDArray[np.float64]
 
 
 def gabor_energies(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-    """Return the amplitude of 18 quadrature pairs of Gabor filters on a 16 x 16 grid, shape (18, 256)."""
+    """Return the amplitude of 18 quadrature pairs of Gabor filters on a 16 x 16 grid.
+
+    Parameters
+    ----------
+    pixels : uint8 array of shape (height, width, 3)
+        An image; its grey values count.
+
+    Returns
+    -------
+    energies : float32 array of shape (18, 256)
+    """
     small = Image.fromarray(pixels).convert("L").resize((_PIXELS, _PIXELS), Image.Resampling.BOX)
     spectrum = np.fft.fft2(np.asarray(small) / 127.5 - 1)
     amplitude = np.abs(np.fft.ifft2(spectrum * _FILTERS))
@@ -78,6 +89,17 @@ def true_ncsnr(anatomy: Anatomy, rng: np.random.Generator) -> Array:
     """Draw every voxel's signal-to-noise ratio: 0.2 to 1.2 in nsdgeneral, 0 in every 20th and elsewhere.
 
     Neighbours have similar ones, as in real maps.
+
+    Parameters
+    ----------
+    anatomy
+        Of the subject.
+    rng
+        Draws the ratios.
+
+    Returns
+    -------
+    ncsnr : float64 array of shape (n_voxels,)
     """
     ncsnr, n_units = np.zeros(len(anatomy.brain)), len(anatomy.units)
     smooth = gaussian_filter(rng.standard_normal(anatomy.shape), _SMOOTH_VOXELS).ravel()[anatomy.units]
@@ -162,14 +184,28 @@ _VOXELS_AT_ONCE = 20_000
 
 @dataclass(frozen=True)
 class VoxelModel:
-    """Mean and spread of every voxel's betas in percent signal change, shape (n_voxels,)."""
+    """Mean and spread of every voxel's betas.
+
+    Parameters
+    ----------
+    mean_percent, spread_percent : float32 arrays of shape (n_voxels,)
+        Mean and standard deviation over trials, in percent signal change.
+    """
 
     mean_percent: npt.NDArray[np.float32]
     spread_percent: npt.NDArray[np.float32]
 
 
 def make_voxel_model(anatomy: Anatomy, rng: np.random.Generator) -> VoxelModel:
-    """Draw them: visual voxels respond more; all spread by 1 to 2.5 per cent."""
+    """Draw mean and spread of every voxel: visual voxels respond more; all spread by 1 to 2.5 per cent.
+
+    Parameters
+    ----------
+    anatomy
+        Of the subject.
+    rng
+        Draws them.
+    """
     n = len(anatomy.brain)
     mean = rng.normal(0.1, 0.2, n)
     mean[anatomy.units] += rng.uniform(0.3, 1.5, len(anatomy.units))
@@ -190,9 +226,14 @@ def fill_session(
     ----------
     betas : int16 array of shape (n_voxels, n_trials)
         Zeros, which stay outside the brain mask; the others are overwritten.
+    anatomy
+        Of the subject.
+    model
+        Mean and spread of every voxel.
     ncsnr : float64 array of shape (n_voxels,)
+        Standard deviation of the signal over that of the noise.
     signal : float32 array of shape (n_trials, n_units)
-        Of nsdgeneral's voxels; others have none.
+        Of nsdgeneral's voxels, which alone have any.
     rng
         Of this session: noise of single trials, and a gain and offset for the whole session.
     """
@@ -220,6 +261,27 @@ def _as_int16(values: npt.NDArray[np.float32]) -> npt.NDArray[np.int16]:
     """
     rounded = np.copysign(np.floor(np.abs(values) + 0.5), values)
     return np.clip(rounded, -32768, 32767).astype(np.int16)
+
+
+def on_surface(betas: npt.NDArray[np.int16], voxels: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+    """Give vertices the betas of the voxels under them, in percent signal change.
+
+    Parameters
+    ----------
+    betas : int16 array of shape (n_voxels, n_trials)
+        As they lie on disk in volumes.
+    voxels : int64 array of shape (n_vertices,)
+        The voxel under each vertex, -1 for none.
+
+    Returns
+    -------
+    percent : float32 array of shape (n_vertices, n_trials)
+        NaN where a vertex has no voxel, or that has no data.
+    """
+    percent = betas[voxels].astype(np.float32)
+    percent /= PSC
+    percent[(voxels < 0) | ~percent.any(axis=1)] = np.nan
+    return percent
 
 
 def ncsnr_of(

@@ -1,4 +1,4 @@
-"""A design with NSD's structure, whose early images complete their three repeats early."""
+"""A design with NSD's structure, whose early images are repeated early; its table of images, and behaviour."""
 
 from __future__ import annotations
 
@@ -10,10 +10,13 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-__all__ = ["TRIALS", "Design", "make_design", "responses_table", "stimulus_table"]
+__all__ = ["RUN_LENGTHS", "TRIALS", "DesignFile", "make_design", "responses_table", "stimulus_table"]
 
 TRIALS: Final = 750
-_RUNS = np.repeat(np.arange(1, 13), [63, 62] * 6)
+"""Trials in a session."""
+RUN_LENGTHS: Final = (63, 62) * 6
+"""Trials in each of the 12 runs of a session."""
+_RUNS = np.repeat(np.arange(1, 13), RUN_LENGTHS)
 _N_EARLY = 2000
 _SHARED_EARLY = 0.4
 _MEAN_LAG = 100
@@ -21,15 +24,19 @@ _COCO_SIZES = ((480, 640), (640, 480), (427, 640), (640, 427), (425, 640), (640,
 
 
 @dataclass(frozen=True)
-class Design:
-    """What nsd_expdesign.mat holds, 1-based as there.
+class DesignFile:
+    """What nsd_expdesign.mat holds, counted from 1 as there.
 
     Parameters
     ----------
     order : int64 array of shape (30000,)
+        For each trial the column of `images`.
     images : int64 array of shape (8, 10000)
+        Row `subject - 1`: each of that subject's images, 1 to 73,000.
     shared : int64 array of shape (1000,)
+        The images that all subjects are to see.
     pattern : uint8 array of shape (40, 12, 75)
+        Session, run and slot of 4 s: 1 where there is a trial.
     """
 
     order: npt.NDArray[np.int64]
@@ -38,21 +45,50 @@ class Design:
     pattern: npt.NDArray[np.uint8]
 
     def shown(self, subject: int, n_sessions: int) -> npt.NDArray[np.int64]:
-        """Return the 0-based nsd_id of every trial that a subject has data for."""
+        """Return the image of every trial that a subject has data for.
+
+        Parameters
+        ----------
+        subject
+            1 to 8.
+        n_sessions
+            Sessions with data.
+
+        Returns
+        -------
+        nsd_id : int64 array of shape (750 x n_sessions,)
+            From 0.
+        """
         ids: npt.NDArray[np.int64] = self.images[subject - 1, self.order[: TRIALS * n_sessions] - 1] - 1
         return ids
 
     def run(self, n_sessions: int) -> npt.NDArray[np.int64]:
-        """Return the run, 1 to 12, of every trial."""
+        """Return the run, 1 to 12, of every trial.
+
+        Parameters
+        ----------
+        n_sessions
+            Sessions with data.
+
+        Returns
+        -------
+        run : int64 array of shape (750 x n_sessions,)
+        """
         return np.tile(_RUNS, n_sessions)
 
 
-def make_design(rng: np.random.Generator) -> Design:
-    """Draw a design: 1,000 shared images, 9,000 of each subject's own, each to be shown three times."""
+def make_design(rng: np.random.Generator) -> DesignFile:
+    """Draw a design: 1,000 shared images, 9,000 of each subject's own, each to be shown three times.
+
+    Parameters
+    ----------
+    rng
+        Draws images, order and blank slots.
+    """
     shared = np.sort(rng.choice(73_000, 1000, replace=False)) + 1
     others = rng.permutation(np.setdiff1d(np.arange(1, 73_001), shared)).reshape(8, 9000)
     images = np.concatenate([np.tile(shared, (8, 1)), others], axis=1)
-    return Design(_order(rng), images, shared, _pattern(rng))
+    return DesignFile(_order(rng), images, shared, _pattern(rng))
 
 
 def _order(rng: np.random.Generator) -> npt.NDArray[np.int64]:
@@ -88,8 +124,16 @@ def _pattern(rng: np.random.Generator) -> npt.NDArray[np.uint8]:
     return pattern
 
 
-def stimulus_table(design: Design, rng: np.random.Generator) -> pd.DataFrame:
-    """Return nsd_stim_info_merged.csv: 73,000 rows, 40 columns and the index."""
+def stimulus_table(design: DesignFile, rng: np.random.Generator) -> pd.DataFrame:
+    """Return nsd_stim_info_merged.csv: 73,000 rows, 40 columns and the index.
+
+    Parameters
+    ----------
+    design
+        Says which images are shared, and when each is shown.
+    rng
+        Draws what else the table has: COCO's ids, crops, flags.
+    """
     n = 73_000
     size = np.array(_COCO_SIZES)[rng.integers(0, len(_COCO_SIZES), n)]
     table = pd.DataFrame(
@@ -133,7 +177,7 @@ _AFTER_PRESS = ["ISCORRECT", "RT", "CHANGEMIND", "ISCORRECTCURRENT", "BUTTON"]
 
 
 def responses_table(
-    design: Design,
+    design: DesignFile,
     subject: int,
     n_sessions: int,
     missing_run: tuple[int, int] | None,
@@ -143,8 +187,16 @@ def responses_table(
 
     Parameters
     ----------
+    design
+        Says what is shown, and in which slots.
+    subject
+        1 to 8.
+    n_sessions
+        Sessions with data.
     missing_run
         Session and run whose button presses were lost; None if none were.
+    rng
+        Draws answers and reaction times.
     """
     n = n_sessions * TRIALS
     shown = design.shown(subject, n_sessions)
@@ -187,7 +239,7 @@ def responses_table(
     return table
 
 
-def _slots(design: Design, n_sessions: int) -> tuple[npt.NDArray[np.integer], npt.NDArray[np.floating]]:
+def _slots(design: DesignFile, n_sessions: int) -> tuple[npt.NDArray[np.integer], npt.NDArray[np.floating]]:
     """Slot of each trial within its run, and the start of that run in seconds since the session began."""
     _, run, slot = np.nonzero(design.pattern[:n_sessions])
     return slot, run * 330.0

@@ -39,12 +39,28 @@ def _parents(path: Path) -> Path:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write UTF-8 text."""
+    """Write UTF-8 text.
+
+    Parameters
+    ----------
+    path
+        Where; folders are made.
+    text
+        What.
+    """
     _parents(path).write_text(text, encoding="utf-8")
 
 
 def write_mat(path: Path, variables: Mapping[str, npt.ArrayLike]) -> None:
-    """Write a MATLAB 5 file; scipy would put the date into its header."""
+    """Write a MATLAB 5 file; scipy would put the date into its header.
+
+    Parameters
+    ----------
+    path
+        Where; folders are made.
+    variables
+        Name to array; one of dtype object is a cell array.
+    """
     stream = io.BytesIO()
     scipy.io.savemat(stream, dict(variables))
     data = bytearray(stream.getvalue())
@@ -59,6 +75,8 @@ def write_nifti(
 
     Parameters
     ----------
+    path
+        Where; folders are made.
     values : array of shape (n_voxels,) or (n_voxels, n_trials)
         Voxels in C order of (x, y, z).
     shape
@@ -92,8 +110,12 @@ def write_hdf5_betas(path: Path, voxels: npt.NDArray[np.int16], shape: tuple[int
 
     Parameters
     ----------
+    path
+        Where; folders are made.
     voxels : int16 array of shape (n_voxels, n_trials)
         Voxels in C order of (x, y, z).
+    shape
+        X, Y, Z.
     """
     n_trials = voxels.shape[1]
     by_zyx = np.arange(len(voxels)).reshape(shape).transpose(2, 1, 0)
@@ -104,9 +126,13 @@ def write_hdf5_betas(path: Path, voxels: npt.NDArray[np.int16], shape: tuple[int
 
 
 def write_mgh(path: Path, values: npt.NDArray[np.floating[Any]]) -> None:
-    """Write vertex values, shape (n_vertices,) or (n_vertices, n_frames), as big-endian float32.
+    """Write values of vertices as big-endian float32, compressed where the name ends in .mgz.
 
-    `.mgz` is the same, compressed.
+    Parameters
+    ----------
+    path
+        Where; folders are made.
+    values : float array of shape (n_vertices,) or (n_vertices, n_frames)
     """
     frames = values.reshape(len(values), 1, 1, -1).astype(np.float32)
     image: Any = nib.MGHImage(frames if frames.shape[3] > 1 else frames[..., 0], np.eye(4))
@@ -114,7 +140,15 @@ def write_mgh(path: Path, values: npt.NDArray[np.floating[Any]]) -> None:
 
 
 def write_stimuli(path: Path, images: Iterable[tuple[int, npt.NDArray[np.uint8]]]) -> None:
-    """Write nsd_stimuli.hdf5 with only the given images in it: the others take no space and read as 0."""
+    """Write nsd_stimuli.hdf5 with only the given images in it: the others take no space and read as 0.
+
+    Parameters
+    ----------
+    path
+        Where; folders are made.
+    images
+        nsd_id, from 0, and uint8 pixels of shape (425, 425, 3).
+    """
     with h5py.File(_parents(path), "w") as file:
         brick = file.create_dataset("imgBrick", (73_000, 425, 425, 3), "u1", chunks=(1, 425, 425, 3))
         for nsd_id, pixels in images:

@@ -49,8 +49,18 @@ def write_native(
 
     Parameters
     ----------
+    root
+        NSD's root.
+    subject
+        1 to 8.
+    anatomy
+        Of the subject.
+    fsaverage
+        See `exporters.simulate.surfaces.make_fsaverage`.
+    seed
+        Decides how the surfaces are folded.
     mni_shape
-        Of the grid of betas in MNI space; None where there are none.
+        X, Y, Z of the grid of betas in MNI space; None where there are none.
 
     Returns
     -------

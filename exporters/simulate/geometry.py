@@ -37,7 +37,14 @@ _N_WAVES, _WAVE_NUMBER = 24, 13.0
 
 
 def own_frame(points: Array, hemisphere: str) -> Array:
-    """Turn places or directions in the head into the hemisphere's own frame, or back."""
+    """Turn places or directions in the head into the hemisphere's own frame, or back.
+
+    Parameters
+    ----------
+    points : float64 array of shape (n, 3)
+    hemisphere
+        "lh" or "rh".
+    """
     mirrored: Array = points * (1 if hemisphere == "lh" else -1, 1, 1)
     return mirrored
 
@@ -65,6 +72,17 @@ def seen_from(places: Array) -> tuple[Array, Array]:
 def place(directions: Array, depth: Array | float) -> Array:
     """Return the places of directions at depths, in the own frame: the inverse of `seen_from`.
 
+    Parameters
+    ----------
+    directions : float64 array of shape (n, 3)
+        Unit vectors from the middle of the hemisphere.
+    depth : float64 array of shape (n,), or a number
+        0 in the middle, 1 on the surface.
+
+    Returns
+    -------
+    places : float64 array of shape (n, 3)
+
     Examples
     --------
     >>> place(np.array([[1.0, 0, 0], [-1, 0, 0]]), 1.0).round(9).tolist()
@@ -84,12 +102,34 @@ def _reach(directions: Array) -> Array:
 
 
 def on_medial_wall(directions: Array) -> npt.NDArray[np.bool_]:
-    """Say which directions, in the own frame, lead to where the hemispheres are joined."""
+    """Say which directions, in the own frame, lead to where the hemispheres are joined.
+
+    Parameters
+    ----------
+    directions : float64 array of shape (n, 3)
+        In the own frame.
+
+    Returns
+    -------
+    on_wall : bool array of shape (n,)
+    """
     return np.asarray(directions @ _WALL > _WALL_COSINE)
 
 
 def folds(directions: Array, rng: np.random.Generator) -> Array:
-    """Draw gyri and sulci: smooth values from -1, the crown of a gyrus, to 1, the bottom of a sulcus."""
+    """Draw gyri and sulci: smooth values from -1, the crown of a gyrus, to 1, the bottom of a sulcus.
+
+    Parameters
+    ----------
+    directions : float64 array of shape (n, 3)
+        Where values are wanted.
+    rng
+        Draws the waves that they are sums of.
+
+    Returns
+    -------
+    values : float64 array of shape (n,)
+    """
     waves = rng.normal(size=(3, _N_WAVES))
     waves *= _WAVE_NUMBER / np.linalg.norm(waves, axis=0)
     summed = np.sin(directions @ waves + rng.uniform(0, 2 * np.pi, _N_WAVES)).sum(axis=1)
@@ -98,9 +138,19 @@ def folds(directions: Array, rng: np.random.Generator) -> Array:
 
 
 def flattened(directions: Array) -> Array:
-    """Lay directions, in the own frame, flat: seen from outside, the front to the left, shape (n, 2).
+    """Lay directions flat: seen from outside, the front to the left.
 
     Lambert's azimuthal projection, which keeps areas, opposite the medial wall.
+
+    Parameters
+    ----------
+    directions : float64 array of shape (n, 3)
+        In the own frame.
+
+    Returns
+    -------
+    points : float64 array of shape (n, 2)
+        On a disk of radius 2.
 
     Examples
     --------
@@ -119,6 +169,16 @@ def flattened(directions: Array) -> Array:
 
 def fibonacci_sphere(n_vertices: int) -> tuple[Array, Indices]:
     """Spread vertices evenly over a sphere: directions, and triangles whose front is outside.
+
+    Parameters
+    ----------
+    n_vertices
+        How many.
+
+    Returns
+    -------
+    points : float64 array of shape (n_vertices, 3)
+    triangles : int64 array of shape (2 x n_vertices - 4, 3)
 
     Examples
     --------
@@ -158,6 +218,16 @@ _FACES: Final = np.array(
 
 def icosphere(n_vertices: int) -> Array:
     """Return the sphere of fsaverage, in FreeSurfer's order of vertices: 12, 42, 162, 642, ... 163842.
+
+    Parameters
+    ----------
+    n_vertices
+        12, 42, 162, 642, ... 163,842.
+
+    Returns
+    -------
+    points : float64 array of shape (n_vertices, 3)
+        Unit vectors.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""NSD-Imagery of simulated subjects, in the release's formats, with a stated gain of imagery."""
+"""NSD-Imagery of simulated subjects, with a stated gain of imagery: as the release has it, and as a cache."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ import numpy.typing as npt
 import pandas as pd
 from PIL import Image, ImageDraw
 
-from exporters.simulate.design import Design
+from exporters.simulate.design import DesignFile
 from exporters.simulate.files import write_mat, write_nifti, write_text
-from exporters.simulate.photographs import photograph, picture_of
-from exporters.simulate.subject import Images, Plan
+from exporters.simulate.photographs import WIDTH, photograph, picture_of
+from exporters.simulate.subject import Images, SubjectPlan
 from exporters.simulate.synthetic import Picture, brain_of, write_session_betas
 from nsd_bench.outputs import new_outputs, write_npz
 
@@ -32,7 +32,17 @@ __all__ = [
 
 
 class Target(NamedTuple):
-    """Something to see or to imagine: its set, the cue's letter, its file or concept."""
+    """Something to see or to imagine.
+
+    Parameters
+    ----------
+    letter
+        Of its set: "A", "B" or "C".
+    cue
+        The letter that stands for it.
+    name
+        Of its file; of set C, of the concept.
+    """
 
     letter: str
     cue: str
@@ -56,7 +66,7 @@ TARGETS: Final = (
     Target("C", "F", "fruit"),
 )
 """The 18 targets: simple, complex, concepts. File names count nsd_ids from 1; the last of B is an artwork."""
-TARGET_NSD_IDS: Final = (28751, 30856, 53881, 61177, 65872)
+TARGET_NSD_IDS: Final = tuple(int(one.name[14:19]) - 1 for one in TARGETS[6:11])
 RUN_ORDER: Final = (
     *("visA", "attA", "imgA_1", "visB", "attB", "imgB_1", "visC", "attC", "imgC_1"),
     *("imgA_2", "imgB_2", "imgC_2"),
@@ -69,7 +79,6 @@ _PARTS: Final[dict[str, tuple[tuple[str, ...], ...]]] = {
 }
 _DETECTION_S: Final = 3
 """How long after its cue an attention trial's detection begins."""
-_WIDTH: Final = 425
 _NO_PRESS: Final = 0.03
 _BLANK: Final = "blank00000_00000000"
 
@@ -77,8 +86,8 @@ _BLANK: Final = "blank00000_00000000"
 def write_imagery(
     root: Path,
     answers: Path,
-    plans: Sequence[Plan],
-    design: Design,
+    plans: Sequence[SubjectPlan],
+    design: DesignFile,
     images: Images,
     seed: int,
     gain: float,
@@ -87,8 +96,18 @@ def write_imagery(
 
     Parameters
     ----------
+    root
+        NSD's root; the core sessions of these subjects are below it.
     answers
         Folder for `subjNN.imagery.npz`: noiseless signals of the 18 targets, and the gain.
+    plans
+        One per subject.
+    design
+        Of the core sessions.
+    images
+        Of the core sessions.
+    seed
+        That the core sessions were made with.
     gain
         How large the signal of an imagined target is, compared with the seen one; its noise is the same.
     """
@@ -105,6 +124,15 @@ def write_imagery_design(
     root: Path, subjects: Sequence[int], seed: int
 ) -> tuple[list[Picture], dict[str, pd.DataFrame]]:
     """Write everything of NSD-Imagery but betas.
+
+    Parameters
+    ----------
+    root
+        NSD's root.
+    subjects
+        Some of 1 to 8, whose behaviour is written.
+    seed
+        Decides the order of trials, button presses, and how photographs are cropped.
 
     Returns
     -------
@@ -142,9 +170,9 @@ def _picture(number: int, seed: int) -> Picture:
 
 def _drawn(name: str) -> npt.NDArray[np.uint8]:
     """Draw a bar, or a cross of two, on grey."""
-    image = Image.new("RGB", (_WIDTH, _WIDTH), (127, 127, 127))
+    image = Image.new("RGB", (WIDTH, WIDTH), (127, 127, 127))
     angle, draw = np.deg2rad(float(name[4:9])), ImageDraw.Draw(image)
-    middle, half = _WIDTH / 2, 0.4 * _WIDTH
+    middle, half = WIDTH / 2, 0.4 * WIDTH
     for turn in (0, np.pi / 2) if name.startswith("crs") else (0,):
         dx, dy = half * np.cos(angle + turn), half * np.sin(angle + turn)
         draw.line((middle - dx, middle + dy, middle + dx, middle - dy), fill=(20, 20, 20), width=17)
@@ -323,6 +351,10 @@ def simulate_imagery_cache(
     ----------
     out
         A folder that does not exist yet; appears whole or not at all.
+    subjects
+        Some of 1 to 8.
+    n_sessions
+        Of each subject.
     n_images
         Images, the same for every subject; their nsd_ids are drawn.
     shape
@@ -331,6 +363,8 @@ def simulate_imagery_cache(
         Size of the imagined signal, the seen one being 1.
     noise
         Standard deviation over that of the seen signal.
+    seed
+        The same seed gives the same bytes.
 
     Raises
     ------

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from exporters.simulate.betas import PSC
-from exporters.simulate.design import TRIALS
+from exporters.simulate.design import RUN_LENGTHS, TRIALS
 
 __all__ = ["MNI_RADIUS", "MNI_SHAPE", "mni_brain", "write_mni_betas", "write_mni_mask"]
 
@@ -19,13 +19,22 @@ MNI_SHAPE: Final = (182, 218, 182)
 MNI_RADIUS: Final = 0.9
 """Of the brain, from the middle of the grid to its end."""
 _ORIGIN_MM: Final = (-91, -126, -72)
-_RUN_LENGTHS: Final = (63, 62) * 6
 _NOISE_PERCENT: Final = 1.0
 _RUN_PERCENT: Final = 0.5
 
 
 def mni_brain(shape: tuple[int, int, int]) -> npt.NDArray[np.bool_]:
-    """Return an ellipsoid that fills most of the grid, of that shape."""
+    """Return an ellipsoid that fills most of the grid, of that shape.
+
+    Parameters
+    ----------
+    shape
+        X, Y, Z.
+
+    Returns
+    -------
+    brain : bool array of shape (X, Y, Z)
+    """
     axes = np.meshgrid(*(np.linspace(-1, 1, n) for n in shape), indexing="ij")
     radius: npt.NDArray[np.float64] = np.sqrt(sum(axis**2 for axis in axes))
     return radius <= MNI_RADIUS
@@ -79,13 +88,21 @@ def write_mni_betas(
 
 def _session(signal: npt.NDArray[np.float64], rng: np.random.Generator) -> npt.NDArray[np.int16]:
     """Add noise and the means of runs, and convert to int16."""
-    means = rng.normal(0, _RUN_PERCENT, (len(_RUN_LENGTHS), 1)).repeat(_RUN_LENGTHS, axis=0)
+    means = rng.normal(0, _RUN_PERCENT, (len(RUN_LENGTHS), 1)).repeat(RUN_LENGTHS, axis=0)
     percent = signal + means + rng.normal(0, _NOISE_PERCENT, signal.shape)
     return np.rint(percent * PSC).clip(-32768, 32767).astype(np.int16)
 
 
 def write_mni_mask(path: Path, shape: tuple[int, int, int]) -> None:
-    """Write the mask at 3 mm that goes with a grid: its centres that lie in the brain."""
+    """Write the mask at 3 mm that goes with a grid: its centres that lie in the brain.
+
+    Parameters
+    ----------
+    path
+        Where; folders are made.
+    shape
+        X, Y, Z of the grid at 1 mm.
+    """
     inside = mni_brain(shape)[::3, ::3, ::3]
     # Where an axis does not end on a centre, the coarse grid has one more plane.
     beyond = [(0, 1 if (n - 1) % 3 else 0) for n in shape]

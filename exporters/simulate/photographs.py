@@ -1,4 +1,4 @@
-"""Photographs: a different crop for every image, of the pictures that scikit-image and scikit-learn ship."""
+"""Photographs, crops of pictures that scikit-image and scikit-learn ship, and COCO's files of them."""
 
 from __future__ import annotations
 
@@ -15,13 +15,35 @@ import numpy.typing as npt
 import pandas as pd
 from PIL import Image, ImageOps
 
-__all__ = ["CATEGORIES", "GROUPS", "PICTURES", "Picture", "coco_files", "photograph", "picture_of"]
+__all__ = [
+    "WIDTH",
+    "CATEGORIES",
+    "GROUPS",
+    "PICTURES",
+    "StockPicture",
+    "coco_files",
+    "photograph",
+    "picture_of",
+]
 
-_WIDTH: Final = 425
+WIDTH: Final = 425
+"""Height and width of an image in pixels."""
 
 
-class Picture:
-    """A picture to crop from: where it is, what it shows, and COCO's word for that ("" if it has none)."""
+class StockPicture:
+    """A picture to crop images from.
+
+    Parameters
+    ----------
+    package
+        Python package that ships it.
+    file
+        Its path below that package.
+    group
+        What it shows, one of `GROUPS`.
+    category
+        COCO's word for that, "" if it has none.
+    """
 
     def __init__(self, package: str, file: str, group: str, category: str) -> None:
         self.package, self.file, self.group, self.category = package, file, group, category
@@ -32,21 +54,21 @@ class Picture:
 
 
 PICTURES: Final = (
-    Picture("skimage", "data/astronaut.png", "person", "person"),
-    Picture("skimage", "data/camera.png", "person", "person"),
-    Picture("skimage", "data/chelsea.png", "animal", "cat"),
-    Picture("skimage", "data/horse.png", "animal", "horse"),
-    Picture("skimage", "data/coffee.png", "object", "cup"),
-    Picture("skimage", "data/motorcycle_left.png", "object", "motorcycle"),
-    Picture("skimage", "data/rocket.jpg", "object", "airplane"),
-    Picture("skimage", "data/coins.png", "object", "clock"),
-    Picture("sklearn", "datasets/images/flower.jpg", "object", "potted plant"),
-    Picture("sklearn", "datasets/images/china.jpg", "place", "bench"),
-    Picture("skimage", "data/brick.png", "place", ""),
-    Picture("skimage", "data/grass.png", "place", ""),
-    Picture("skimage", "data/hubble_deep_field.jpg", "place", ""),
-    Picture("skimage", "data/text.png", "text", "book"),
-    Picture("skimage", "data/page.png", "text", "book"),
+    StockPicture("skimage", "data/astronaut.png", "person", "person"),
+    StockPicture("skimage", "data/camera.png", "person", "person"),
+    StockPicture("skimage", "data/chelsea.png", "animal", "cat"),
+    StockPicture("skimage", "data/horse.png", "animal", "horse"),
+    StockPicture("skimage", "data/coffee.png", "object", "cup"),
+    StockPicture("skimage", "data/motorcycle_left.png", "object", "motorcycle"),
+    StockPicture("skimage", "data/rocket.jpg", "object", "airplane"),
+    StockPicture("skimage", "data/coins.png", "object", "clock"),
+    StockPicture("sklearn", "datasets/images/flower.jpg", "object", "potted plant"),
+    StockPicture("sklearn", "datasets/images/china.jpg", "place", "bench"),
+    StockPicture("skimage", "data/brick.png", "place", ""),
+    StockPicture("skimage", "data/grass.png", "place", ""),
+    StockPicture("skimage", "data/hubble_deep_field.jpg", "place", ""),
+    StockPicture("skimage", "data/text.png", "text", "book"),
+    StockPicture("skimage", "data/page.png", "text", "book"),
 )
 GROUPS: Final = ("person", "animal", "object", "place", "text")
 """What the simulated category-selective voxels tell apart."""
@@ -60,8 +82,16 @@ def _load(package: str, file: str) -> Image.Image:
     return Image.open(Path(spec.origin).parent / file).convert("RGB")
 
 
-def picture_of(nsd_id: int, seed: int) -> Picture:
-    """Return the picture that an image is cropped from."""
+def picture_of(nsd_id: int, seed: int) -> StockPicture:
+    """Return the picture that an image is cropped from.
+
+    Parameters
+    ----------
+    nsd_id
+        From 0.
+    seed
+        Of the tree.
+    """
     return PICTURES[int(_generator(nsd_id, seed).integers(len(PICTURES)))]
 
 
@@ -72,19 +102,24 @@ def _generator(nsd_id: int, seed: int) -> np.random.Generator:
 def photograph(nsd_id: int, seed: int) -> npt.NDArray[np.uint8]:
     """Make an image: a crop at a random place and size, mirrored or not, brighter or darker.
 
+    Parameters
+    ----------
+    nsd_id
+        From 0.
+    seed
+        Of the tree.
+
     Returns
     -------
     pixels : uint8 array of shape (425, 425, 3)
-        A function of `nsd_id` and `seed` alone.
+        They depend on `nsd_id` and `seed`, and on nothing else.
     """
     rng = _generator(nsd_id, seed)
     picture = PICTURES[int(rng.integers(len(PICTURES)))].load()
     width, height = picture.size
     side = float(rng.uniform(0.4, 0.95)) * min(width, height)
     left, top = float(rng.uniform(0, width - side)), float(rng.uniform(0, height - side))
-    crop = picture.resize(
-        (_WIDTH, _WIDTH), Image.Resampling.BILINEAR, box=(left, top, left + side, top + side)
-    )
+    crop = picture.resize((WIDTH, WIDTH), Image.Resampling.BILINEAR, box=(left, top, left + side, top + side))
     if rng.random() < 0.5:
         crop = ImageOps.mirror(crop)
     contrast, brightness = rng.uniform(0.6, 1.0), rng.uniform(-25, 25)
@@ -135,7 +170,17 @@ _CAPTIONS = (
 
 
 def coco_files(stimuli: pd.DataFrame, nsd_ids: Iterable[int], seed: int) -> dict[str, str]:
-    """Return file name to JSON text: instances and captions, of the train and the val split."""
+    """Return file name to JSON text: instances and captions, of the train and the val split.
+
+    Parameters
+    ----------
+    stimuli
+        See `exporters.simulate.design.stimulus_table`.
+    nsd_ids
+        Images whose pictures are annotated, from 0.
+    seed
+        Of the tree.
+    """
     files: dict[str, dict[str, Any]] = {}
     for split in ("train2017", "val2017"):
         head = {"info": _INFO, "licenses": [{"url": "", "id": 1, "name": "simulated"}]}

@@ -1,4 +1,4 @@
-"""Names of labels, as NSD's .ctab files have them."""
+"""Atlases of a simulated brain: names of labels, where areas lie, and what their units respond to."""
 
 from __future__ import annotations
 
@@ -59,6 +59,13 @@ SUBCORTICAL: Final[dict[str, tuple[str, ...]]] = {
 def label_table(atlas: str) -> str:
     """Return the text of an atlas' .ctab file.
 
+    Parameters
+    ----------
+    atlas
+        One of `LABELS` or `SUBCORTICAL`.
+
+    Examples
+    --------
     >>> print(label_table("floc-places"), end="")
     0 Unknown
     1 OPA
@@ -134,8 +141,15 @@ def polar(directions: Array, shift: Array) -> tuple[Array, Array, Array]:
     Parameters
     ----------
     directions : float64 array of shape (n, 3)
+        In the own frame of the hemisphere, see `exporters.simulate.geometry`.
     shift : float64 array of shape (3,)
         How far this subject's V1 lies from where it usually is.
+
+    Returns
+    -------
+    distance, turn, medial : float64 arrays of shape (n,)
+        Distance in radians, longer along the calcarine sulcus; turn and medial as in `Visual`, medial not yet
+        ranked.
     """
     centre = (_V1 + shift) / np.linalg.norm(_V1 + shift)
     along = np.array([1.0, 0, 0]) - centre[0] * centre
@@ -154,6 +168,16 @@ def polar(directions: Array, shift: Array) -> tuple[Array, Array, Array]:
 def ranks(values: Array) -> Array:
     """Replace values by their rank, evenly from 0 to 1.
 
+    Parameters
+    ----------
+    values : float64 array of shape (n,)
+
+    Returns
+    -------
+    ranks : float64 array of shape (n,)
+
+    Examples
+    --------
     >>> ranks(np.array([5.0, -1, 7])).tolist()
     [0.5, 0.0, 1.0]
     """
@@ -163,7 +187,13 @@ def ranks(values: Array) -> Array:
 
 
 def visual_labels(visual: Visual) -> dict[str, Labels]:
-    """Name the areas of nsdgeneral: atlas to an int64 array of shape (n_units,), 0 for none."""
+    """Name the areas of nsdgeneral: atlas to an int64 array of shape (n_units,), 0 for none.
+
+    Parameters
+    ----------
+    visual
+        Where the units lie.
+    """
     area = np.digitize(visual.stage, _BORDERS)
     retinotopic = np.where(area < 3, 2 * area + np.where(visual.ventral, 1, 2), 0)
     retinotopic[(area == 3) & visual.ventral] = LABELS["prf-visualrois"].index("hV4") + 1
@@ -200,6 +230,18 @@ def _parts(n: int, n_parts: int) -> Labels:
 def patches(directions: Array, n_parts: int) -> Labels:
     """Cut directions into connected patches of equal size, numbered from 1 and from the back.
 
+    Parameters
+    ----------
+    directions : float64 array of shape (n, 3)
+        Of the things to label.
+    n_parts
+        How many patches.
+
+    Returns
+    -------
+    labels : int64 array of shape (n,)
+        1 to `n_parts`.
+
     Examples
     --------
     >>> patches(np.array([[0.0, 3, 0], [0, 1, 0], [0, 2, 0], [0, 0, 0]]), 2).tolist()
@@ -218,7 +260,19 @@ def patches(directions: Array, n_parts: int) -> Labels:
 
 
 def preferred_groups(visual: Visual, labels: dict[str, Labels]) -> npt.NDArray[np.str_]:
-    """Say which group of images each unit prefers: its area's, all in turn elsewhere, "" in early areas."""
+    """Say which group of images each unit prefers: its area's, all in turn elsewhere, "" in early areas.
+
+    Parameters
+    ----------
+    visual
+        Where the units lie.
+    labels
+        See `visual_labels`.
+
+    Returns
+    -------
+    groups : str array of shape (n_units,)
+    """
     groups = np.array([*PREFERENCES.values(), "object"])
     preferred = groups[(visual.turn * 5 * len(groups)).astype(np.int64) % len(groups)]
     for atlas, group in PREFERENCES.items():
@@ -233,6 +287,17 @@ def receptive_fields(visual: Visual, rng: np.random.Generator) -> tuple[Array, A
     They lie in the opposite half of the visual field, ventral ones in the upper quarter. From area to area
     the elevation is mirrored, as at the borders of real ones; sizes grow up the hierarchy. Around that they
     scatter.
+
+    Parameters
+    ----------
+    visual
+        Where the units lie.
+    rng
+        Draws how they scatter.
+
+    Returns
+    -------
+    angle_deg, eccentricity_deg, size_deg : float64 arrays of shape (n_units,)
     """
     area = np.digitize(visual.stage, _BORDERS)
     start, end = np.array([0, *_BORDERS])[area], np.array([*_BORDERS, 1])[area]

@@ -11,15 +11,23 @@ import numpy.typing as npt
 
 from exporters.simulate.anatomy import Anatomy, make_anatomy
 from exporters.simulate.answer import Answer
-from exporters.simulate.betas import PSC, fill_session, make_voxel_model, ncsnr_of, signals, true_ncsnr
-from exporters.simulate.design import TRIALS, Design, responses_table
+from exporters.simulate.betas import (
+    PSC,
+    fill_session,
+    make_voxel_model,
+    ncsnr_of,
+    on_surface,
+    signals,
+    true_ncsnr,
+)
+from exporters.simulate.design import TRIALS, DesignFile, responses_table
 from exporters.simulate.files import write_hdf5_betas, write_mgh, write_nifti, write_text
 from exporters.simulate.freesurfer import write_native
 from exporters.simulate.regions import LABELS, SUBCORTICAL, label_table
 from exporters.simulate.surfaces import Fsaverage, Vertices
 from nsd_bench.outputs import scratch_array
 
-__all__ = ["Plan", "write_subject"]
+__all__ = ["SubjectPlan", "write_subject"]
 
 _VERSION = "betas_fithrf_GLMdenoise_RR"
 _LOST_VERTICES = np.s_[5:9]
@@ -27,7 +35,7 @@ _SPLITS = "", "_split1", "_split2"
 
 
 @dataclass(frozen=True)
-class Plan:
+class SubjectPlan:
     """What to simulate of one subject.
 
     Parameters
@@ -57,7 +65,17 @@ class Plan:
 
 @dataclass(frozen=True)
 class Images:
-    """What was shown: `nsd_ids` ascending, their Gabor energies and groups."""
+    """What was shown.
+
+    Parameters
+    ----------
+    nsd_ids : int64 array of shape (n_images,)
+        Ascending.
+    energies : float32 array of shape (n_images, 18, 256)
+        See `exporters.simulate.betas.gabor_energies`.
+    groups : str array of shape (n_images,)
+        What each image shows.
+    """
 
     nsd_ids: npt.NDArray[np.int64]
     energies: npt.NDArray[np.float32]
@@ -67,16 +85,40 @@ class Images:
 def write_subject(
     root: Path,
     scratch: Path,
-    plan: Plan,
-    design: Design,
+    plan: SubjectPlan,
+    design: DesignFile,
     images: Images,
     fsaverage: Fsaverage,
     seed: int,
     report: Callable[[], object],
 ) -> Answer:
-    """Write everything that NSD has of one subject, and return the answer; `report` after each session.
+    """Write everything that NSD has of one subject.
 
     All sessions together may be larger than memory: they lie in files in `scratch`.
+
+    Parameters
+    ----------
+    root
+        NSD's root.
+    scratch
+        Folder for what is not kept.
+    plan
+        What to simulate.
+    design
+        Which images are shown when.
+    images
+        All that any subject saw.
+    fsaverage
+        See `exporters.simulate.surfaces.make_fsaverage`.
+    seed
+        The same seed gives the same bytes.
+    report
+        Called after each session.
+
+    Returns
+    -------
+    answer
+        What the subject's voxels really compute.
     """
     rngs = np.random.default_rng([seed, plan.subject]).spawn(5 + plan.n_sessions)
     anatomy = make_anatomy(plan.shape, plan.subject, rngs[0], full_size=plan.full_size)
@@ -124,7 +166,7 @@ def write_subject(
     )
 
 
-def _betas_folder(root: Path, plan: Plan, space: str) -> Path:
+def _betas_folder(root: Path, plan: SubjectPlan, space: str) -> Path:
     return root / f"nsddata_betas/ppdata/subj{plan.subject:02}/{space}/{_VERSION}"
 
 
@@ -132,7 +174,7 @@ def _write_session(
     root: Path,
     data: Path,
     anatomy: Anatomy,
-    plan: Plan,
+    plan: SubjectPlan,
     under: Vertices,
     number: int,
     betas: npt.NDArray[np.int16],
@@ -151,9 +193,7 @@ def _write_session(
     write_nifti(func / f"R2_{name}.nii.gz", (0.5 * np.nan_to_num(r2)).astype(np.float32), shape)
     write_nifti(func / f"onoffbeta_{name}.nii.gz", (mean / PSC).astype(np.float32), shape)
     for hemisphere, voxels in under.items():
-        percent = betas[voxels].astype(np.float32)
-        percent /= PSC
-        percent[~valid[voxels]] = np.nan
+        percent = on_surface(betas, voxels)
         if plan.loses_vertices and number == 1:
             percent[_LOST_VERTICES] = np.nan
         folder = _betas_folder(root, plan, "fsaverage")
@@ -164,7 +204,7 @@ def _write_over_sessions(
     root: Path,
     data: Path,
     anatomy: Anatomy,
-    plan: Plan,
+    plan: SubjectPlan,
     under: Vertices,
     sessions: list[npt.NDArray[np.int16]],
     order: npt.NDArray[np.int64],
@@ -191,7 +231,7 @@ def _write_over_sessions(
 
 def _write_surface_ncsnr(
     folder: Path,
-    plan: Plan,
+    plan: SubjectPlan,
     under: Vertices,
     estimates: Sequence[npt.NDArray[np.float32]],
     sessions: list[npt.NDArray[np.int16]],
@@ -209,7 +249,7 @@ def _write_surface_ncsnr(
             write_mgh(folder / f"{hemisphere}.ncsnr{suffix}.mgh", values)
 
 
-def _write_regions(root: Path, data: Path, anatomy: Anatomy, plan: Plan) -> None:
+def _write_regions(root: Path, data: Path, anatomy: Anatomy, plan: SubjectPlan) -> None:
     shape, func = anatomy.shape, data / "func1pt8mm"
     write_nifti(func / "brainmask.nii.gz", anatomy.brain.astype(np.int16), shape)
     sides = {"lh.": anatomy.left, "rh.": ~anatomy.left}

@@ -72,7 +72,18 @@ class NativeSurface:
         return on_medial_wall(own_frame(self.sphere, self.hemisphere))
 
     def places(self, share: float) -> Array:
-        """Return places in the head, from -1 to 1, some share of the way from pia to white matter."""
+        """Return where vertices lie on a surface between pia and white matter.
+
+        Parameters
+        ----------
+        share
+            0 for pia, 1 for white matter, anything between for a surface between them.
+
+        Returns
+        -------
+        places : float64 array of shape (n_vertices, 3)
+            In the head, from -1 to 1.
+        """
         shell = 1 - self.inner_depth
         depth = 1 - shell * (_SULCUS * (1 + self.folds) / 2 + _THICKNESS * share)
         return own_frame(place(own_frame(self.sphere, self.hemisphere), depth), self.hemisphere)
@@ -82,7 +93,20 @@ class NativeSurface:
         return replace(self, folds=np.full(len(self.folds), -1.0))
 
     def voxels(self, anatomy: Anatomy, share: float = 0.5) -> Indices:
-        """Return the voxel of cortex next to every vertex; under the medial wall, one of what is there."""
+        """Return the voxel of cortex next to every vertex; under the medial wall, one of what is there.
+
+        Parameters
+        ----------
+        anatomy
+            Of the subject.
+        share
+            See `places`.
+
+        Returns
+        -------
+        voxels : int64 array of shape (n_vertices,)
+            Flat C-order indices.
+        """
         places, half = in_voxels(self.places(share), anatomy.shape), _half(anatomy, self.hemisphere)
         found = _nearest(half & anatomy.cortex, places, anatomy.shape)
         wall = self.is_wall
@@ -91,7 +115,19 @@ class NativeSurface:
 
 
 def in_voxels(places: Array, shape: tuple[int, int, int]) -> Array:
-    """Turn places in the head, from -1 to 1, into voxel indices from 0."""
+    """Turn places in the head, from -1 to 1, into voxel indices from 0.
+
+    Parameters
+    ----------
+    places : float64 array of shape (n, 3)
+    shape
+        X, Y, Z.
+
+    Returns
+    -------
+    voxels : float64 array of shape (n, 3)
+        Not rounded.
+    """
     voxels: Array = (places + 1) / 2 * (np.array(shape) - 1)
     return voxels
 
@@ -147,7 +183,17 @@ class Fsaverage:
 
 
 def make_fsaverage(n_vertices: int, rng: np.random.Generator, *, full_size: bool = False) -> Fsaverage:
-    """Lay fsaverage over the cortex of a brain that is nobody's."""
+    """Lay fsaverage over the cortex of a brain that is nobody's.
+
+    Parameters
+    ----------
+    n_vertices
+        Of each hemisphere, see `exporters.simulate.geometry.icosphere`.
+    rng
+        Draws that brain.
+    full_size
+        See `exporters.simulate.anatomy.make_anatomy`.
+    """
     template = make_anatomy((82, 105, 83) if full_size else (19, 23, 17), 0, rng, full_size=full_size)
     sphere, labels = icosphere(n_vertices), {}
     for hemisphere in HEMISPHERES:
@@ -160,7 +206,17 @@ def make_fsaverage(n_vertices: int, rng: np.random.Generator, *, full_size: bool
 
 
 def make_native_surface(anatomy: Anatomy, hemisphere: str, rng: np.random.Generator) -> NativeSurface:
-    """Draw a hemisphere: about as many vertices for each voxel of cortex as NSD has."""
+    """Draw a hemisphere: about as many vertices for each voxel of cortex as NSD has.
+
+    Parameters
+    ----------
+    anatomy
+        Of the subject.
+    hemisphere
+        "lh" or "rh".
+    rng
+        Draws gyri and sulci.
+    """
     n_cortex = int(np.count_nonzero(anatomy.cortex & _half(anatomy, hemisphere)))
     sphere, triangles = fibonacci_sphere(_VERTICES_PER_VOXEL * n_cortex + _EXTRA_VERTICES[hemisphere])
     return NativeSurface(hemisphere, sphere, triangles, folds(sphere, rng), anatomy.inner_depth)
@@ -169,12 +225,30 @@ def make_native_surface(anatomy: Anatomy, hemisphere: str, rng: np.random.Genera
 def surface_labels(
     anatomy: Anatomy, voxels: Indices, atlases: Iterable[str] = tuple(LABELS)
 ) -> dict[str, Indices]:
-    """Return atlas to the labels of the voxels under vertices; 0 where there is no cortex."""
+    """Return atlas to the labels of the voxels under vertices; 0 where there is no cortex.
+
+    Parameters
+    ----------
+    anatomy
+        Of the subject.
+    voxels : int64 array of shape (n_vertices,)
+        The voxel under each vertex.
+    atlases
+        Which; by default all of the cortex.
+    """
     return {atlas: np.maximum(anatomy.labels[atlas][voxels], 0) for atlas in atlases}
 
 
 def write_fsaverage(root: Path, fsaverage: Fsaverage) -> None:
-    """Write fsaverage's labels and their names."""
+    """Write fsaverage's labels and their names.
+
+    Parameters
+    ----------
+    root
+        NSD's root.
+    fsaverage
+        See `make_fsaverage`.
+    """
     folder = root / "nsddata/freesurfer/fsaverage/label"
     for hemisphere, labels in fsaverage.labels.items():
         for atlas, values in labels.items():

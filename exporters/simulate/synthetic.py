@@ -1,4 +1,4 @@
-"""More sessions of a simulated subject: the same brain, other pictures."""
+"""NSD-synthetic of simulated subjects, and what it shares with NSD-Imagery: the same brain, new pictures."""
 
 from __future__ import annotations
 
@@ -21,14 +21,15 @@ from exporters.simulate.betas import (
     fill_session,
     gabor_energies,
     make_voxel_model,
+    on_surface,
     signals,
     true_ncsnr,
 )
-from exporters.simulate.design import Design
+from exporters.simulate.design import DesignFile
 from exporters.simulate.files import write_hdf5_betas, write_mat, write_mgh, write_nifti, write_text
 from exporters.simulate.photographs import photograph, picture_of
-from exporters.simulate.subject import Images, Plan
-from exporters.simulate.surfaces import Vertices
+from exporters.simulate.subject import Images, SubjectPlan
+from exporters.simulate.surfaces import HEMISPHERES, Vertices
 from nsd_bench.outputs import write_npz
 
 __all__ = ["CLASSES", "REPEATS", "Brain", "Picture", "brain_of", "write_session_betas", "write_synthetic"]
@@ -39,7 +40,14 @@ _COMPARED: Final = 8
 
 @dataclass(frozen=True)
 class Picture:
-    """What was shown: uint8 pixels of shape (height, width, 3), and the group that voxels take it for."""
+    """What was shown.
+
+    Parameters
+    ----------
+    pixels : uint8 array of shape (height, width, 3)
+    group
+        What voxels take it for, one of `exporters.simulate.photographs.GROUPS`.
+    """
 
     pixels: npt.NDArray[np.uint8]
     group: str
@@ -51,14 +59,17 @@ class Brain:
 
     Parameters
     ----------
-    plan, anatomy, under, model
+    plan, anatomy, model
         As in the core sessions.
+    under
+        The voxel under every vertex of fsaverage.
     ncsnr : float64 array of shape (n_voxels,)
+        Standard deviation of the signal over that of the noise.
     signals : float32 array of shape (n_pictures, n_units)
         Mean 0 and variance 1 over the core images and these together.
     """
 
-    plan: Plan
+    plan: SubjectPlan
     anatomy: Anatomy
     under: Vertices
     model: VoxelModel
@@ -66,15 +77,33 @@ class Brain:
     signals: npt.NDArray[np.float32]
 
     def write_answer(self, path: Path, **more: npt.ArrayLike) -> None:
-        """Write the known answer: `unit_ids`, `ncsnr`, `signals`, and what else is given."""
+        """Write the known answer: `unit_ids`, `ncsnr`, `signals`, and what else is given.
+
+        Parameters
+        ----------
+        path
+            Of the .npz.
+        **more
+            Name to array, of what else is to be in it.
+        """
         units = self.anatomy.units
         write_npz(path, {"unit_ids": units, "ncsnr": self.ncsnr[units], "signals": self.signals, **more})
 
 
 def brain_of(
-    root: Path, plan: Plan, design: Design, images: Images, pictures: Sequence[Picture], seed: int
+    root: Path, plan: SubjectPlan, design: DesignFile, images: Images, pictures: Sequence[Picture], seed: int
 ) -> Brain:
-    """Draw a subject's brain again: the same seed gives what the core sessions below `root` have."""
+    """Draw a subject's brain again: the same seed gives what the core sessions below `root` have.
+
+    Parameters
+    ----------
+    root
+        NSD's root, with the core sessions below it.
+    plan, design, images, seed
+        What the core sessions were made with.
+    pictures
+        What is shown in the other session.
+    """
     # In the order of `write_subject`: anatomy, behaviour, ncsnr, tuning, voxels.
     rngs = np.random.default_rng([seed, plan.subject]).spawn(5)
     anatomy = make_anatomy(plan.shape, plan.subject, rngs[0], full_size=plan.full_size)
@@ -95,7 +124,7 @@ def _voxels_under(betas: Path) -> Vertices:
     voxels = np.asarray(volumes[..., :_COMPARED]).reshape(-1, _COMPARED)
     voxel_of = {voxel.tobytes(): number for number, voxel in enumerate(voxels)}
     under = {}
-    for hemisphere in ("lh", "rh"):
+    for hemisphere in HEMISPHERES:
         percent = _first_frames(betas / path.format("fsaverage", f"{hemisphere}.", "mgh"))
         vertices = np.rint(np.nan_to_num(percent) * PSC).astype(voxels.dtype)
         found = [voxel_of.get(vertex.tobytes(), -1) for vertex in vertices]
@@ -117,10 +146,16 @@ def write_session_betas(
 
     Parameters
     ----------
+    root
+        NSD's root.
+    brain
+        Of the subject.
     name
         "nsdimagery" or "nsdsynthetic".
     signal : float32 array of shape (n_trials, n_units)
         Of each trial, in units of the signal's standard deviation.
+    rng
+        Draws the noise.
     """
     betas = np.zeros((len(brain.anatomy.brain), len(signal)), dtype=np.int16)
     fill_session(betas, brain.anatomy, brain.model, brain.ncsnr, signal, rng)
@@ -130,10 +165,8 @@ def write_session_betas(
     write_nifti(volume / f"betas_{name}.nii.gz", betas, shape, tr_s=1)
     write_hdf5_betas(volume / f"betas_{name}.hdf5", betas, shape)
     for hemisphere, voxels in brain.under.items():
-        percent = betas[voxels].astype(np.float32)
-        percent /= PSC
-        percent[(voxels < 0) | ~betas[voxels].any(axis=1)] = np.nan
-        write_mgh(data / "fsaverage" / version / f"{hemisphere}.betas_{name}.mgh", percent)
+        path = data / "fsaverage" / version / f"{hemisphere}.betas_{name}.mgh"
+        write_mgh(path, on_surface(betas, voxels))
 
 
 REPEATS: Final = {2: 236, 4: 32, 8: 8, 10: 8}
@@ -155,9 +188,21 @@ _RNG_NOISE: Final = 105
 
 
 def write_synthetic(
-    root: Path, answers: Path, plans: Sequence[Plan], design: Design, images: Images, seed: int
+    root: Path, answers: Path, plans: Sequence[SubjectPlan], design: DesignFile, images: Images, seed: int
 ) -> None:
-    """Write NSD-synthetic for every subject, and the answers: `subjNN.synthetic.npz`."""
+    """Write NSD-synthetic for every subject, and the answers: `subjNN.synthetic.npz`.
+
+    Parameters
+    ----------
+    root
+        NSD's root; the core sessions of these subjects are below it.
+    answers
+        Folder for `subjNN.synthetic.npz`.
+    plans
+        One per subject.
+    design, images, seed
+        What the core sessions were made with.
+    """
     rng = np.random.default_rng([seed, _RNG_NOISE])
     of_trial = _order(rng)
     classes = np.repeat(list(CLASSES), list(CLASSES.values()))

@@ -14,12 +14,12 @@ from tqdm import tqdm
 
 from exporters.simulate.answer import answer_folder
 from exporters.simulate.betas import gabor_energies
-from exporters.simulate.design import Design, make_design, stimulus_table
+from exporters.simulate.design import DesignFile, make_design, stimulus_table
 from exporters.simulate.files import write_mat, write_stimuli, write_text
 from exporters.simulate.imagery import TARGET_NSD_IDS, write_imagery
 from exporters.simulate.mni import write_mni_betas, write_mni_mask
 from exporters.simulate.photographs import coco_files, photograph, picture_of
-from exporters.simulate.subject import Images, Plan, write_subject
+from exporters.simulate.subject import Images, SubjectPlan, write_subject
 from exporters.simulate.surfaces import make_fsaverage, write_fsaverage
 from exporters.simulate.synthetic import write_synthetic
 from nsd_bench.errors import RecipeError
@@ -131,7 +131,7 @@ def simulate(
 
 
 def _write_shared_files(
-    root: Path, design: Design, nsd_ids: npt.NDArray[np.int64], seed: int, bar: tqdm
+    root: Path, design: DesignFile, nsd_ids: npt.NDArray[np.int64], seed: int, bar: tqdm
 ) -> Images:
     experiment = root / "nsddata/experiments/nsd"
     write_mat(
@@ -163,7 +163,7 @@ def _write_shared_files(
     return Images(nsd_ids, np.stack(energies), groups)
 
 
-def _images_by_repeats(design: Design) -> npt.NDArray[np.float64]:
+def _images_by_repeats(design: DesignFile) -> npt.NDArray[np.float64]:
     """Count the images that occur exactly 1, 2 and 3 times within each session, shape (3, 40)."""
     counts = [np.unique(session, return_counts=True)[1] for session in design.order.reshape(40, -1)]
     return np.array([[(of == repeats).sum() for of in counts] for repeats in (1, 2, 3)], dtype=np.float64)
@@ -175,7 +175,7 @@ def _plans(
     shape: tuple[int, int, int] | None,
     full_size: bool,
     mni_shape: tuple[int, int, int] | None,
-) -> list[Plan]:
+) -> list[SubjectPlan]:
     if not subjects or set(subjects) - set(_REAL_SESSIONS) or len(set(subjects)) < len(subjects):
         raise _impossible("subjects", list(subjects), "some of 1 to 8, each once", "--subjects 1,2")
     if sessions is None:
@@ -197,7 +197,7 @@ def _plans(
         expected = f"three different numbers of {_LEAST_AXIS} or more, so that mixed-up axes show"
         raise _impossible("shape", tuple(first), expected, "--shape 17,20,14")
     return [
-        Plan(
+        SubjectPlan(
             subject=subject,
             n_sessions=n,
             shape=_REAL_SHAPES[subject] if full_size else (first[0] + k, first[1] + k, first[2] + k),
