@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from exporters.curated.curate import curate
 from exporters.curated.labels import LabelRule, label_images, label_trials, shown_images
-from exporters.curated.layout import Experiment, session_files, subjects_below
+from exporters.curated.layout import Schedule, session_files, subjects_below
 from exporters.curated.nifti import new_volumes
 from exporters.curated.resample import ResampleOptions, resample
 from exporters.curated.restructure import HOW, restructure
@@ -89,7 +89,7 @@ def table_of(folder: Path, subject: int) -> pd.DataFrame:
 
 
 def test_nsd_counts():
-    nsd = Experiment()
+    nsd = Schedule()
     numbers = nsd.trial_numbers()
     assert (nsd.trials_per_session, nsd.n_trials, nsd.common_trials) == (750, 30_000, 22_500)
     lengths = numbers.groupby("global_run").size()
@@ -109,7 +109,7 @@ def test_nsd_counts():
 
 
 def test_tiny_counts():
-    tiny = Experiment({1: 2, 2: 3}, run_lengths=(2, 1), planned_sessions=3)
+    tiny = Schedule({1: 2, 2: 3}, run_lengths=(2, 1), planned_sessions=3)
     assert (tiny.trials_per_session, tiny.n_trials, tiny.common_trials) == (3, 9, 6)
     assert tiny.trial_numbers().to_numpy().T.tolist() == [
         [0, 1, 2, 3, 4, 5, 6, 7, 8],
@@ -122,7 +122,7 @@ def test_tiny_counts():
 def test_runs_are_those_of_the_design(nsd_root):
     design = read_design(nsd_root / "nsddata/experiments/nsd/nsd_expdesign.mat")
     planned = trial_table(design, 1, list(range(1, 41)))
-    numbers = Experiment().trial_numbers()
+    numbers = Schedule().trial_numbers()
     pd.testing.assert_frame_equal(numbers[["trial", "session", "run"]], planned[["trial", "session", "run"]])
 
 
@@ -297,7 +297,7 @@ def nsd_sized(n_unknown: list[int]) -> tuple[np.ndarray, np.ndarray]:
 def test_nsd_sized_selection():
     n_unknown = [17, 0, 226, 31, 5, 90, 12, 100]
     images, words = nsd_sized(n_unknown)
-    selection = select_trials(images, words, Experiment(), CurateOptions())
+    selection = select_trials(images, words, Schedule(), CurateOptions())
     assert (~selection.dropped).sum(axis=1).tolist() == [22_500 - 226] * 8  # what the original set has
     assert selection.dropped[:, 22_500:].all()
     for row, n in enumerate(n_unknown):
@@ -339,7 +339,7 @@ def test_as_many_of_each_class_as_all_subjects_have():
 
 def test_wrong_number_of_trials():
     images, words = np.zeros((2, 9), dtype=int), np.full((2, 9), "cat")
-    tiny = Experiment({1: 2, 2: 3}, run_lengths=(2, 1), planned_sessions=3)
+    tiny = Schedule({1: 2, 2: 3}, run_lengths=(2, 1), planned_sessions=3)
     with pytest.raises(
         OptionError, match=r"max_trials = 7 is more than every subject has.\n.*1 to 6, the trials"
     ):
@@ -577,7 +577,7 @@ def test_sessions_that_do_not_belong_together(coarse, mni_root, tmp_path):
 def test_tiny_numbers_and_never_a_session_in_memory(tmp_path):
     """Three sessions of three runs with 13 trials each; every volume holds its own number."""
     shape, units = (40, 42, 44), np.arange(5, 60_000, 3)
-    experiment = Experiment({4: 3}, run_lengths=(13,) * 3, planned_sessions=3)
+    experiment = Schedule({4: 3}, run_lengths=(13,) * 3, planned_sessions=3)
     files = {session: tmp_path / f"betas_session0{session}.nii.gz" for session in (1, 2, 3)}
     for session, path in files.items():
         with new_volumes(path, shape, np.eye(4), units, n_volumes=39, dtype="float32") as writer:
