@@ -23,6 +23,11 @@ _COUNTED = ("n_repeats", "first_session", "last_session", "sessions_total")
 def read_design_table(path: Path) -> pd.DataFrame:
     """Read a design table.
 
+    Parameters
+    ----------
+    path
+        A .csv, such as exports write beside a package.
+
     Returns
     -------
     design
@@ -61,6 +66,16 @@ def _not_a_design(path: Path, problem: str) -> TierError:
 def package_design(package: Package) -> pd.DataFrame:
     """Make the design table out of an open package's own trial table.
 
+    Parameters
+    ----------
+    package
+        Of kind "open".
+
+    Returns
+    -------
+    design
+        See `read_design_table`.
+
     Raises
     ------
     TierError
@@ -91,6 +106,11 @@ def package_design(package: Package) -> pd.DataFrame:
 
 def image_table(design: pd.DataFrame) -> pd.DataFrame:
     """Describe the distinct images of a design: what rules by image may ask about.
+
+    Parameters
+    ----------
+    design
+        See `read_design_table`.
 
     Returns
     -------

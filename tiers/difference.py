@@ -1,4 +1,4 @@
-"""Compare two tier files on the trials of one package."""
+"""What tier files do to a design: counts, how two of them differ, and digests that recognise them."""
 
 from __future__ import annotations
 
@@ -34,13 +34,22 @@ def tier_difference(first: TierFile, second: TierFile, design: pd.DataFrame, pla
 
     Parameters
     ----------
+    first, second
+        The tier files to compare.
     design
         See `tiers.design.read_design_table`.
+    place
+        Whose design it is, for errors.
 
     Returns
     -------
     counts
         Rows are the first's tiers, columns the second's.
+
+    Raises
+    ------
+    TierError
+        If a rule cannot be evaluated on this design.
 
     Examples
     --------
@@ -61,10 +70,24 @@ def tier_difference(first: TierFile, second: TierFile, design: pd.DataFrame, pla
 def tier_counts(tier_file: TierFile, design: pd.DataFrame, place: str = "") -> pd.DataFrame:
     """Count images and trials of every tier.
 
+    Parameters
+    ----------
+    tier_file
+        The rules.
+    design
+        See `tiers.design.read_design_table`.
+    place
+        Whose design it is, for errors.
+
     Returns
     -------
     counts
         One row per tier, columns `images` and `trials`.
+
+    Raises
+    ------
+    TierError
+        If a rule cannot be evaluated on this design.
     """
     tiers = assign_trials(tier_file, design, image_table(design), place)
     by_tier = design["nsd_id"].groupby(tiers)
@@ -95,7 +118,13 @@ def assignment_digest(nsd_id: npt.NDArray[np.int64], tiers: npt.NDArray[np.str_]
 
 
 def rules_digest(tier_file: TierFile) -> str:
-    """Return the SHA-256 of what decides a tier file's tiers: its rules, and neither title nor comments."""
+    """Return the SHA-256 of what decides a tier file's tiers: its rules, and neither title nor comments.
+
+    Parameters
+    ----------
+    tier_file
+        The rules.
+    """
     rules = tier_file.model_dump_json(include={"rules", "by", "seed"})
     return hashlib.sha256(rules.encode()).hexdigest()
 
@@ -112,6 +141,13 @@ def published_digest(tier_file: TierFile, subject: int) -> str | None:
 
     It is not known of files that need image features or more than the design and NSD's list of shared
     images, and of files whose rules are not the ones that come with the project.
+
+    Parameters
+    ----------
+    tier_file
+        The rules.
+    subject
+        1 to 8.
     """
     known = published_digests().get(tier_file.name)
     if known is None or known["rules"] != rules_digest(tier_file):

@@ -92,6 +92,13 @@ def evaluate(expression: str, table: pd.DataFrame, place: str) -> npt.NDArray[np
 def columns_named(expression: str) -> set[str]:
     """Return the columns that an expression asks for; none if it cannot be read.
 
+    Parameters
+    ----------
+    expression
+        See `evaluate`.
+
+    Examples
+    --------
     >>> sorted(columns_named("shared1000 and n_repeats == 3"))
     ['n_repeats', 'shared1000']
     """
@@ -159,6 +166,19 @@ def _yes_or_no(value: Any, expression: str, place: str) -> npt.NDArray[np.bool_]
 
 def column_of(name: str, table: pd.DataFrame, place: str) -> npt.NDArray[Any]:
     """Return a column that a rule names.
+
+    Parameters
+    ----------
+    name
+        Of the column.
+    table
+        One row per image or trial.
+    place
+        Named in the error: the tier file and the rule.
+
+    Returns
+    -------
+    values : array of shape (len(table),)
 
     Raises
     ------

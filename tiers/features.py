@@ -22,6 +22,16 @@ _LEVELS = ("near", "mid", "far")
 def read_features(path: Path) -> npt.NDArray[np.floating[Any]]:
     """Map a .npy of features into memory.
 
+    Parameters
+    ----------
+    path
+        A .npy of shape (73000, n_features), row i for nsd_id i.
+
+    Returns
+    -------
+    features : array
+        Of whatever shape the file has; see `with_feature_columns` for what it must be.
+
     Raises
     ------
     TierError

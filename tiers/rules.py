@@ -1,4 +1,4 @@
-"""Read a tier file: a split, written down."""
+"""Tier files: a split, written down, and how it is read."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ class Rule(BaseModel):
     where
         Expression over the image table, see `tiers.expressions`; all images if it is left out.
     fraction
-        Take this fraction of them. Whether an image is taken depends on `seed` and its nsd_id alone,
-        so that an image shared by subjects falls into the same tier for each of them.
+        Take this fraction of them. Whether one of them is taken depends on the seeds and its nsd_id, and on
+        nothing else, so that an image shared by subjects falls into the same tier for each of them.
     n
         Take this many of them instead: those with the smallest hashes.
     seed
@@ -113,6 +113,13 @@ class TierFile(BaseModel):
     def reseeded(self, seed: int) -> TierFile:
         """Return these tiers with another draw wherever a rule samples; the text says so too.
 
+        Parameters
+        ----------
+        seed
+            Of the other draw.
+
+        Examples
+        --------
         >>> load_tier_file("sensorium").reseeded(3).text.splitlines()[0]
         'seed = 3'
         """
@@ -132,6 +139,11 @@ def known_tier_files() -> list[str]:
 
 def load_tier_file(name_or_path: str) -> TierFile:
     """Read a tier file by the name of a shipped one, or by the path of one's own.
+
+    Parameters
+    ----------
+    name_or_path
+        One of `known_tier_files`, or a path that ends in .toml.
 
     Raises
     ------
@@ -154,7 +166,16 @@ def load_tier_file(name_or_path: str) -> TierFile:
 
 
 def parse_tier_file(text: str, name: str, place: str = "tiers") -> TierFile:
-    """Read a tier file's text, such as packages record it; errors name `place`.
+    """Read the text of a tier file, such as packages record it.
+
+    Parameters
+    ----------
+    text
+        TOML.
+    name
+        What the tiers are called.
+    place
+        Where the text is from, for errors.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Keys: the secret that ids and the order of files in withholding packages come from."""
+"""Keys, the secret behind withholding packages, and what comes from them: ids, salts, the order of files."""
 
 from __future__ import annotations
 
@@ -46,6 +46,13 @@ _EXPECTED = f"a secret of at least {FEWEST_KEY_BYTES} bytes that nobody can gues
 def checked_key(key: bytes, place: str = "key") -> bytes:
     """Return a key that is long enough.
 
+    Parameters
+    ----------
+    key
+        As it was given.
+    place
+        Where it is from, for the error.
+
     Raises
     ------
     OptionError
@@ -65,6 +72,11 @@ def checked_key(key: bytes, place: str = "key") -> bytes:
 def read_key(path: Path) -> bytes:
     r"""Read a key file: its bytes, without the line break (\n or \r\n) at its end, if it has one.
 
+    Parameters
+    ----------
+    path
+        The key file.
+
     Raises
     ------
     OptionError
@@ -83,7 +95,13 @@ def read_key(path: Path) -> bytes:
 
 
 def is_private(path: Path) -> bool:
-    """Whether nobody but its owner may read or change a file."""
+    """Whether nobody but its owner may read or change a file.
+
+    Parameters
+    ----------
+    path
+        A file that is there.
+    """
     return path.stat().st_mode & 0o077 == 0
 
 
@@ -95,6 +113,22 @@ _FEWEST_VALUES: Final = 64
 def file_order(trials: npt.NDArray[np.int64], subject: int, seed: int) -> npt.NDArray[np.int64]:
     """Return the order in which an open package numbers trials as files: by their hash, the same everywhere.
 
+    Parameters
+    ----------
+    trials : int64 array of shape (n_trials,)
+        Trial numbers from 0.
+    subject
+        1 to 8.
+    seed
+        Of the recipe.
+
+    Returns
+    -------
+    order : int64 array of shape (n_trials,)
+        Position in `trials` of the trial of each file.
+
+    Examples
+    --------
     >>> file_order(np.array([0, 1, 2, 3]), subject=1, seed=0).tolist()
     [3, 0, 1, 2]
     """
@@ -105,7 +139,24 @@ def file_order(trials: npt.NDArray[np.int64], subject: int, seed: int) -> npt.ND
 def keyed_order(
     trials: npt.NDArray[np.int64], package: str, subject: int, key: bytes
 ) -> npt.NDArray[np.int64]:
-    """Return the order in which a withholding package numbers trials as files: that of keyed digests."""
+    """Return the order in which a withholding package numbers trials as files: that of keyed digests.
+
+    Parameters
+    ----------
+    trials : int64 array of shape (n_trials,)
+        Trial numbers from 0.
+    package
+        Name of the package.
+    subject
+        1 to 8.
+    key
+        See `key_of_kind`.
+
+    Returns
+    -------
+    order : int64 array of shape (n_trials,)
+        Position in `trials` of the trial of each file.
+    """
     return np.argsort([_digest(key, package, subject, "order", trial) for trial in trials.tolist()])
 
 
@@ -113,6 +164,13 @@ def key_of_kind(key: bytes, kind: str) -> bytes:
     """Return what a key stands for in packages of one kind, so that one key may serve two.
 
     Ids and order of a package of kind "track1" are then not those of "track2", which shows behaviour.
+
+    Parameters
+    ----------
+    key
+        The owner's.
+    kind
+        Of the package: "track1" or "track2".
     """
     return hmac.new(key, kind.encode(), "sha256").digest()
 
@@ -143,6 +201,13 @@ def derive_key(package: str, withheld: npt.NDArray[np.float32]) -> bytes:
 def refuse_guessable(package: str, n_values: int) -> None:
     """Refuse to derive a key from next to nothing.
 
+    Parameters
+    ----------
+    package
+        Name of the package, for the error.
+    n_values
+        How many responses are withheld, over all trials and units.
+
     Raises
     ------
     OptionError
@@ -162,6 +227,20 @@ def possible_keys(package: Package, truth: Truth | None, key: bytes | None) -> I
 
     Those made by nsd-bench 0.1 come from the bytes of a key file with the line break at its end, or from the
     withheld responses in the order of the files, whatever the kind.
+
+    Parameters
+    ----------
+    package
+        That withholds.
+    truth
+        What it withholds; None where that is not known.
+    key
+        The owner's; None where ids were made without one.
+
+    Yields
+    ------
+    key
+        As `keyed_trial_ids` takes it.
     """
     before = "sealing" not in package.manifest
     if key is not None:
@@ -192,8 +271,13 @@ def true_trials(
     Parameters
     ----------
     ids : str array of shape (n_trials,)
+        As the package has them.
     trials : int64 array
         All true trial numbers that there may be.
+    package
+        Name of the package.
+    subject
+        1 to 8.
     keys
         Which to try, one after another, until one fits.
 
@@ -215,21 +299,59 @@ def true_trials(
 def keyed_trial_ids(
     trials: npt.NDArray[np.int64], package: str, subject: int, key: bytes
 ) -> npt.NDArray[np.str_]:
-    """Return an id of 32 hex characters for every true trial number."""
+    """Return an id of 32 hex characters for every true trial number.
+
+    Parameters
+    ----------
+    trials : int64 array of shape (n_trials,)
+        True trial numbers, from 0.
+    package
+        Name of the package.
+    subject
+        1 to 8.
+    key
+        See `key_of_kind`.
+
+    Returns
+    -------
+    ids : str array of shape (n_trials,)
+    """
     return np.array([_digest(key, package, subject, "trial", trial) for trial in trials.tolist()])
 
 
 def keyed_salts(
     trials: npt.NDArray[np.int64], package: str, subject: int, key: bytes
 ) -> npt.NDArray[np.str_]:
-    """Return 32 hex characters for every true trial number, which nobody knows before the truth is shown."""
+    """Return 32 hex characters for every true trial number, which nobody knows before the truth is revealed.
+
+    Parameters
+    ----------
+    trials, package, subject, key
+        See `keyed_trial_ids`.
+
+    Returns
+    -------
+    salts : str array of shape (n_trials,)
+    """
     return np.array([_digest(key, package, subject, "salt", trial) for trial in trials.tolist()])
 
 
 def keyed_image_ids(
     nsd_ids: npt.NDArray[np.int64], package: str, subject: int, key: bytes
 ) -> npt.NDArray[np.int64]:
-    """Return a number from 0 for every image, shared by its repeats, in the order of their keyed digests."""
+    """Return a number from 0 for every image, shared by its repeats, in the order of their keyed digests.
+
+    Parameters
+    ----------
+    nsd_ids : int64 array of shape (n_trials,)
+        The image of every trial, from 0.
+    package, subject, key
+        See `keyed_trial_ids`.
+
+    Returns
+    -------
+    ids : int64 array of shape (n_trials,)
+    """
     distinct = np.unique(nsd_ids)
     digests = [_digest(key, package, subject, "image", nsd_id) for nsd_id in distinct.tolist()]
     rank = np.empty(len(distinct), dtype=np.int64)

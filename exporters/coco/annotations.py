@@ -16,7 +16,15 @@ __all__ = ["AnnotatedObjects", "Category", "Coco", "captions"]
 
 
 class Category(NamedTuple):
-    """What an object is: one of COCO's 80 categories, and of its 12 supercategories."""
+    """What an object is.
+
+    Parameters
+    ----------
+    name
+        One of COCO's 80 categories.
+    supercategory
+        One of its 12 supercategories.
+    """
 
     name: str
     supercategory: str
@@ -58,7 +66,18 @@ class AnnotatedObjects:
     masks: dict[int, dict[str, Any]]
 
     def polygons_of(self, row: int) -> list[npt.NDArray[np.float64]]:
-        """Return the polygons of an annotation, each of shape (2 x n_corners,); views."""
+        """Return the polygons of an annotation.
+
+        Parameters
+        ----------
+        row
+            Which annotation.
+
+        Returns
+        -------
+        polygons
+            Views of shape (2 x n_corners,): x and y in turn, in pixels of the whole picture.
+        """
         ends = self.polygons[self.first_polygon[row] : self.first_polygon[row + 1]].tolist()
         return [self.numbers[begin:end] for begin, end in ends]
 
@@ -91,6 +110,11 @@ class Coco:
     def size(self, coco_id: int) -> tuple[int, int]:
         """Return height and width of a picture in pixels.
 
+        Parameters
+        ----------
+        coco_id
+            COCO's own id of the picture.
+
         Raises
         ------
         SourceError
@@ -103,6 +127,11 @@ class Coco:
     def rows(self, coco_id: int) -> slice:
         """Return which rows of `annotations` are about a picture; none where nothing was annotated.
 
+        Parameters
+        ----------
+        coco_id
+            COCO's own id of the picture.
+
         Raises
         ------
         SourceError
@@ -113,6 +142,11 @@ class Coco:
 
     def require(self, coco_ids: Iterable[int]) -> None:
         """Check that pictures are known.
+
+        Parameters
+        ----------
+        coco_ids
+            COCO's own ids of the pictures.
 
         Raises
         ------
@@ -159,6 +193,13 @@ class Coco:
 
 def captions(coco: Coco, coco_id: int) -> list[str]:
     """Return what people wrote about a picture, in the order of COCO's file.
+
+    Parameters
+    ----------
+    coco
+        See `exporters.nsd.coco.read_coco`.
+    coco_id
+        COCO's own id of the picture.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Polygons cut along the sides of a rectangle."""
+"""How NSD cropped a picture, and points, boxes, polygons and masks moved into that crop."""
 
 from __future__ import annotations
 
@@ -223,7 +223,12 @@ class Crop:
         return np.hstack([begin, np.round(end - begin, 2)])
 
     def mask(self, mask: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-        """Cut a mask (height, width) of the whole picture, and scale it by taking the nearest pixel.
+        """Cut a mask of the whole picture, and scale it by taking the nearest pixel.
+
+        Parameters
+        ----------
+        mask : uint8 array of shape (height, width)
+            1 inside an object.
 
         Returns
         -------

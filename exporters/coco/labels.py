@@ -145,6 +145,13 @@ def legacy_coco_ids(coco: Coco, nsd_ids: Iterable[int]) -> list[int | None]:
     by theirs plus the largest COCO id in train plus one. In that it looks up NSD's numbers, which count from
     1, and so finds pictures that have nothing to do with them.
 
+    Parameters
+    ----------
+    coco
+        See `exporters.nsd.coco.read_coco`.
+    nsd_ids
+        Which images, from 0.
+
     Returns
     -------
     coco_ids

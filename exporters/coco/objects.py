@@ -1,4 +1,4 @@
-"""What NSD's image of a picture shows: COCO's objects, moved into the crop."""
+"""What NSD's images show, COCO's objects moved into the crop, and files of that."""
 
 from __future__ import annotations
 
@@ -190,6 +190,13 @@ def records(coco: Coco, nsd_images: pd.DataFrame, *, legacy: bool = False) -> It
 def write_records(described: Iterator[dict[str, Any]], path: Path) -> None:
     """Write records as Parquet or as JSON lines, by the suffix of the path; whole or not at all.
 
+    Parameters
+    ----------
+    described
+        See `records`.
+    path
+        Where; it ends in one of `FORMATS`.
+
     Raises
     ------
     OutputError
@@ -225,6 +232,13 @@ def _write_parquet(described: Iterator[dict[str, Any]], file: BinaryIO) -> None:
 def write_table(table: pd.DataFrame, path: Path) -> None:
     """Write a table as Parquet, whole or not at all.
 
+    Parameters
+    ----------
+    table
+        Without its index.
+    path
+        Where.
+
     Raises
     ------
     OutputError
@@ -238,7 +252,18 @@ def write_table(table: pd.DataFrame, path: Path) -> None:
 
 
 def read_records(path: Path) -> Iterator[dict[str, Any]]:
-    """Read what `write_records` wrote; both formats give equal records."""
+    """Read what `write_records` wrote; both formats give equal records.
+
+    Parameters
+    ----------
+    path
+        A file that `write_records` wrote.
+
+    Yields
+    ------
+    record
+        See `records`.
+    """
     if path.suffix != ".parquet":
         with path.open(encoding="utf-8") as lines:
             yield from (json.loads(line) for line in lines)

@@ -35,6 +35,13 @@ class Instances:
     def add(self, path: Path, split: str) -> None:
         """Add a file.
 
+        Parameters
+        ----------
+        path
+            An instances_*.json.
+        split
+            "train2017" or "val2017".
+
         Raises
         ------
         SourceError
@@ -143,6 +150,11 @@ class Captions:
 
     def add(self, path: Path) -> None:
         """Add a file.
+
+        Parameters
+        ----------
+        path
+            A captions_*.json.
 
         Raises
         ------

@@ -27,6 +27,11 @@ def pinned_mask(grid: Grid) -> npt.NDArray[np.bool_]:
     nilearn 0.14.1's `load_mni152_gm_mask()` (ICBM152 2009 grey matter at 1 mm, threshold 0.2, closed twice),
     resampled to NSD's grid at 3 mm by nearest neighbour.
 
+    Parameters
+    ----------
+    grid
+        Of the 3 mm files.
+
     Returns
     -------
     mask : bool array of shape (62, 74, 62)
@@ -50,6 +55,17 @@ def pinned_mask(grid: Grid) -> npt.NDArray[np.bool_]:
 
 def read_mask(path: Path, grid: Grid) -> npt.NDArray[np.bool_]:
     """Read a mask: inside where it is above 0.
+
+    Parameters
+    ----------
+    path
+        A NIfTI file of one volume.
+    grid
+        On which it must lie.
+
+    Returns
+    -------
+    mask : bool array of the grid's shape
 
     Raises
     ------
@@ -77,5 +93,15 @@ def _check_shape(path: Path, shape: tuple[int, ...], n_volumes: int, grid: Grid)
 
 
 def mask_digest(mask: npt.NDArray[np.bool_]) -> str:
-    """Return the digest of a mask's voxels."""
+    """Return the digest of a mask's voxels.
+
+    Parameters
+    ----------
+    mask : bool array of shape (X, Y, Z)
+
+    Returns
+    -------
+    digest
+        SHA-256 of its voxels, one byte each, in C order.
+    """
     return hashlib.sha256(np.ascontiguousarray(mask, dtype=np.uint8).data).hexdigest()

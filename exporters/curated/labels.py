@@ -55,6 +55,13 @@ class LabelRule:
 def shown_images(nsd_root: Path, subjects: Sequence[int]) -> npt.NDArray[np.int64]:
     """Read which image each subject was to see on each planned trial.
 
+    Parameters
+    ----------
+    nsd_root
+        NSD's root.
+    subjects
+        Some of 1 to 8; a row for each.
+
     Returns
     -------
     nsd_ids : int64 array of shape (n_subjects, n_trials)
@@ -82,6 +89,8 @@ def label_images(nsd_root: Path, coco: Path, nsd_ids: npt.NDArray[np.int64], rul
         Folder with COCO 2017's annotations.
     nsd_ids : int64 array
         In any order and shape, repeats allowed.
+    rule
+        Which area counts.
 
     Returns
     -------
@@ -109,6 +118,8 @@ def label_trials(
         See `label_images`.
     nsd_ids : int64 array of shape (n_subjects, n_trials)
         See `shown_images`.
+    rule
+        Which of COCO's words is the label.
 
     Returns
     -------

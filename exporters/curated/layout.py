@@ -85,12 +85,25 @@ class Schedule:
 
 
 def subject_folder(folder: Path, subject: int) -> Path:
-    """Return the folder with one subject's files."""
+    """Return the folder with one subject's files.
+
+    Parameters
+    ----------
+    folder
+        `1mm` or `3mm`.
+    subject
+        1 to 8.
+    """
     return folder / f"subj{subject:02}"
 
 
 def subjects_below(folder: Path) -> list[int]:
     """List the subjects that have a folder, ascending.
+
+    Parameters
+    ----------
+    folder
+        `1mm` or `3mm`.
 
     Raises
     ------

@@ -25,6 +25,11 @@ _MNI: Final = 4
 def opened(path: Path) -> VolumeFile:
     """Read a file's header.
 
+    Parameters
+    ----------
+    path
+        A NIfTI file of any number of volumes.
+
     Raises
     ------
     SourceError
@@ -37,7 +42,17 @@ def opened(path: Path) -> VolumeFile:
 
 
 def each_volume(volumes: VolumeFile) -> Iterator[npt.NDArray[Any]]:
-    """Yield a file's volumes, see `VolumeFile.__iter__`.
+    """Yield a file's volumes one after another.
+
+    Parameters
+    ----------
+    volumes
+        See `opened`.
+
+    Yields
+    ------
+    volume
+        As it is on disk, flat, x fastest; always in the same buffer.
 
     Raises
     ------
@@ -51,18 +66,39 @@ def each_volume(volumes: VolumeFile) -> Iterator[npt.NDArray[Any]]:
 
 
 def grid_of(volumes: VolumeFile) -> Grid:
-    """Return the grid of a file's volumes."""
+    """Return the grid of a file's volumes.
+
+    Parameters
+    ----------
+    volumes
+        See `opened`.
+    """
     return Grid(volumes.shape, volumes.affine, volumes.path)
 
 
 class VolumeWriter:
-    """Appends volumes to a NIfTI file; made by `new_volumes`."""
+    """Appends volumes to a NIfTI file; made by `new_volumes`.
+
+    Parameters
+    ----------
+    stream
+        To which bytes are written, compressed.
+    units : int64 array of shape (n_units,)
+        Where in a volume on disk the values lie.
+    volume : array of shape (n_voxels,)
+        Zeros in the type of the file.
+    """
 
     def __init__(self, stream: Any, units: npt.NDArray[np.int64], volume: npt.NDArray[Any]) -> None:
         self._stream, self._units, self._volume = stream, units, volume
 
     def append(self, values: npt.NDArray[Any]) -> None:
-        """Write one volume: `values`, shape (n_units,), inside the mask and 0 elsewhere."""
+        """Write one volume: values inside the mask, and 0 elsewhere.
+
+        Parameters
+        ----------
+        values : array of shape (n_units,)
+        """
         self._volume[self._units] = values
         self._stream.write(self._volume.view(np.uint8).data)
 

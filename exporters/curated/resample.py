@@ -1,4 +1,4 @@
-"""From 1 mm to 3 mm: which voxels every unit is made of, and with which weights."""
+"""From 1 mm to 3 mm: which voxels a unit is made of, how files are made, and what is noted beside them."""
 
 from __future__ import annotations
 
@@ -81,13 +81,29 @@ class Resampling:
         return np.asarray(np.einsum("us,us->u", values, self.weights))
 
     def complete(self, valid: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-        """Return which units are made of valid fine voxels only, shape (n_units,)."""
+        """Return which units are made of valid fine voxels only.
+
+        Parameters
+        ----------
+        valid : bool array of shape (n_voxels,)
+            Of a fine volume, flat and x fastest.
+
+        Returns
+        -------
+        complete : bool array of shape (n_units,)
+        """
         used = self.weights > 0
         whole: npt.NDArray[np.bool_] = np.all(valid[self.sources] | ~used, axis=1)
         return whole & used.any(axis=1)
 
     def take(self, keep: npt.NDArray[np.bool_]) -> Resampling:
-        """Keep some units."""
+        """Keep some units.
+
+        Parameters
+        ----------
+        keep : bool array of shape (n_units,)
+            Which.
+        """
         return Resampling(self.fine, self.grid, self.units[keep], self.sources[keep], self.weights[keep])
 
 
@@ -95,6 +111,11 @@ def coarse_grid(fine: Grid) -> Grid:
     """Return the grid that nilearn gives: the same corner, three times the voxels.
 
     Where the last coarse centre would lie beyond the last fine one there is still a plane, of zeros.
+
+    Parameters
+    ----------
+    fine
+        Grid of the volumes on disk.
 
     Examples
     --------
@@ -186,6 +207,15 @@ class ResampleOptions:
 def note_settings(coarse: Path, options: ResampleOptions, mask: npt.NDArray[np.bool_]) -> None:
     """Write down how the files in a folder are made.
 
+    Parameters
+    ----------
+    coarse
+        The folder `3mm`.
+    options
+        By which they are made.
+    mask : bool array
+        On the coarse grid.
+
     Raises
     ------
     OutputError
@@ -207,7 +237,14 @@ def note_settings(coarse: Path, options: ResampleOptions, mask: npt.NDArray[np.b
 
 
 def note_mask(path: Path, resampling: Resampling) -> bool:
-    """Write down which units a subject has; `path` is that mask.
+    """Write down which units a subject has, as a mask on the coarse grid.
+
+    Parameters
+    ----------
+    path
+        Where.
+    resampling
+        Of that subject.
 
     Returns
     -------
@@ -225,13 +262,31 @@ def note_mask(path: Path, resampling: Resampling) -> bool:
 
 
 def note_sessions(folder: Path, sessions: Iterable[int]) -> None:
-    """Write down which sessions a subject's folder will have, so that nobody takes some of them for all."""
+    """Write down which sessions a subject's folder will have, so that nobody takes some of them for all.
+
+    Parameters
+    ----------
+    folder
+        Of the subject, in `3mm`.
+    sessions
+        From 1.
+    """
     with new_file(folder / _SESSIONS) as file:
         file.write(json.dumps(sorted(sessions)).encode())
 
 
 def noted_sessions(folder: Path) -> list[int]:
     """Return what `note_sessions` wrote.
+
+    Parameters
+    ----------
+    folder
+        Of the subject, in `3mm`.
+
+    Returns
+    -------
+    sessions
+        Ascending.
 
     Raises
     ------

@@ -44,7 +44,20 @@ def mni_files(nsd_root: Path, sessions: Mapping[int, int]) -> dict[tuple[int, st
 
 
 def planned_mni_files(nsd_root: Path, sessions: Mapping[int, int]) -> Iterator[PlannedFile]:
-    """List what the curated set is made of: betas, and what says which image and which picture was shown."""
+    """List what the curated set is made of: betas, and what says which image and which picture was shown.
+
+    Parameters
+    ----------
+    nsd_root
+        NSD's root; files need not be there.
+    sessions
+        Subject to number of sessions.
+
+    Yields
+    ------
+    planned
+        Path below NSD's root, and size where the file is there.
+    """
     layout = Layout(nsd_root)
     for path in (layout.design, layout.stimulus_table, *mni_files(nsd_root, sessions).values()):
         n_bytes = path.stat().st_size if path.is_file() else None

@@ -1,4 +1,4 @@
-"""Which trials are kept: as many of every subject, none without a label."""
+"""Which trials are kept: as many of every subject, none without a label; and the options of that."""
 
 from __future__ import annotations
 
@@ -201,7 +201,20 @@ class ChosenTrials:
     dropped: npt.NDArray[np.bool_]
 
     def kept(self, row: int, numbers: pd.DataFrame) -> pd.DataFrame:
-        """List a subject's kept trials; `numbers` as from `Schedule.trial_numbers`."""
+        """List a subject's kept trials.
+
+        Parameters
+        ----------
+        row
+            Which of `subjects`.
+        numbers
+            See `exporters.curated.layout.Schedule.trial_numbers`.
+
+        Returns
+        -------
+        trials
+            Rows of `numbers` with `nsd_id`, `repeat` (from 0) and `label`, in the order of showing.
+        """
         shown = self.nsd_ids[row]
         table = numbers.assign(nsd_id=shown, repeat=repeats_so_far(shown), label=self.labels[row])
         kept: pd.DataFrame = table.loc[~self.dropped[row]]
@@ -221,9 +234,9 @@ def select_trials(
     nsd_ids, labels : arrays of shape (n_subjects, n_trials)
         Rows in the order of `schedule.sessions`.
     schedule
-        Sessions that each subject has.
+        How many sessions each subject has.
     options
-        What is wanted.
+        How many trials are kept, and of which classes.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""The zarr twin of a subject's volumes: any trials can be read by themselves."""
+"""The files of the curated set: each subject's volumes and zarr twin, tables that all share, the manifest."""
 
 from __future__ import annotations
 
@@ -32,145 +32,8 @@ CHUNK_TRIALS: Final = 256
 """Trials that are read together, 58 MB of grey matter."""
 
 
-class ZarrTwin:
-    """Collects trials until a chunk is full; chunks hold all units of some trials.
-
-    Parameters
-    ----------
-    path
-        Folder of the group.
-    trials
-        See `exporters.curated.write.SubjectPart`.
-    units : int64 array of shape (n_units,)
-        Flat C-order indices of the voxels.
-    volumes
-        A file whose grid, type and scale the betas have.
-
-    Raises
-    ------
-    NsdBenchError
-        If zarr is not installed.
-    """
-
-    def __init__(
-        self, path: Path, trials: pd.DataFrame, units: npt.NDArray[np.int64], volumes: VolumeFile
-    ) -> None:
-        try:
-            import zarr
-        except ModuleNotFoundError as error:
-            raise NsdBenchError(
-                "zarr is not installed",
-                place=str(path),
-                expected="the extra that writes it",
-                fix="pip install 'nsd-bench[zarr]', or leave out --zarr",
-            ) from error
-        classes, codes = np.unique(trials["label"].to_numpy().astype(np.str_), return_inverse=True)
-        group = zarr.create_group(store=path)
-        group.attrs.update(
-            {
-                "format": files.FORMAT,
-                "classes": classes.tolist(),
-                "scale": volumes.scale,
-                "shape": list(volumes.shape),
-                "affine": volumes.affine.tolist(),
-            }
-        )
-        columns = {name: trials[name].to_numpy() for name in trials if name != "label"}
-        for name, values in {**columns, "label": codes, "unit_ids": units}.items():
-            group.create_array(str(name), data=values)
-        n_trials = min(CHUNK_TRIALS, len(trials))
-        self._betas = group.create_array(
-            "betas", shape=(len(trials), len(units)), chunks=(n_trials, len(units)), dtype=volumes.dtype
-        )
-        self._chunk = np.empty((n_trials, len(units)), dtype=volumes.dtype)
-        self._n_waiting, self._n_written = 0, 0
-
-    def append(self, values: npt.NDArray[Any]) -> None:
-        """Add one trial."""
-        self._chunk[self._n_waiting] = values
-        self._n_waiting += 1
-        if self._n_waiting == len(self._chunk):
-            self.flush()
-
-    def flush(self) -> None:
-        """Write what waits."""
-        end = self._n_written + self._n_waiting
-        self._betas[self._n_written : end] = self._chunk[: self._n_waiting]
-        self._n_waiting, self._n_written = 0, end
-
-
 IMAGES: Final = "coco_categories.parquet"
 _READ_ONLY: Final = 0o444
-
-
-def write_shared(folder: Path, selection: ChosenTrials, numbers: pd.DataFrame, images: pd.DataFrame) -> None:
-    """Write labels, runs and choice of all planned trials, and what every image shows.
-
-    Parameters
-    ----------
-    folder
-        That will be the set.
-    selection
-        See `exporters.curated.selection.select_trials`.
-    numbers
-        See `exporters.curated.layout.Schedule.trial_numbers`.
-    images
-        See `exporters.curated.labels.label_images`.
-    """
-    arrays = {
-        files.DROPPED: selection.dropped,
-        files.LABELS: selection.labels,
-        files.RUNS: numbers["global_run"].to_numpy(),
-    }
-    for name, array in arrays.items():
-        (folder / name).write_bytes(array_to_bytes(array))
-    # The original counts NSD's images from 1 in its column "id".
-    table = images.assign(id=images["nsd_id"] + 1)
-    table.to_parquet(folder / IMAGES, engine="pyarrow", index=False)
-
-
-def write_manifest(
-    folder: Path,
-    coarse: Path,
-    parts: Sequence[SubjectPart],
-    options: CurateOptions,
-    max_trials: int,
-) -> None:
-    """Write the manifest, and make all files of the set read-only.
-
-    Parameters
-    ----------
-    folder
-        With everything else of the set in it.
-    coarse
-        Folder of the 3 mm files.
-    parts
-        One per subject.
-    options
-        By which trials were chosen.
-    max_trials
-        How many of the first trials counted.
-    """
-    digests = Digests(coarse)
-    for part in parts:
-        for path in (part.mask, *part.sessions.values()):
-            digests.add_file(path)
-    digested = sorted(path for path in folder.rglob("*") if path.is_file())
-    manifest: dict[str, Any] = {
-        "format": files.FORMAT,
-        "n_trials": {f"sub-{part.subject:02}": len(part.trials) for part in parts},
-        "max_trials": max_trials,
-        "options": asdict(options),
-        "resampled": json.loads((coarse / SETTINGS).read_text()),
-        "exporter": {"version": __version__, "source_sha256": source_digest("exporters.curated.curate")},
-        "sources": digests.listed(),
-        "files": {path.relative_to(folder).as_posix(): sha256_file(path) for path in digested},
-        "terms": TERMS_URL,
-        "citation": CITATION,
-    }
-    (folder / files.MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
-    for path in (*digested, folder / files.MANIFEST):
-        path.chmod(_READ_ONLY)
 
 
 @dataclass(frozen=True)
@@ -271,3 +134,146 @@ def _check_same(volumes: VolumeFile, first: VolumeFile, n_volumes: int) -> None:
             expected=f"{first.dtype} times {first.scale:g}, as {first.path} has it",
             fix="remove the folder of the 3 mm files, and run 'nsd-bench resample' again",
         )
+
+
+class ZarrTwin:
+    """Collects trials until a chunk is full; chunks hold all units of some trials.
+
+    Parameters
+    ----------
+    path
+        Folder of the group.
+    trials
+        See `exporters.curated.write.SubjectPart`.
+    units : int64 array of shape (n_units,)
+        Flat C-order indices of the voxels.
+    volumes
+        A file whose grid, type and scale the betas have.
+
+    Raises
+    ------
+    NsdBenchError
+        If zarr is not installed.
+    """
+
+    def __init__(
+        self, path: Path, trials: pd.DataFrame, units: npt.NDArray[np.int64], volumes: VolumeFile
+    ) -> None:
+        try:
+            import zarr
+        except ModuleNotFoundError as error:
+            raise NsdBenchError(
+                "zarr is not installed",
+                place=str(path),
+                expected="the extra that writes it",
+                fix="pip install 'nsd-bench[zarr]', or leave out --zarr",
+            ) from error
+        classes, codes = np.unique(trials["label"].to_numpy().astype(np.str_), return_inverse=True)
+        group = zarr.create_group(store=path)
+        group.attrs.update(
+            {
+                "format": files.FORMAT,
+                "classes": classes.tolist(),
+                "scale": volumes.scale,
+                "shape": list(volumes.shape),
+                "affine": volumes.affine.tolist(),
+            }
+        )
+        columns = {name: trials[name].to_numpy() for name in trials if name != "label"}
+        for name, values in {**columns, "label": codes, "unit_ids": units}.items():
+            group.create_array(str(name), data=values)
+        n_trials = min(CHUNK_TRIALS, len(trials))
+        self._betas = group.create_array(
+            "betas", shape=(len(trials), len(units)), chunks=(n_trials, len(units)), dtype=volumes.dtype
+        )
+        self._chunk = np.empty((n_trials, len(units)), dtype=volumes.dtype)
+        self._n_waiting, self._n_written = 0, 0
+
+    def append(self, values: npt.NDArray[Any]) -> None:
+        """Add one trial.
+
+        Parameters
+        ----------
+        values : array of shape (n_units,)
+            As they are stored.
+        """
+        self._chunk[self._n_waiting] = values
+        self._n_waiting += 1
+        if self._n_waiting == len(self._chunk):
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what waits."""
+        end = self._n_written + self._n_waiting
+        self._betas[self._n_written : end] = self._chunk[: self._n_waiting]
+        self._n_waiting, self._n_written = 0, end
+
+
+def write_shared(folder: Path, selection: ChosenTrials, numbers: pd.DataFrame, images: pd.DataFrame) -> None:
+    """Write labels, runs and choice of all planned trials, and what every image shows.
+
+    Parameters
+    ----------
+    folder
+        That will be the set.
+    selection
+        See `exporters.curated.selection.select_trials`.
+    numbers
+        See `exporters.curated.layout.Schedule.trial_numbers`.
+    images
+        See `exporters.curated.labels.label_images`.
+    """
+    arrays = {
+        files.DROPPED: selection.dropped,
+        files.LABELS: selection.labels,
+        files.RUNS: numbers["global_run"].to_numpy(),
+    }
+    for name, array in arrays.items():
+        (folder / name).write_bytes(array_to_bytes(array))
+    # The original counts NSD's images from 1 in its column "id".
+    table = images.assign(id=images["nsd_id"] + 1)
+    table.to_parquet(folder / IMAGES, engine="pyarrow", index=False)
+
+
+def write_manifest(
+    folder: Path,
+    coarse: Path,
+    parts: Sequence[SubjectPart],
+    options: CurateOptions,
+    max_trials: int,
+) -> None:
+    """Write the manifest, and make all files of the set read-only.
+
+    Parameters
+    ----------
+    folder
+        With everything else of the set in it.
+    coarse
+        Folder of the 3 mm files.
+    parts
+        One per subject.
+    options
+        By which trials were chosen.
+    max_trials
+        How many of the first trials counted.
+    """
+    digests = Digests(coarse)
+    for part in parts:
+        for path in (part.mask, *part.sessions.values()):
+            digests.add_file(path)
+    digested = sorted(path for path in folder.rglob("*") if path.is_file())
+    manifest: dict[str, Any] = {
+        "format": files.FORMAT,
+        "n_trials": {f"sub-{part.subject:02}": len(part.trials) for part in parts},
+        "max_trials": max_trials,
+        "options": asdict(options),
+        "resampled": json.loads((coarse / SETTINGS).read_text()),
+        "exporter": {"version": __version__, "source_sha256": source_digest("exporters.curated.curate")},
+        "sources": digests.listed(),
+        "files": {path.relative_to(folder).as_posix(): sha256_file(path) for path in digested},
+        "terms": TERMS_URL,
+        "citation": CITATION,
+    }
+    (folder / files.MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+    for path in (*digested, folder / files.MANIFEST):
+        path.chmod(_READ_ONLY)

@@ -1,4 +1,4 @@
-"""The column `snr_estimate` of an index: how much signal a trial's condition has, over its noise."""
+"""Build an index from the layout that is there, if asked for with the signal-to-noise ratio of conditions."""
 
 from __future__ import annotations
 
@@ -25,82 +25,6 @@ from nsd_bench.outputs import write_json
 __all__ = ["LAYOUTS", "Built", "Roots", "build_index", "summary", "with_snr"]
 
 Mask = npt.NDArray[np.bool_]
-
-
-def with_snr(rows: pd.DataFrame, cache_root: Path) -> pd.DataFrame:
-    """Fill `snr_estimate` of one subject's rows.
-
-    Every beta is read once, in the order of the files. Signal and noise are those of
-    `nsd_bench.imagery.reliability.snr`, over the trials of one condition (cues and detections of attention
-    runs apart); the estimate is the median over the voxels of `roi_mask_path`, or over all that vary.
-
-    Parameters
-    ----------
-    rows
-        As an index has them; not modified. Trials that are not valid, or of an unknown stimulus, count
-        for nothing.
-
-    Returns
-    -------
-    rows
-        With `snr_estimate`; null where no stimulus of the condition has repeats.
-
-    Raises
-    ------
-    SourceError
-        If a mask cannot be read or does not fit, or betas have different grids.
-    PackageError
-        If a file of betas is missing or broken.
-    """
-    group = _groups(rows)
-    mask_path = (
-        rows["roi_mask_path"] if "roi_mask_path" in rows else pd.Series(None, rows.index, dtype=object)
-    )
-    trials = rows.assign(group=group, mask=mask_path.fillna(""))[rows["is_valid"] & rows["stimulus"].notna()]
-    columns = ["beta_path", "beta_index", "group", "stimulus", "mask"]
-    sums: dict[str, StimulusSums] = defaultdict(StimulusSums)
-    masks: dict[str, Mask] = {}
-    for path, mask in trials[["beta_path", "mask"]].drop_duplicates().itertuples(index=False):
-        problem = grid_problem(cache_root / path, read_grid(cache_root / mask)) if mask else None
-        if problem:
-            raise _another_grid(cache_root / path, problem)
-    ordered = trials.sort_values(["beta_path", "beta_index"])[columns]
-    for path, index, name, stimulus, mask in ordered.itertuples(index=False):
-        volume = read_volume_at(cache_root / path, index)
-        if mask not in masks:
-            masks[mask] = _read_mask(cache_root / mask) if mask else np.ones(volume.shape, dtype=bool)
-        if volume.shape != masks[mask].shape:
-            problem = f"has shape {volume.shape}, {mask or 'other betas'} {masks[mask].shape}"
-            raise _another_grid(cache_root / path, problem)
-        sums[name].add(stimulus, volume[masks[mask]])
-    found = {name: _median(one.snr()) for name, one in sums.items() if one.has_repeats}
-    return rows.assign(snr_estimate=group.map(found).astype(float))
-
-
-def _groups(rows: pd.DataFrame) -> pd.Series[str]:
-    """Name what each trial is compared with: its condition, and its epoch where it has one."""
-    if "epoch" not in rows:
-        return rows["condition"]
-    return rows["condition"].str.cat(rows["epoch"].fillna(""), sep=" ")
-
-
-def _another_grid(path: Path, problem: str) -> SourceError:
-    return SourceError(
-        problem,
-        place=str(path),
-        expected="one grid for all betas of a subject, and for their mask",
-        fix="fetch betas and mask of the same subject and space, or leave out --snr",
-    )
-
-
-def _read_mask(path: Path) -> Mask:
-    return np.asarray(read_volume(path, read_grid(path)) > 0)
-
-
-def _median(snr: npt.NDArray[np.float64]) -> float:
-    """Return the median over voxels that vary, NaN if none does."""
-    known = snr[~np.isnan(snr)]
-    return float(np.median(known)) if known.size else np.nan
 
 
 LAYOUTS: Final = ("release", "folders", "cache")
@@ -136,7 +60,17 @@ class Roots:
 
 @dataclass(frozen=True)
 class Built:
-    """An index: its rows, the layout that they come from, and the files that were written."""
+    """An index that was built.
+
+    Parameters
+    ----------
+    table
+        Its rows, of all subjects.
+    layout
+        In which the data lay, one of `LAYOUTS`.
+    paths
+        Files that were written.
+    """
 
     table: pd.DataFrame
     layout: str
@@ -172,6 +106,10 @@ def build_index(
 
     Parameters
     ----------
+    roots
+        Where the data lie.
+    subjects
+        Some of 1 to 8, or "all" that there are.
     layout
         One of `LAYOUTS`; "auto" takes the one that is there.
     output
@@ -272,7 +210,13 @@ def _reader(layout: str, roots: Roots) -> tuple[Callable[[int], pd.DataFrame], l
 
 
 def summary(built: Built) -> list[str]:
-    """Say in a few lines what was built."""
+    """Say in a few lines what was built.
+
+    Parameters
+    ----------
+    built
+        See `build_index`.
+    """
     report = built.report()
     counts = ", ".join(f"{n} {name}" for name, n in report["condition_counts"].items())
     lines = [
@@ -286,3 +230,81 @@ def summary(built: Built) -> list[str]:
         named = ", ".join(f"{name} {ratio:.3f}" for name, ratio in ratios.items())
         lines.append(f"signal-to-noise ratio: {named}")
     return lines
+
+
+def with_snr(rows: pd.DataFrame, cache_root: Path) -> pd.DataFrame:
+    """Fill `snr_estimate` of one subject's rows.
+
+    Every beta is read once, in the order of the files. Signal and noise are those of
+    `nsd_bench.imagery.reliability.snr`, over the trials of one condition (cues and detections of attention
+    runs apart); the estimate is the median over the voxels of `roi_mask_path`, or over all that vary.
+
+    Parameters
+    ----------
+    rows
+        As an index has them; not modified. Trials that are not valid, or of an unknown stimulus, count
+        for nothing.
+    cache_root
+        To which the rows' paths are relative.
+
+    Returns
+    -------
+    rows
+        With `snr_estimate`; null where no stimulus of the condition has repeats.
+
+    Raises
+    ------
+    SourceError
+        If a mask cannot be read or does not fit, or betas have different grids.
+    PackageError
+        If a file of betas is missing or broken.
+    """
+    group = _groups(rows)
+    mask_path = (
+        rows["roi_mask_path"] if "roi_mask_path" in rows else pd.Series(None, rows.index, dtype=object)
+    )
+    trials = rows.assign(group=group, mask=mask_path.fillna(""))[rows["is_valid"] & rows["stimulus"].notna()]
+    columns = ["beta_path", "beta_index", "group", "stimulus", "mask"]
+    sums: dict[str, StimulusSums] = defaultdict(StimulusSums)
+    masks: dict[str, Mask] = {}
+    for path, mask in trials[["beta_path", "mask"]].drop_duplicates().itertuples(index=False):
+        problem = grid_problem(cache_root / path, read_grid(cache_root / mask)) if mask else None
+        if problem:
+            raise _another_grid(cache_root / path, problem)
+    ordered = trials.sort_values(["beta_path", "beta_index"])[columns]
+    for path, index, name, stimulus, mask in ordered.itertuples(index=False):
+        volume = read_volume_at(cache_root / path, index)
+        if mask not in masks:
+            masks[mask] = _read_mask(cache_root / mask) if mask else np.ones(volume.shape, dtype=bool)
+        if volume.shape != masks[mask].shape:
+            problem = f"has shape {volume.shape}, {mask or 'other betas'} {masks[mask].shape}"
+            raise _another_grid(cache_root / path, problem)
+        sums[name].add(stimulus, volume[masks[mask]])
+    found = {name: _median(one.snr()) for name, one in sums.items() if one.has_repeats}
+    return rows.assign(snr_estimate=group.map(found).astype(float))
+
+
+def _groups(rows: pd.DataFrame) -> pd.Series[str]:
+    """Name what each trial is compared with: its condition, and its epoch where it has one."""
+    if "epoch" not in rows:
+        return rows["condition"]
+    return rows["condition"].str.cat(rows["epoch"].fillna(""), sep=" ")
+
+
+def _another_grid(path: Path, problem: str) -> SourceError:
+    return SourceError(
+        problem,
+        place=str(path),
+        expected="one grid for all betas of a subject, and for their mask",
+        fix="fetch betas and mask of the same subject and space, or leave out --snr",
+    )
+
+
+def _read_mask(path: Path) -> Mask:
+    return np.asarray(read_volume(path, read_grid(path)) > 0)
+
+
+def _median(snr: npt.NDArray[np.float64]) -> float:
+    """Return the median over voxels that vary, NaN if none does."""
+    known = snr[~np.isnan(snr)]
+    return float(np.median(known)) if known.size else np.nan

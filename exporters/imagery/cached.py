@@ -1,4 +1,4 @@
-"""Index rows of the cache layout: sessions as 4-D files, trials in a manifest."""
+"""Index rows of two layouts that are not NSD's: a cache of 4-D files, and folders of single trials."""
 
 from __future__ import annotations
 
@@ -34,6 +34,13 @@ _GIVEN: Final = [name for name in EXTRA_COLUMNS if name not in {"stimulus", "sou
 
 def read_manifest(path: Path, required: tuple[str, ...] = MANIFEST_COLUMNS) -> pd.DataFrame:
     """Read one of the layout's tables.
+
+    Parameters
+    ----------
+    path
+        The table.
+    required
+        Columns that it must have.
 
     Raises
     ------
@@ -87,6 +94,18 @@ def _names(manifest: pd.DataFrame) -> pd.Series[str]:
 def cached_rows(layout: CacheLayout, subject: int) -> pd.DataFrame:
     """List the trials of one subject as rows of an index.
 
+    Parameters
+    ----------
+    layout
+        Where the files lie.
+    subject
+        1 to 8.
+
+    Returns
+    -------
+    rows
+        See `exporters.imagery.rows.finished_rows`.
+
     Raises
     ------
     SourceError
@@ -134,7 +153,18 @@ _DEFAULT: Final = "imagery"
 
 
 def folder_subjects(root: Path) -> list[int]:
-    """Return the subjects that have a folder with a metadata.json."""
+    """Return the subjects that have a folder with a metadata.json.
+
+    Parameters
+    ----------
+    root
+        With a folder for each subject.
+
+    Returns
+    -------
+    subjects
+        Ascending.
+    """
     return sorted(subject_number(path.parent.name) for path in root.glob("subj??/metadata.json"))
 
 
@@ -143,6 +173,20 @@ def folder_rows(root: Path, cache_root: Path, subject: int) -> pd.DataFrame:
 
     Condition and run come from the trial's entry, else from the folders that its file lies in ("perception"
     or "imagery", "run01"); the condition is imagery where neither says it.
+
+    Parameters
+    ----------
+    root
+        With a folder for each subject.
+    cache_root
+        To which the rows' paths are relative.
+    subject
+        1 to 8.
+
+    Returns
+    -------
+    rows
+        See `exporters.imagery.rows.finished_rows`.
 
     Raises
     ------

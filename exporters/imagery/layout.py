@@ -1,4 +1,4 @@
-"""The cache layout: where a project of its own keeps NSD-Imagery; it is not NSD's."""
+"""The cache layout, where a project of its own keeps NSD-Imagery: paths, folders and checksums."""
 
 from __future__ import annotations
 
@@ -37,6 +37,13 @@ _FOLDERS: Final = (
 def subject_name(subject: int) -> str:
     """Return how paths and indices call a subject.
 
+    Parameters
+    ----------
+    subject
+        1 to 8.
+
+    Examples
+    --------
     >>> subject_name(3)
     'subj03'
     """
@@ -46,6 +53,13 @@ def subject_name(subject: int) -> str:
 def subject_number(name: str) -> int:
     """Return the subject that a name stands for.
 
+    Parameters
+    ----------
+    name
+        Such as "subj03".
+
+    Examples
+    --------
     >>> subject_number("subj03")
     3
     """
@@ -101,11 +115,23 @@ class CacheLayout:
         return self.root / "nsd_hdf5/nsd_stimuli.hdf5"
 
     def manifest(self, subject: int) -> Path:
-        """One row per trial of a subject."""
+        """One row per trial of a subject.
+
+        Parameters
+        ----------
+        subject
+            1 to 8.
+        """
         return self.metadata / f"trial_manifest_{subject_name(subject)}.csv"
 
     def betas(self, subject: int) -> dict[int, Path]:
-        """Return session to file, of the files that are there, under either of the two names in use."""
+        """Return session to file, of the files that are there, under either of the two names in use.
+
+        Parameters
+        ----------
+        subject
+            1 to 8.
+        """
         folder = (self.betas_root or self.imagery / "betas") / subject_name(subject)
         found = {}
         for path in sorted(folder.glob("*session*.nii.gz")):
@@ -122,6 +148,11 @@ class CacheLayout:
 
 def init_layout(root: Path) -> list[Path]:
     """Make the folders of the cache layout; return those that were not there yet.
+
+    Parameters
+    ----------
+    root
+        The cache root.
 
     Raises
     ------
@@ -147,7 +178,20 @@ _FIX: Final = f"if that is meant, remove {CHECKSUMS} and write it again"
 
 
 def write_checksums(root: Path) -> int:
-    """Write the digests of all indices and of the files of betas that they name; return how many."""
+    """Write the digests of all indices and of the files of betas that they name; return how many.
+
+    Parameters
+    ----------
+    root
+        The cache root.
+
+    Raises
+    ------
+    PackageError
+        If an index cannot be read.
+    OutputError
+        If the digests cannot be written.
+    """
     indices = sorted((root / INDEX_FOLDER).glob("*.parquet"))
     betas = {str(name) for path in indices for name in read_index(path)["beta_path"].unique()}
     names = sorted({path.relative_to(root).as_posix() for path in indices} | betas)
@@ -161,6 +205,11 @@ def changed_files(root: Path) -> Iterator[tuple[str, str]]:
     """Yield name and problem of every file that is not the one that checksums were made of.
 
     Nothing, where there are no checksums.
+
+    Parameters
+    ----------
+    root
+        The cache root.
     """
     path = root / CHECKSUMS
     if not path.is_file():

@@ -1,4 +1,4 @@
-"""Rows of an index: what all layouts have in common."""
+"""Rows of an index: what all layouts have in common, and those of NSD's own release."""
 
 from __future__ import annotations
 
@@ -47,6 +47,13 @@ def finished_rows(rows: pd.DataFrame, subject: int) -> pd.DataFrame:
     rows
         In the order of acquisition; `stimulus` says what was seen or imagined, null where nobody knows: such
         a trial repeats no other.
+    subject
+        1 to 8, whose rows they are.
+
+    Returns
+    -------
+    rows
+        With `trial_id` and `repeat_index`, and those of an index's columns that there are.
     """
     each = pd.Series([f"trial {row}" for row in range(len(rows))], rows.index, dtype=object)
     shown = rows.assign(stimulus=rows["stimulus"].fillna(each))
@@ -58,7 +65,18 @@ def finished_rows(rows: pd.DataFrame, subject: int) -> pd.DataFrame:
 
 
 def valid_volumes(path: Path) -> tuple[bool, ...]:
-    """Say of every volume of a file whether it can be used: all numbers, and not all the same one."""
+    """Say of every volume of a file whether it can be used: all numbers, and not all the same one.
+
+    Parameters
+    ----------
+    path
+        A file of betas, of any of the kinds that `nsd_bench.imagery.volumes` reads.
+
+    Raises
+    ------
+    PackageError
+        If it is missing or broken.
+    """
     status = path.stat() if path.is_file() else None
     return _valid_volumes(path, *((status.st_mtime_ns, status.st_size) if status else (0, 0)))
 
@@ -74,7 +92,12 @@ def _valid_volumes(path: Path, modified_ns: int, n_bytes: int) -> tuple[bool, ..
 
 
 def grid_of(path: Path) -> Grid:
-    """Return the grid of a file's volumes; of HDF5 and .npy, which have no affine, one with that of voxels.
+    """Return the grid of a file's volumes; that of HDF5 and .npy, which have no affine, has the identity.
+
+    Parameters
+    ----------
+    path
+        A file of betas.
 
     Raises
     ------
@@ -90,6 +113,13 @@ def grid_of(path: Path) -> Grid:
 def grid_problem(path: Path, grid: Grid) -> str | None:
     """Say how volumes of a file lie elsewhere than a grid; None if they do not, as far as the files say.
 
+    Parameters
+    ----------
+    path
+        A file of betas.
+    grid
+        On which they should lie.
+
     Raises
     ------
     PackageError, SourceError
@@ -103,7 +133,22 @@ def grid_problem(path: Path, grid: Grid) -> str | None:
 
 
 def missing_data(what: str, place: Path, available: list[str]) -> SourceError:
-    """Say that a subject's nsd_imagery is not there, and whose is."""
+    """Say that a subject's nsd_imagery is not there, and whose is.
+
+    Parameters
+    ----------
+    what
+        Whose data are missing, such as "subj03".
+    place
+        Where they were looked for.
+    available
+        Names of the subjects or sessions that are there; none where nothing is.
+
+    Returns
+    -------
+    error
+        To be raised.
+    """
     return SourceError(
         f"no nsd_imagery data of {what}",
         place=str(place),
@@ -124,7 +169,13 @@ _VIVID: Final = {1.0: 1.0, 2.0: 0.0}
 
 
 def release_subjects(root: Path) -> list[int]:
-    """Return the subjects whose imagery betas lie in the release's place."""
+    """Return the subjects whose imagery betas lie in the release's place.
+
+    Parameters
+    ----------
+    root
+        NSD's root.
+    """
     return [subject for subject in range(1, 9) if _found(ImageryLayout(root), subject)]
 
 
@@ -136,6 +187,13 @@ def _found(layout: ImageryLayout, subject: int) -> Path | None:
 
 def release_betas(root: Path, subject: int) -> Path:
     """Return the file with a subject's 720 betas.
+
+    Parameters
+    ----------
+    root
+        NSD's root.
+    subject
+        1 to 8.
 
     Raises
     ------
@@ -156,8 +214,17 @@ def release_rows(root: Path, cache_root: Path, subject: int, beta_path: Path | N
     ----------
     root
         NSD's root, below the cache root.
+    cache_root
+        To which the rows' paths are relative.
+    subject
+        1 to 8.
     beta_path
         Another file of betas than the release's; the mask is that of its grid.
+
+    Returns
+    -------
+    rows
+        See `finished_rows`.
 
     Raises
     ------

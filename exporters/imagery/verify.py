@@ -121,6 +121,8 @@ def verify_cache(
 
     Parameters
     ----------
+    cache_root
+        Folder with the indices, to which their paths are relative.
     stim_info, nsd_stimuli
         nsd_stim_info_merged.csv and nsd_stimuli.hdf5, where they do not lie below the cache root, as in the
         release or in the folder `nsd_hdf5`. What is not there cannot be compared with.
@@ -369,7 +371,15 @@ _CHECKS: Final[tuple[Callable[[_Cache], Faults], ...]] = (
 
 
 def report_json(cache_root: Path, faults: list[Fault]) -> dict[str, Any]:
-    """Return what `verify_cache` found, JSON-able."""
+    """Return what `verify_cache` found, JSON-able.
+
+    Parameters
+    ----------
+    cache_root
+        That was checked.
+    faults
+        See `verify_cache`.
+    """
     return {
         "format": FORMAT,
         "cache_root": cache_root.name,

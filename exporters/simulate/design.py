@@ -1,4 +1,4 @@
-"""A design with NSD's structure, whose early images are repeated early; its table of images, and behaviour."""
+"""A design with NSD's structure, but early repeats of early images; its table of images, and behaviour."""
 
 from __future__ import annotations
 

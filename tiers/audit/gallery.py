@@ -64,7 +64,18 @@ class Gallery:
         return "given by nsd_id" if self.given else "colours of 16 x 16 pixels"
 
     def members(self, tiers: Iterable[str]) -> npt.NDArray[np.int64]:
-        """Return the positions of the images that are in any of some tiers."""
+        """Return the positions of the images that are in any of some tiers.
+
+        Parameters
+        ----------
+        tiers
+            Some of `nsd_bench.package.spec.TIERS`.
+
+        Returns
+        -------
+        positions : int64 array
+            Ascending.
+        """
         columns = [spec.TIERS.index(tier) for tier in tiers]
         return np.flatnonzero(self.in_tier[:, columns].any(axis=1))
 
@@ -74,6 +85,8 @@ def open_gallery(package: Package, features: npt.NDArray[np.floating] | None = N
 
     Parameters
     ----------
+    package
+        Every trial's image is read.
     features : array of shape (73000, n_features)
         Row i describes nsd_id i; None takes the built-in descriptor.
 

@@ -53,7 +53,15 @@ class Thresholds:
 
 @dataclass(frozen=True)
 class Found:
-    """What one check found: issues, if something is wrong, and numbers in any case."""
+    """What one check found.
+
+    Parameters
+    ----------
+    issues
+        What is wrong; none if nothing is.
+    numbers
+        What was measured, by name, as JSON knows it.
+    """
 
     issues: list[Issue]
     numbers: Numbers
@@ -63,7 +71,13 @@ Check = Callable[[Package, Gallery, Thresholds], Found]
 
 
 def check_tiers(package: Package, gallery: Gallery, thresholds: Thresholds) -> Found:
-    """Warn of a package that has nothing to compare."""
+    """Warn of a package that has nothing to compare.
+
+    Parameters
+    ----------
+    package, gallery, thresholds
+        As for every check: the package, its images, and from when on they count as the same.
+    """
     counts = {tier: int((package.tiers == tier).sum()) for tier in np.unique(package.tiers).tolist()}
     missing = [
         name for name, tiers in (("training", TRAINED), ("test", TESTED)) if not set(tiers) & counts.keys()
@@ -76,7 +90,13 @@ def check_tiers(package: Package, gallery: Gallery, thresholds: Thresholds) -> F
 
 
 def check_sides(package: Package, gallery: Gallery, thresholds: Thresholds) -> Found:
-    """Find images, and with them repeats, that lie in two tiers."""
+    """Find images, and with them repeats, that lie in two tiers.
+
+    Parameters
+    ----------
+    package, gallery, thresholds
+        See `check_tiers`.
+    """
     issues, shared = [], {}
     image_id, image = np.unique(package.array(spec.trials_file("frame_image_id")), return_inverse=True)
     for first, second in combinations(spec.TIERS, 2):
@@ -103,7 +123,13 @@ def _level(first: str, second: str) -> Literal["error", "warning"]:
 
 
 def check_repeats(package: Package, gallery: Gallery, thresholds: Thresholds) -> Found:
-    """Find images whose repeats are shown by files that differ."""
+    """Find images whose repeats are shown by files that differ.
+
+    Parameters
+    ----------
+    package, gallery, thresholds
+        See `check_tiers`.
+    """
     _, image, n_files = np.unique(gallery.image_id, return_inverse=True, return_counts=True)
     several = np.flatnonzero(n_files > 1)
     files = [sorted(gallery.row[image == one].tolist()) for one in several[:_LISTED]]
@@ -116,7 +142,13 @@ def check_repeats(package: Package, gallery: Gallery, thresholds: Thresholds) ->
 
 
 def check_copies(package: Package, gallery: Gallery, thresholds: Thresholds) -> Found:
-    """Find images in two tiers that have different ids and the same pixels."""
+    """Find images in two tiers that have different ids and the same pixels.
+
+    Parameters
+    ----------
+    package, gallery, thresholds
+        See `check_tiers`.
+    """
     issues, copies = [], {}
     for first, second in combinations(spec.TIERS, 2):
         found = _copies(gallery, first, second)
@@ -140,7 +172,13 @@ def _copies(gallery: Gallery, first: str, second: str) -> list[tuple[int, int]]:
 
 
 def check_near_duplicates(package: Package, gallery: Gallery, thresholds: Thresholds) -> Found:
-    """Find images in two tiers that show the same picture, or whose given features are nearly the same."""
+    """Find images in two tiers that show the same picture, or whose given features are nearly the same.
+
+    Parameters
+    ----------
+    package, gallery, thresholds
+        See `check_tiers`.
+    """
     issues, pairs = [], []
     for first, second in combinations(spec.TIERS, 2):
         found = list(_near(gallery, first, second, thresholds))
@@ -217,7 +255,13 @@ def _change(found: Duplicate) -> str:
 
 
 def check_distances(package: Package, gallery: Gallery, thresholds: Thresholds) -> Found:
-    """Measure how far test images are from the nearest training image."""
+    """Measure how far test images are from the nearest training image.
+
+    Parameters
+    ----------
+    package, gallery, thresholds
+        See `check_tiers`.
+    """
     train, test = gallery.members(["train"]), gallery.members(TESTED)
     if not test.size or not train.size:
         return Found([], {})
@@ -244,7 +288,13 @@ def _plain(identifier: object) -> int | str:
 
 
 def check_clusters(package: Package, gallery: Gallery, thresholds: Thresholds) -> Found:
-    """Compare the clusters of images that are trained on with those that are tested on."""
+    """Compare the clusters of images that are trained on with those that are tested on.
+
+    Parameters
+    ----------
+    package, gallery, thresholds
+        See `check_tiers`.
+    """
     train, test = gallery.members(["train"]), gallery.members(TESTED)
     if not test.size or not train.size:
         return Found([], {})
@@ -266,7 +316,13 @@ def check_clusters(package: Package, gallery: Gallery, thresholds: Thresholds) -
 
 
 def check_sealing(package: Package, gallery: Gallery, thresholds: Thresholds) -> Found:
-    """Find what gives away order, identity or responses that a package withholds."""
+    """Find what gives away order, identity or responses that a package withholds.
+
+    Parameters
+    ----------
+    package, gallery, thresholds
+        See `check_tiers`.
+    """
     issues = [*sealing_issues(package), *_guessed_keys(package)]
     return Found(issues, {"kind": package.kind, **package.manifest.get("sealing", {})})
 
@@ -293,7 +349,13 @@ def _guessed_keys(package: Package) -> list[Issue]:
 
 
 def check_sessions(package: Package, gallery: Gallery, thresholds: Thresholds) -> Found:
-    """Describe in which sessions tiers lie, and how long ago their images were last seen."""
+    """Describe in which sessions tiers lie, and how long ago their images were last seen.
+
+    Parameters
+    ----------
+    package, gallery, thresholds
+        See `check_tiers`.
+    """
     whole = [
         name
         for name in ("session", "trial_idx")

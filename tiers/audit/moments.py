@@ -137,10 +137,15 @@ def summarise(
 
 
 def merged(summaries: Iterable[Summary]) -> Summary:
-    """Summarise the union of what some summaries are of, at least one.
+    """Summarise the union of what some summaries are of.
 
     Means and squares as Chan, Golub and LeVeque, "Updating formulae and a pairwise algorithm for computing
     sample variances" (1979), eq. 2.1.
+
+    Parameters
+    ----------
+    summaries
+        At least one, all with the same guesses.
     """
     return reduce(_pair, summaries)
 

@@ -28,9 +28,16 @@ _BLOCK_ROWS = 128
 
 
 def thumbnail(image: npt.NDArray[Any], side: int) -> Image.Image:
-    """Shrink an image of shape (channels, height, width) to a square, each pixel the mean of an area.
+    """Shrink an image to a square, each pixel the mean of an area.
 
     Values that are not uint8 are stretched to 0-255, those that are not finite taken for 0.
+
+    Parameters
+    ----------
+    image : array of shape (channels, height, width)
+        Three channels are red, green and blue; of others the first counts.
+    side
+        Height and width of the square in pixels.
     """
     if image.dtype != np.uint8:
         values = np.nan_to_num(image.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
@@ -45,6 +52,11 @@ def descriptor(image: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
 
     An image of one colour is described by zeros.
 
+    Parameters
+    ----------
+    image : array of shape (channels, height, width)
+        See `thumbnail`.
+
     Returns
     -------
     values : float32 array of shape (768,)
@@ -54,7 +66,16 @@ def descriptor(image: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
 
 
 def unit_length(features: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float32]:
-    """Scale rows to length 1; rows of zeros stay."""
+    """Scale rows to length 1; rows of zeros stay.
+
+    Parameters
+    ----------
+    features : float array of shape (n, n_features)
+
+    Returns
+    -------
+    scaled : float32 array of shape (n, n_features)
+    """
     length = np.linalg.norm(features, axis=1, keepdims=True)
     return np.asarray(features / np.where(length > 0, length, 1), dtype=np.float32)
 
@@ -100,7 +121,13 @@ def nearest(test: npt.NDArray[np.float32], train: npt.NDArray[np.float32]) -> Ne
 
 
 def blocks(n: int) -> Iterator[slice]:
-    """Cut n rows into slices that keep a table of all pairs small."""
+    """Cut n rows into slices that keep a table of all pairs small.
+
+    Parameters
+    ----------
+    n
+        How many rows.
+    """
     yield from (slice(start, start + _BLOCK_ROWS) for start in range(0, n, _BLOCK_ROWS))
 
 
@@ -109,9 +136,18 @@ def close_pairs(
 ) -> Iterator[tuple[int, int, float]]:
     """Yield pairs of one row of each whose distance, 1 minus their inner product, is small.
 
+    Parameters
+    ----------
+    first : float32 array of shape (n_first, n_features)
+    second : float32 array of shape (n_second, n_features)
+        Rows of length 1, see `unit_length`.
+    max_distance
+        The largest that counts.
+
     Yields
     ------
     first, second, distance
+        A row of each, and their distance.
     """
     for rows in blocks(len(first)):
         distance = 1 - first[rows] @ second.T

@@ -42,14 +42,34 @@ class Stored:
     guess: npt.NDArray[np.float64]
 
     def fit(self, name: Name, summary: Summary) -> npt.NDArray[np.bool_]:
-        """Say for every column whether a stored statistic is that of the summarised values."""
+        """Say for every column whether a stored statistic is that of the summarised values.
+
+        Parameters
+        ----------
+        name
+            Group and statistic, of `values`.
+        summary
+            Of some trials.
+
+        Returns
+        -------
+        fits : bool array of shape (n_columns,)
+        """
         values, statistic = self.values[name], name[1]
         same = [np.array_equal(values, guess, equal_nan=True) for guess in self.guess]
         return summary.has(statistic, values, same.index(True) if statistic == "median" else 0)
 
 
 def read_stored(package: Package, key: str) -> Stored:
-    """Read the ten statistics of one kind of data; those that cannot be read say why."""
+    """Read the ten statistics of one kind of data; those that cannot be read say why.
+
+    Parameters
+    ----------
+    package
+        Whose statistics they are.
+    key
+        Kind of data, such as "responses".
+    """
     n_columns = 1 if key == "images" else int(np.prod(package.trial_arrays(key).shape))
     values, unchecked = {}, {}
     for group in spec.STATISTICS_GROUPS:
@@ -70,7 +90,13 @@ def read_stored(package: Package, key: str) -> Stored:
 
 
 def unions(sums: Mapping[str, Summary]) -> dict[str, Summary]:
-    """Merge the summaries of tiers: name of every union, the likeliest first, to its summary."""
+    """Merge the summaries of tiers: name of every union, the likeliest first, to its summary.
+
+    Parameters
+    ----------
+    sums
+        Tier to the summary of its trials.
+    """
     tiers = [tier for tier in spec.TIERS if tier in sums]
     sets = [names for n in range(1, len(tiers) + 1) for names in combinations(tiers, n)]
     sets.sort(key=lambda names: "train" not in names)
@@ -85,6 +111,12 @@ def compared(
 
     Parameters
     ----------
+    package
+        Whose statistics they are.
+    key
+        Kind of data, such as "responses".
+    stored
+        See `read_stored`.
     sums
         Tier to the summary of its trials, `train` among them.
 

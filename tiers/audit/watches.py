@@ -1,4 +1,4 @@
-"""What is learned from responses while they are read once: z-scores, chosen units, trials given twice."""
+"""What data tell while they are read once: which trials things were fitted on, and trials given twice."""
 
 from __future__ import annotations
 
@@ -44,17 +44,45 @@ class Watch(Protocol):
     """Sees the responses of all trials pass, session by session and tier by tier."""
 
     def trials(self, tier: str, rows: npt.NDArray[np.int64], values: npt.NDArray[Any]) -> None:
-        """See some trials of one session and tier; `values` has shape (len(rows), n_units)."""
+        """See some trials of one session and tier.
+
+        Parameters
+        ----------
+        tier
+            Theirs.
+        rows : int64 array of shape (n,)
+            Which trials, by row of the trial table.
+        values : array of shape (n, n_units)
+            Their responses.
+        """
 
     def session(self, session: int, sums: dict[str, Summary]) -> None:
-        """See the end of a session: tier to the summary of its trials in it."""
+        """See the end of a session.
+
+        Parameters
+        ----------
+        session
+            Its number; 0 for all trials where sessions are not told.
+        sums
+            Tier to the summary of its trials in this session.
+        """
 
     def found(self) -> Found:
         """Return what was found, after all trials have passed."""
 
 
 def sessions_of(package: Package) -> npt.NDArray[np.int64] | None:
-    """Return the session of every trial; None where a package does not tell it."""
+    """Return the session of every trial; None where a package does not tell it.
+
+    Parameters
+    ----------
+    package
+        Whose trials.
+
+    Returns
+    -------
+    sessions : int64 array of shape (n_trials,), or None
+    """
     if "session" not in package.trial_columns:
         return None
     sessions = package.array(spec.trials_file("session"))
@@ -74,6 +102,11 @@ class ZScores:
 
     Where sessions are not told, as in a package that withholds, they are looked at all together: their mean
     is 0 too, and the squares sum to the number of trials less that of sessions.
+
+    Parameters
+    ----------
+    package
+        Whose responses pass.
     """
 
     def __init__(self, package: Package) -> None:
@@ -104,7 +137,13 @@ class ZScores:
         return found, ""
 
     def trials(self, tier: str, rows: npt.NDArray[np.int64], values: npt.NDArray[Any]) -> None:
-        """Try whether what was taken out of the betas of a session leads back to whole numbers."""
+        """Try whether what was taken out of the betas of a session leads back to whole numbers.
+
+        Parameters
+        ----------
+        tier, rows, values
+            See `Watch.trials`.
+        """
         if self._normalization is None or self._sessions is None or self._package.is_withheld(tier):
             return
         session = int(self._sessions[rows[0]])
@@ -117,7 +156,13 @@ class ZScores:
         self._lost[session] = float(off.max())
 
     def session(self, session: int, sums: dict[str, Summary]) -> None:
-        """Find the tiers over which the mean is 0 and the deviation 1."""
+        """Find the tiers over which the mean is 0 and the deviation 1.
+
+        Parameters
+        ----------
+        session, sums
+            See `Watch.session`.
+        """
         n_sessions = 1 if self._sessions is not None else len(self._package.manifest.get("sessions", []))
         known = {tier: one for tier, one in sums.items() if not self._package.is_withheld(tier)}
         if self._zscored and n_sessions and "train" in known:
@@ -176,7 +221,13 @@ def _sessions(numbers: list[int]) -> str:
 
 
 class ChosenUnits:
-    """Whether units that were chosen by their ncsnr reach it on training trials."""
+    """Whether units that were chosen by their ncsnr reach it on training trials.
+
+    Parameters
+    ----------
+    package
+        Whose responses pass.
+    """
 
     def __init__(self, package: Package) -> None:
         self._package, self._files = package, ExitStack()
@@ -199,14 +250,26 @@ class ChosenUnits:
         self._files.close()
 
     def trials(self, tier: str, rows: npt.NDArray[np.int64], values: npt.NDArray[Any]) -> None:
-        """Keep the responses of training trials, in a file."""
+        """Keep the responses of training trials, in a file.
+
+        Parameters
+        ----------
+        tier, rows, values
+            See `Watch.trials`.
+        """
         if self._values is not None and tier == "train":
             start = sum(map(len, self._rows))
             self._values[start : start + len(rows)] = values
             self._rows.append(rows)
 
     def session(self, session: int, sums: dict[str, Summary]) -> None:
-        """Remember where a session ends."""
+        """Remember where a session ends.
+
+        Parameters
+        ----------
+        session, sums
+            See `Watch.session`.
+        """
         self._ends.append(sum(map(len, self._rows)))
 
     def found(self) -> Found:
@@ -232,14 +295,26 @@ class ChosenUnits:
 
 
 class SameTrials:
-    """Trials that are there twice: under one id, or with the same responses under two."""
+    """Trials that are there twice: under one id, or with the same responses under two.
+
+    Parameters
+    ----------
+    package
+        Whose responses pass.
+    """
 
     def __init__(self, package: Package) -> None:
         self._package = package
         self._seen: dict[bytes, list[int]] = defaultdict(list)
 
     def trials(self, tier: str, rows: npt.NDArray[np.int64], values: npt.NDArray[Any]) -> None:
-        """Digest the responses of every trial, but for those that are withheld or say nothing."""
+        """Digest the responses of every trial, but for those that are withheld or say nothing.
+
+        Parameters
+        ----------
+        tier, rows, values
+            See `Watch.trials`.
+        """
         if values.shape[1] < _FEWEST_UNITS or self._package.is_withheld(tier):
             return
         for row, response in zip(rows.tolist(), values, strict=True):
@@ -247,7 +322,13 @@ class SameTrials:
                 self._seen[sha256(response.tobytes()).digest()].append(row)
 
     def session(self, session: int, sums: dict[str, Summary]) -> None:
-        """Do nothing: trials are compared over all sessions."""
+        """Do nothing: trials are compared over all sessions.
+
+        Parameters
+        ----------
+        session, sums
+            See `Watch.session`.
+        """
 
     def found(self) -> Found:
         """Return an error for every pair of tiers that share a trial, and for ids that are there twice."""
@@ -281,6 +362,13 @@ _BLOCK_BYTES = 1 << 22
 
 def check_data(package: Package, gallery: Gallery) -> dict[str, Found]:
     """Read the data of every trial once, but for its image, and say what was fitted on which trials.
+
+    Parameters
+    ----------
+    package
+        Whose data are read.
+    gallery
+        Its images, which were read already.
 
     Returns
     -------
