@@ -16,6 +16,7 @@ __all__ = ["COMMANDS", "Group", "cli", "load_command", "main"]
 SECTIONS = {
     "Packages": {
         "simulate": "Write a miniature NSD with a known answer.",
+        "check": "Say what of NSD is there, and what can be made from it.",
         "plan": "List what an export reads, and how to fetch it.",
         "export": "Turn NSD's files into packages.",
         "validate": "List everything that is wrong with a package.",
