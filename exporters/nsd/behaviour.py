@@ -71,6 +71,8 @@ def read_responses_table(path: Path, subject: int) -> pd.DataFrame:
         or n_trials > TRIALS_PER_SESSION * max(SESSIONS.values())
     ):
         raise _not_the_table(path, f"has {n_trials} rows")
+    if table.iloc[-1].isna().iloc[-1]:  # pandas fills up a row that was cut
+        raise _not_the_table(path, "ends within a row", line=n_trials + 1)
     for name in (*_DESIGN_COLUMNS, *BEHAVIOUR_COLUMNS):
         numbers = pd.to_numeric(table[name], errors="coerce")
         text = np.flatnonzero(numbers.isna() & table[name].notna())
