@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import pickle
+import re
 import zipfile
 from pathlib import Path
 
@@ -761,3 +763,35 @@ def test_zip_of_a_folder_has_the_folder_on_top(tmp_path):
     (tmp_path / "x" / "a.txt").write_text("1")
     write_zip(tmp_path / "x", tmp_path / "y.zip")
     assert zipfile.ZipFile(tmp_path / "y.zip").namelist() == ["x/a.txt"]
+
+
+PATH = re.compile(
+    r"meta|(data|meta)/.*|.*\.(truth\.npz|normalization\.npz|design\.csv|lock\.json|packed|submission\.(npz|csv))"
+    r"|checksums\.sha256|left-out"
+)
+OF_OTHERS = {
+    "exporters/simulate/photographs.py": "pictures of scikit-image",
+    "nsd_bench/cortex/flat.py": "NSD-Flat",
+    "nsd_bench/imagery/dataset.py": "a key of a batch",
+    "nsd_bench/leaderboard/bundle/score.py": "stands alone on Codabench's workers",
+}
+
+
+def test_paths_of_a_package_are_in_spec_alone():
+    root = Path(spec.__file__).parents[2]
+    found = {}
+    for room in ("nsd_bench", "exporters", "tiers"):
+        for path in (root / room).rglob("*.py"):
+            tree = ast.parse(path.read_text())
+            described = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+            texts = [
+                node.value
+                for node in ast.walk(tree)
+                if isinstance(node, ast.Constant)
+                and isinstance(node.value, str)
+                and id(node) not in described
+            ]
+            if literal := [text for text in texts if PATH.fullmatch(text)]:
+                found[path.relative_to(root).as_posix()] = literal
+    assert found.pop("nsd_bench/package/spec.py")
+    assert found.keys() == OF_OTHERS.keys(), found

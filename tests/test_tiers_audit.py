@@ -85,8 +85,8 @@ def make(parent, *, kind="open", tiers=TIERS, ids=None, images=None, fit_rows=No
         writer.add_json(spec.FIT_ON, {"tier": "train", "trial_idx": np.asarray(ids)[fit_rows].tolist()})
         if zscore is not None and kind == "open":
             for column, values in zip(("mean", "std"), removed, strict=True):
-                writer.add_array(f"{spec.NORMALIZATION}/{column}.npy", values)
-            writer.add_array(f"{spec.NORMALIZATION}/sessions.npy", np.array([1, 2]))
+                writer.add_array(spec.normalization_file(column), values)
+            writer.add_array(spec.normalization_file("sessions"), np.array([1, 2]))
         scale = "percent" if zscore is None else "session_zscore"
         recipe = {"values": {"responses": {"scale": scale}} | more.get("manifest", {})}
         told = {"name": name, "kind": kind, "sessions": [1, 2], "recipe": recipe}
@@ -336,12 +336,12 @@ def test_zscores_of_a_package_that_does_not_tell_sessions(tmp_path):
 
 def test_a_normalization_that_is_not_what_was_taken_out(tmp_path):
     path = make(tmp_path, zscore=TIERS == "train", whole=True)
-    file = path / spec.NORMALIZATION / "std.npy"
+    file = path / spec.normalization_file("std")
     std = np.load(file)
     std[1] *= 1.01
     np.save(file, std)
     assert problems(path) == [
-        "error: meta/normalization: does not lead back to whole betas: "
+        "error: meta/normalization/: does not lead back to whole betas: "
         "session 2 was z-scored with something else"
     ]
 

@@ -218,7 +218,7 @@ class PackageBuild:
         self.writer.add_bytes(spec.TERMS, _TERMS.read_bytes())
         if self.recipe.kind == "open" and self.responses.normalization is not None:
             for name, values in self.responses.normalization.arrays().items():
-                self.writer.add_array(f"{spec.NORMALIZATION}/{name}.npy", values)
+                self.writer.add_array(spec.normalization_file(name), values)
 
     def _write_responses_and_behaviour(self) -> None:
         behaviour = self.source.behaviour[self.trials["shown"]]

@@ -44,7 +44,7 @@ __all__ = [
     "write_companion",
 ]
 
-_COPIED: Final = ("meta/statistics/", "meta/neurons/", spec.ROI_NAMES, spec.BEHAVIOR_NAMES, spec.TERMS)
+_COPIED: Final = (spec.STATISTICS_FOLDER, spec.NEURONS, spec.ROI_NAMES, spec.BEHAVIOR_NAMES, spec.TERMS)
 _NCSNR: Final = spec.neurons_file("ncsnr")
 
 Images = Iterator[tuple[int, npt.NDArray[np.uint8]]]

@@ -214,7 +214,7 @@ def _reported(name: str, on_error: Callable[[str, NsdBenchError], object] | None
 
 
 def _exported(out: Path, name: str, forms: tuple[str, ...]) -> Exported:
-    path = out / (name if "folder" in forms else f"{name}.zip")
+    path = out / (name if "folder" in forms else name + spec.ZIP_SUFFIX)
     truth = out / (name + spec.TRUTH_SUFFIX)
     package = Package(path)
     return Exported(

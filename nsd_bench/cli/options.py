@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 import click
 
 from nsd_bench.errors import NsdBenchError, PackageError, SubmissionError, choices
-from nsd_bench.package.spec import TIERS, TRUTH_SUFFIX
+from nsd_bench.package.spec import SUBMISSION_SUFFIX, TABLES, TIERS, TRUTH_SUFFIX, package_stem
 
 if TYPE_CHECKING:
     from exporters.packages.plan import PlannedFile
@@ -106,10 +106,10 @@ def packages_below(paths: Iterable[Path]) -> list[Path]:
     """
     found: list[Path] = []
     for path in paths:
-        if not path.is_dir() or (path / "meta").is_dir():
+        if not path.is_dir() or (path / TABLES).is_dir():
             found.append(path)
             continue
-        folders = sorted(child for child in path.iterdir() if (child / "meta").is_dir())
+        folders = sorted(child for child in path.iterdir() if (child / TABLES).is_dir())
         names = {folder.name for folder in folders}
         below = folders + [file for file in sorted(path.glob("*.zip")) if file.stem not in names]
         if not below:
@@ -131,7 +131,7 @@ def submissions_below(path: Path) -> list[tuple[Path, Submission]]:
     SubmissionError
         If there is none, or one cannot be read.
     """
-    from nsd_bench.package.submission import SUBMISSION_SUFFIX, Submission, read_csv
+    from nsd_bench.package.submission import Submission, read_csv
 
     files = sorted(path.glob(f"*{SUBMISSION_SUFFIX}")) if path.is_dir() else [path]
     if not files:
@@ -157,7 +157,7 @@ class Truths:
 
     def __init__(self, path: Path, tiers: Sequence[str] = ()) -> None:
         self._path = path
-        self._is_folder = path.is_dir() and not (path / "meta").is_dir()
+        self._is_folder = path.is_dir() and not (path / TABLES).is_dir()
         self._tiers = tiers if set(tiers) == {"validation"} else None
         self._files: dict[str, Path] = {}
         if self._is_folder:
@@ -212,9 +212,9 @@ class Truths:
 
 
 def _packages_in(folder: Path, *, optional: bool) -> dict[str, Path]:
-    if optional and not any(folder.glob("*/meta")) and not any(folder.glob("*.zip")):
+    if optional and not any(folder.glob(f"*/{TABLES}")) and not any(folder.glob("*.zip")):
         return {}
-    return {found.name.removesuffix(".zip"): found for found in packages_below([folder])}
+    return {package_stem(found.name): found for found in packages_below([folder])}
 
 
 def echo_files(files: Sequence[PlannedFile], *, missing: bool) -> bool:

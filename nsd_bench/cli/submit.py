@@ -74,7 +74,7 @@ def predict_command(
     from nsd_bench.models.zoo import load_model
     from nsd_bench.outputs import refuse_existing
     from nsd_bench.package.read import Package
-    from nsd_bench.package.submission import SUBMISSION_SUFFIX
+    from nsd_bench.package.spec import SUBMISSION_SUFFIX
 
     predicted = Package(package)
     target = Path(f"{predicted.name}{SUBMISSION_SUFFIX}") if out is None else out

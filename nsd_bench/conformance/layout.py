@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
+from nsd_bench.package.spec import SUBMISSION_SUFFIX
+
 __all__ = ["CASES", "FORMAT", "SUBMISSIONS", "Case", "package_name", "submission_file"]
 
 FORMAT: Final = "nsd_bench.conformance/1"
@@ -83,4 +85,4 @@ def submission_file(submission: str, subject: int) -> str:
     >>> submission_file("plain", 1)
     'plain-subj01.submission.npz'
     """
-    return f"{submission}-subj{subject:02}.submission.npz"
+    return f"{submission}-subj{subject:02}{SUBMISSION_SUFFIX}"

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from nsd_bench.conformance.layout import CASES, FORMAT, Case, package_name, submission_file
 from nsd_bench.errors import SubmissionError
 from nsd_bench.inputs import reading
-from nsd_bench.package.spec import labels_by_roi
+from nsd_bench.package.spec import ZIP_SUFFIX, labels_by_roi
 from nsd_bench.package.storage import read_json
 from nsd_bench.package.submission import Submission
 from nsd_bench.package.truth import Truth, load_truth
@@ -194,7 +194,7 @@ class ConformanceSet:
     @cached_property
     def _truths(self) -> dict[int, Truth]:
         numbers = sorted({number for case in CASES for number in case.subjects})
-        return {number: load_truth(self.folder / f"{package_name(number)}.zip") for number in numbers}
+        return {number: load_truth(self.folder / f"{package_name(number)}{ZIP_SUFFIX}") for number in numbers}
 
     def _submission(self, name: str, subject: int) -> Submission:
         return Submission.read(self.folder / submission_file(name, subject))

@@ -25,7 +25,7 @@ from nsd_bench.leaderboard.codabench_texts import Column, Phase, Season, columns
 from nsd_bench.outputs import new_file, refuse_existing
 from nsd_bench.package import spec
 from nsd_bench.package.read import Package
-from nsd_bench.package.submission import SUBMISSION_SUFFIX, Submission
+from nsd_bench.package.submission import Submission
 from nsd_bench.package.truth import Truth, load_truth
 
 __all__ = ["DEFAULT_IMAGE", "Archive", "logo", "scoring_program", "write_bundle", "write_examples"]
@@ -117,7 +117,7 @@ def write_examples(package: Package, tiers: Sequence[str], folder: Path) -> list
     for model, values in (("mean", np.zeros(len(rows))), ("random", random[image])):
         predictions = np.repeat(values[:, None].astype(np.float16), package.n_units, axis=1)
         card = {"package": package.name, "manifest_sha256": package.manifest_sha256, "model": model}
-        path = folder / f"{model}_submission" / f"{package.name}{SUBMISSION_SUFFIX}"
+        path = folder / f"{model}_submission" / f"{package.name}{spec.SUBMISSION_SUFFIX}"
         unit_ids = package.array(spec.neurons_file("unit_ids"))
         Submission(trial_idx, unit_ids, predictions, card).write(path)
         written.append(path)

@@ -10,7 +10,8 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from nsd_bench.package.packed import PACKED_SUFFIX, write_packed
+from nsd_bench.package import spec
+from nsd_bench.package.packed import write_packed
 from nsd_bench.package.read import Package
 
 __all__ = ["pack"]
@@ -40,8 +41,8 @@ def pack(package: Package, parent: str | os.PathLike[str]) -> Path:
     PackageError
         If a file of the package is missing or damaged.
     """
-    path = Path(parent) / (package.path.name.removesuffix(".zip") + PACKED_SUFFIX)
-    names = [name for name in package.store.names() if not name.startswith("data/")]
+    path = Path(parent) / (spec.package_stem(package.path.name) + spec.PACKED_SUFFIX)
+    names = [name for name in package.store.names() if spec.data_key_of(name) is None]
     files = {name: package.store.view(name) for name in names}
     write_packed(path, files, {key: _blocks(package, key) for key in package.data_keys})
     return path

@@ -62,7 +62,7 @@ class FittingView(Package):
         ModelError
             If it is one trial's data: those are read by `images`, `responses` and `behavior`.
         """
-        if name.startswith("data/"):
+        if spec.data_key_of(name) is not None:
             raise self._refused(f"{name} was asked for by its name")
         return super().array(name)
 

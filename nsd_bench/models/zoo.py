@@ -39,7 +39,8 @@ from nsd_bench.models.tensors import (
 )
 from nsd_bench.outputs import refuse_existing
 from nsd_bench.package.read import Package
-from nsd_bench.package.submission import CSV_SUFFIX, SUBMISSION_SUFFIX, Submission, write_csv
+from nsd_bench.package.spec import SUBMISSION_CSV_SUFFIX, SUBMISSION_SUFFIX
+from nsd_bench.package.submission import Submission, write_csv
 
 __all__ = [
     "BASELINES",
@@ -435,7 +436,7 @@ def submit_each(
     folder = None if out is None else Path(out)
     if folder is not None:
         for name in model_of:
-            for suffix in (SUBMISSION_SUFFIX, CSV_SUFFIX):
+            for suffix in (SUBMISSION_SUFFIX, SUBMISSION_CSV_SUFFIX):
                 refuse_existing(folder / f"{name}{suffix}", force=force)
     for name, given in model_of.items():
         package = by_name[name]
@@ -445,7 +446,7 @@ def submit_each(
             submission.write(file)
             if csv:
                 images = package.trials.set_index("trial_idx").loc[submission.trial_idx, "frame_image_id"]
-                write_csv(submission, file.with_name(f"{name}{CSV_SUFFIX}"), images.to_numpy())
+                write_csv(submission, file.with_name(f"{name}{SUBMISSION_CSV_SUFFIX}"), images.to_numpy())
         yield Submitted(submission, file)
 
 

@@ -187,4 +187,4 @@ class Gatherer:
             names = (spec.data_file(key, trial) for trial in range(self._n_trials))
             end = path.stat().st_size  # where an entry that is deflated or missing "starts": nothing to read
             return _SpansReader(path, np.array([self._starts.get(name, end) for name in names], np.int64))
-        return _FilesReader(path / "data" / key)
+        return _FilesReader(path / spec.data_folder(key))

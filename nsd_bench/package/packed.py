@@ -25,9 +25,7 @@ from nsd_bench.outputs import array_to_bytes, new_folder, set_fixed_times
 from nsd_bench.package import spec
 from nsd_bench.package.storage import FolderStore
 
-__all__ = ["PACKED_SUFFIX", "FlatArray", "PackedStore", "is_packed", "write_packed"]
-
-PACKED_SUFFIX: Final = ".packed"
+__all__ = ["FlatArray", "PackedStore", "is_packed", "write_packed"]
 
 _ZARR: Final = "zarr.json"
 _INDEX_BYTES: Final = 16
@@ -89,13 +87,14 @@ class PackedStore:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.arrays = {
-            file.parent.name: FlatArray(file.parent) for file in sorted(path.glob(f"data/*/{_ZARR}"))
+            file.parent.name: FlatArray(file.parent)
+            for file in sorted(path.glob(f"{spec.data_folder('*')}{_ZARR}"))
         }
         self._plain = FolderStore(path)
 
     def names(self) -> list[str]:
         """Return the names of all files of the package, sorted."""
-        plain = [name for name in self._plain.names() if not name.startswith("data/") and name != _ZARR]
+        plain = [name for name in self._plain.names() if spec.data_key_of(name) is None and name != _ZARR]
         trials = [
             spec.data_file(key, trial) for key, flat in self.arrays.items() for trial in range(flat.n_trials)
         ]
@@ -110,9 +109,8 @@ class PackedStore:
         return self._trial(name) is not None or name in self._plain
 
     def _trial(self, name: str) -> tuple[FlatArray, int] | None:
-        folder, _, file = name.rpartition("/")
-        flat = self.arrays.get(folder.removeprefix("data/"))
-        number = file.removesuffix(".npy")
+        key = spec.data_key_of(name) or ""
+        flat, number = self.arrays.get(key), name.removeprefix(spec.data_folder(key)).removesuffix(".npy")
         if flat is None or not number.isdecimal() or int(number) >= flat.n_trials:
             return None
         return flat, int(number)
@@ -120,7 +118,7 @@ class PackedStore:
 
 def is_packed(path: Path) -> bool:
     """Whether there is a packed package at `path`."""
-    return (path / "data" / "images" / _ZARR).is_file()
+    return (path / spec.data_folder("images") / _ZARR).is_file()
 
 
 def write_packed(
@@ -151,7 +149,7 @@ def write_packed(
             target.write_bytes(data)
         (folder / _ZARR).write_text(_json({"zarr_format": 3, "node_type": "group"}))
         for key, blocks in arrays.items():
-            _write_array(folder / "data" / key, blocks)
+            _write_array(folder / spec.data_folder(key), blocks)
         set_fixed_times(folder)
 
 
@@ -160,7 +158,7 @@ def _write_array(folder: Path, blocks: Iterator[npt.NDArray[Any]]) -> None:
     if first.dtype.name not in _DTYPES or first.dtype != first.dtype.newbyteorder("<"):
         raise PackageError(
             f"dtype {first.dtype} cannot be packed",
-            place=f"data/{folder.name}",
+            place=spec.data_folder(folder.name),
             expected=f"one of {', '.join(_DTYPES)}, little-endian",
             fix="export the package again with one of these",
         )

@@ -17,7 +17,7 @@ from nsd_bench.errors import OptionError, PackageError, choices
 from nsd_bench.inputs import parse_json, reading
 from nsd_bench.package import spec
 from nsd_bench.package.gather import Gatherer, TrialArrays
-from nsd_bench.package.packed import PACKED_SUFFIX, PackedStore, is_packed
+from nsd_bench.package.packed import PackedStore, is_packed
 from nsd_bench.package.statistics import response_precision
 from nsd_bench.package.storage import Store, array_from_bytes, open_store
 
@@ -142,8 +142,7 @@ class Package:
 
     def beside(self, suffix: str) -> Path:
         """Return where a file that goes with the package lies, be it a folder, a zip or packed."""
-        stem = self.path.name.removesuffix(".zip").removesuffix(PACKED_SUFFIX)
-        return self.path.with_name(stem + suffix)
+        return self.path.with_name(spec.package_stem(self.path.name) + suffix)
 
     def is_withheld(self, tier: str) -> bool:
         """Whether the responses of a tier are withheld; everything that has to know asks here.
@@ -187,7 +186,7 @@ class Package:
     @cached_property
     def trial_columns(self) -> list[str]:
         """Names of the columns of the trial table."""
-        return self._columns("trials")
+        return self._columns(spec.TRIALS, spec.TRIAL_COLUMNS)
 
     @cached_property
     def trials(self) -> pd.DataFrame:
@@ -203,7 +202,7 @@ class Package:
         """Unit table; row v belongs to column v of the responses. Coordinates are in mm."""
         import pandas as pd
 
-        names = self._columns("neurons")
+        names = self._columns(spec.NEURONS, spec.NEURON_COLUMNS)
         columns = {name: self._neurons(name) for name in names if name != "cell_motor_coordinates"}
         with self._built("meta/neurons"):
             if "cell_motor_coordinates" in names:
@@ -256,7 +255,8 @@ class Package:
     @cached_property
     def data_keys(self) -> list[str]:
         """Kinds of data that every trial has: images, responses, ..."""
-        return sorted({name.split("/")[1] for name in self.store.names() if name.startswith("data/")})
+        keys = {spec.data_key_of(name) for name in self.store.names()}
+        return sorted(key for key in keys if key is not None)
 
     def rows(self, tier: str) -> npt.NDArray[np.int64]:
         """Return the file numbers of one tier's trials, ascending.
@@ -338,9 +338,9 @@ class Package:
                 fix="take them from 'package.rows(tier)'",
             ) from error
 
-    def _columns(self, table: str) -> list[str]:
-        head, known = f"meta/{table}/", spec.TRIAL_COLUMNS if table == "trials" else spec.NEURON_COLUMNS
-        found = [n[len(head) : -4] for n in self.store.names() if n.startswith(head) and n.endswith(".npy")]
+    def _columns(self, table: str, known: Sequence[str]) -> list[str]:
+        columns = (spec.column_of(name, table) for name in self.store.names())
+        found = [column for column in columns if column is not None]
         return [name for name in known if name in found] + [name for name in found if name not in known]
 
     def _neurons(self, column: str) -> npt.NDArray[Any]:

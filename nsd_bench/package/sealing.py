@@ -83,7 +83,7 @@ def _columns(package: Package) -> Found:
 def _owners_files(package: Package) -> Found:
     owners = (spec.TRUTH_SUFFIX, spec.DESIGN_SUFFIX, spec.NORMALIZATION_SUFFIX)
     for name in package.store.names():
-        if name.startswith(f"{spec.NORMALIZATION}/"):
+        if name.startswith(spec.NORMALIZATION):
             yield _error(name, "tells the session of every training trial", _REMOVE)
         elif name.endswith(owners):
             yield _error(name, "is for the owner of the package only", _REMOVE)
@@ -133,7 +133,7 @@ def _dates(package: Package) -> Found:
                     f"its files have {n_distinct} {mark}, in the order of neither names nor numbers, which "
                     "may tell the trial of each"
                 )
-                yield Issue("warning", f"data/{key}/", problem, fix)
+                yield Issue("warning", spec.data_folder(key), problem, fix)
 
 
 def _marks(
@@ -150,7 +150,9 @@ def _marks(
         return ({"places in the zip": places, "dates": dates} if len(entries) == len(names) else {}), []
     if isinstance(store, FolderStore):
         paths = [store.path / name for name in names]
-        place = {path.name: number for number, path in enumerate((store.path / "data" / key).iterdir())}
+        place = {
+            path.name: number for number, path in enumerate((store.path / spec.data_folder(key)).iterdir())
+        }
         if not all(path.name in place for path in paths):
             return {}, []  # which the check of data says
         times = np.array([path.stat().st_mtime_ns for path in paths])

@@ -1,6 +1,6 @@
 """The package format, version 1: file names, dtypes, columns and allowed words.
 
-This is the only module that knows where a thing lies inside a package.
+Where a thing lies inside a package, and what lies beside it, is said here and nowhere else.
 """
 
 from __future__ import annotations
@@ -13,32 +13,47 @@ __all__ = [
     "CHECKSUMS",
     "COMPANION_TIERS",
     "CONFIG",
+    "DATA",
     "DATA_KEYS",
     "DESIGN_SUFFIX",
     "FIT_ON",
     "FORMAT_VERSION",
     "KINDS",
+    "LEFT_OUT",
     "LOCK_SUFFIX",
     "MANIFEST",
     "MANIFEST_KEYS",
     "MANIFEST_TYPES",
+    "NEURONS",
     "NEURON_COLUMNS",
     "NORMALIZATION",
     "NORMALIZATION_SUFFIX",
     "OPEN_TRIAL_COLUMNS",
+    "PACKED_SUFFIX",
     "ROI_NAMES",
     "STATISTICS",
+    "STATISTICS_FOLDER",
     "STATISTICS_GROUPS",
+    "SUBMISSION_CSV_SUFFIX",
+    "SUBMISSION_SUFFIX",
+    "TABLES",
     "TERMS",
     "TIERS",
     "TIER_ALIASES",
+    "TRIALS",
     "TRIAL_COLUMNS",
     "TRUTH_SUFFIX",
     "WITHHELD_TIERS",
+    "ZIP_SUFFIX",
     "atlas_of",
+    "column_of",
     "data_file",
+    "data_folder",
+    "data_key_of",
     "labels_by_roi",
     "neurons_file",
+    "normalization_file",
+    "package_stem",
     "roi_column",
     "statistics_file",
     "trials_file",
@@ -95,18 +110,32 @@ MANIFEST_TYPES: Final[dict[str, type]] = {
 CHECKSUMS: Final = "checksums.sha256"
 """Digest of every other file but the manifest, as `sha256sum --check` reads it."""
 TERMS: Final = "TERMS.md"
-BEHAVIOR_NAMES: Final = "meta/behavior_names.json"
-ROI_NAMES: Final = "meta/roi_names.json"
-FIT_ON: Final = "meta/statistics/fit_on.json"
-NORMALIZATION: Final = "meta/normalization"
+DATA: Final = "data/"
+"""Below it, a folder for each kind of data and a file for each trial."""
+TABLES: Final = "meta/"
+TRIALS: Final = f"{TABLES}trials/"
+NEURONS: Final = f"{TABLES}neurons/"
+STATISTICS_FOLDER: Final = f"{TABLES}statistics/"
+NORMALIZATION: Final = f"{TABLES}normalization/"
 """Open packages: per-session mean and standard deviation that were removed from the responses, float64."""
+BEHAVIOR_NAMES: Final = f"{TABLES}behavior_names.json"
+ROI_NAMES: Final = f"{TABLES}roi_names.json"
+FIT_ON: Final = f"{STATISTICS_FOLDER}fit_on.json"
 
+ZIP_SUFFIX: Final = ".zip"
+PACKED_SUFFIX: Final = ".packed"
+"""Of what `nsd-bench pack` makes of a package."""
 TRUTH_SUFFIX: Final = ".truth.npz"
 NORMALIZATION_SUFFIX: Final = ".normalization.npz"
 """The same of a withholding package, private: inside it would tell the session of every trial."""
 LOCK_SUFFIX: Final = ".lock.json"
 DESIGN_SUFFIX: Final = ".design.csv"
 """One row per trial of the sessions, with what tier rules may ask; private, as it names every image."""
+LEFT_OUT: Final = "left-out"
+"""Folder beside packages that keeps, as `left-out/<package>`, the trials that tiers left out of each."""
+SUBMISSION_SUFFIX: Final = ".submission.npz"
+SUBMISSION_CSV_SUFFIX: Final = ".submission.csv"
+"""Sensorium's table."""
 
 _ROI_PREFIX: Final = "roi_"
 
@@ -117,17 +146,54 @@ def data_file(key: str, index: int) -> str:
     >>> data_file("images", 7)
     'data/images/7.npy'
     """
-    return f"data/{key}/{index}.npy"
+    return f"{DATA}{key}/{index}.npy"
+
+
+def data_folder(key: str) -> str:
+    """Path of the folder with one kind of data of all trials.
+
+    >>> data_folder("images")
+    'data/images/'
+    """
+    return f"{DATA}{key}/"
+
+
+def data_key_of(name: str) -> str | None:
+    """Kind of data that a file holds, or None for a table or anything else.
+
+    >>> data_key_of("data/images/7.npy"), data_key_of("meta/roi_names.json")
+    ('images', None)
+    """
+    return name.removeprefix(DATA).partition("/")[0] if name.startswith(DATA) else None
+
+
+def column_of(name: str, table: str) -> str | None:
+    """Column that a file of a table (`TRIALS` or `NEURONS`) holds, or None if it is no such file.
+
+    >>> column_of("meta/trials/tiers.npy", TRIALS), column_of("meta/trials/tiers.npy", NEURONS)
+    ('tiers', None)
+    """
+    is_column = name.startswith(table) and name.endswith(".npy")
+    return name[len(table) : -len(".npy")] if is_column else None
+
+
+def package_stem(file_name: str) -> str:
+    """Name that a package shares with what lies beside it, be it a folder, a zip or packed.
+
+    >>> package_stem("nsd-subj01.zip"), package_stem("nsd-subj01.packed"), package_stem("nsd-subj01")
+    ('nsd-subj01', 'nsd-subj01', 'nsd-subj01')
+    """
+    return file_name.removesuffix(ZIP_SUFFIX).removesuffix(PACKED_SUFFIX)
 
 
 def neurons_file(column: str) -> str:
     """Path of one column of the unit table."""
-    return f"meta/neurons/{column}.npy"
+    return f"{NEURONS}{column}.npy"
 
 
 def trials_file(column: str) -> str:
     """Path of one column of the trial table."""
-    return f"meta/trials/{column}.npy"
+    return f"{TRIALS}{column}.npy"
 
 
 def statistics_file(key: str, group: str, statistic: str) -> str:
@@ -136,7 +202,12 @@ def statistics_file(key: str, group: str, statistic: str) -> str:
     >>> statistics_file("responses", "all", "std")
     'meta/statistics/responses/all/std.npy'
     """
-    return f"meta/statistics/{key}/{group}/{statistic}.npy"
+    return f"{STATISTICS_FOLDER}{key}/{group}/{statistic}.npy"
+
+
+def normalization_file(name: str) -> str:
+    """Path of one array of what z-scores within sessions took out: `sessions`, `mean` or `std`."""
+    return f"{NORMALIZATION}{name}.npy"
 
 
 def roi_column(atlas: str) -> str:

@@ -20,12 +20,14 @@ import numpy.typing as npt
 
 from nsd_bench.errors import PackageError, choices
 from nsd_bench.inputs import cause, is_file, parse_json, read_text, reading, refuse_special
+from nsd_bench.package import spec
 
 __all__ = [
     "FolderStore",
     "Store",
     "ZipStore",
     "array_from_bytes",
+    "may_be_package",
     "open_store",
     "read_json",
     "read_npz",
@@ -168,8 +170,8 @@ def _refuse_shelf(path: Path) -> None:
     """Refuse a folder of packages, which many take for a package."""
     below = (
         []
-        if (path / "meta").exists()
-        else sorted(child.name for child in path.glob("*") if _is_package(child))
+        if (path / spec.TABLES).exists()
+        else sorted(child.name for child in path.glob("*") if may_be_package(child))
     )
     if below:
         raise PackageError(
@@ -180,8 +182,9 @@ def _refuse_shelf(path: Path) -> None:
         )
 
 
-def _is_package(path: Path) -> bool:
-    return (path / "meta").is_dir() or (path.suffix == ".zip" and path.is_file())
+def may_be_package(path: Path) -> bool:
+    """Whether a path looks, from outside, like a package: a folder with tables, or a zip."""
+    return (path / spec.TABLES).is_dir() or (path.suffix == spec.ZIP_SUFFIX and path.is_file())
 
 
 def _damaged(place: str, problem: str) -> PackageError:

@@ -20,9 +20,7 @@ from nsd_bench.inputs import parse_json, reading
 from nsd_bench.outputs import new_file, write_npz
 from nsd_bench.package.storage import read_npz
 
-__all__ = ["CSV_SUFFIX", "SUBMISSION_SUFFIX", "Submission", "read_csv", "write_csv"]
-
-SUBMISSION_SUFFIX = ".submission.npz"
+__all__ = ["Submission", "read_csv", "write_csv"]
 
 
 @dataclass(frozen=True)
@@ -107,7 +105,6 @@ def _card(text: str) -> dict[str, Any]:
     return card
 
 
-CSV_SUFFIX: Final = ".submission.csv"
 _COLUMNS: Final = ("trial_indices", "image_ids", "prediction", "neuron_ids")
 
 

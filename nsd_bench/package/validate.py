@@ -102,7 +102,7 @@ def _limited(issues: list[Issue]) -> list[Issue]:
     if len(issues) <= _MOST_OF_A_KIND:
         return issues
     rest = len(issues) - _MOST_OF_A_KIND
-    return [*issues[:_MOST_OF_A_KIND], _error("data/", f"{rest} more files like these", _AGAIN)]
+    return [*issues[:_MOST_OF_A_KIND], _error(spec.DATA, f"{rest} more files like these", _AGAIN)]
 
 
 def _check_manifest(package: Package) -> Found:
@@ -225,7 +225,7 @@ def _check_withholding(package: Package) -> Found:
     for tier in np.unique(package.tiers).tolist():
         if (says_open or tier not in spec.WITHHELD_TIERS) and package.is_blank(tier):
             yield _error(
-                "data/responses/",
+                spec.data_folder("responses"),
                 f"all responses of tier {tier!r} are zero, in a package of kind {package.kind!r}",
                 "Get the package from who made it: zeros stand for responses that are withheld",
             )
@@ -291,7 +291,7 @@ def _check_statistics(package: Package) -> Found:
 def _check_data(package: _Examined) -> Found:
     everything = package.store.names()
     for key in package.data_keys:
-        head = f"data/{key}/"
+        head = spec.data_folder(key)
         names = {name for name in everything if name.startswith(head)}
         expected = {spec.data_file(key, number): number for number in range(package.n_trials)}
         missing = [_error(name, "is missing") for name in expected.keys() - names]
@@ -302,7 +302,7 @@ def _check_data(package: _Examined) -> Found:
         yield from _limited(list(_check_files(package, key, present, expected)))
     for key in ("images", "responses"):
         if key not in package.data_keys:
-            yield _error(f"data/{key}/", "is missing")
+            yield _error(spec.data_folder(key), "is missing")
 
 
 def _check_files(package: _Examined, key: str, names: list[str], rows: dict[str, int]) -> Found:

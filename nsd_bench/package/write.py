@@ -70,7 +70,7 @@ class PackageWriter:
 
 def output_names(name: str, forms: tuple[str, ...]) -> list[str]:
     """Return what a package brings with it, in the order in which it appears: the package comes last."""
-    zipped, folder = [f"{name}.zip"] * ("zip" in forms), [name] * ("folder" in forms)
+    zipped, folder = [name + spec.ZIP_SUFFIX] * ("zip" in forms), [name] * ("folder" in forms)
     private = (spec.TRUTH_SUFFIX, spec.NORMALIZATION_SUFFIX, spec.DESIGN_SUFFIX)
     beside = [name + suffix for suffix in (*private, spec.LOCK_SUFFIX)]
     return [*beside, *zipped, *folder]
@@ -103,7 +103,7 @@ def new_package(
         folder.mkdir()
         yield PackageWriter(folder, staged)
         if "zip" in forms:
-            write_zip(folder, staged / f"{name}.zip")
+            write_zip(folder, staged / (name + spec.ZIP_SUFFIX))
         set_fixed_times(folder)
         _write_lock(folder, staged / (name + spec.LOCK_SUFFIX))
 

@@ -153,7 +153,7 @@ def _issue(
 ) -> Issue:
     """Report statistics that fit the same trials, or one that does not."""
     several = len(names) > 1
-    place = f"meta/statistics/{key}/" if several else spec.statistics_file(key, *names[0])
+    place = f"{spec.STATISTICS_FOLDER}{key}/" if several else spec.statistics_file(key, *names[0])
     what = (
         ", ".join("/".join(name) for name in names) + " are not those of"
         if several

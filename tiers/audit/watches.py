@@ -197,7 +197,7 @@ class ZScores:
             f"{which} z-scored on other trials than those of the train tier, over which means are not 0 or "
             f"deviations not 1 by up to {self._off:.4f}: it fits {fit or 'no set of tiers that can be seen'}"
         )
-        return [Issue("error", "data/responses/", problem, FIX)]
+        return [Issue("error", spec.data_folder("responses"), problem, FIX)]
 
 
 def _off_standard(summary: Summary, n_sessions: int) -> float:
@@ -339,7 +339,7 @@ class SameTrials:
         issues, numbers = [], {}
         for what, place, groups in (
             ("the same id", spec.trials_file("trial_idx"), by_id.values()),
-            ("the same responses", "data/responses/", self._seen.values()),
+            ("the same responses", spec.data_folder("responses"), self._seen.values()),
         ):
             several = [rows for rows in groups if len(rows) > 1]
             numbers[what] = several

@@ -19,7 +19,7 @@ from nsd_bench.package.write import output_names
 from tiers import withholding
 from tiers.assign import assign_trials
 from tiers.design import image_table, package_design, read_design_table
-from tiers.rewrite.held import LEFT_OUT, Held
+from tiers.rewrite.held import Held
 from tiers.rewrite.rebuild import Change, rebuild
 from tiers.rewrite.renormalise import read_normalization, renormalise
 from tiers.rewrite.swap import alone, finish_replacement, replacement
@@ -71,7 +71,7 @@ def design_of(path: Path, design: Path | None = None) -> pd.DataFrame:
     if _staging(path).exists():
         with alone(_staging(path)):
             finish_replacement(path.parent, _staging(path))
-    beside = path.parent / f"{path.name}{spec.DESIGN_SUFFIX}"
+    beside = path.parent / (path.name + spec.DESIGN_SUFFIX)
     if design is None and beside.is_file():
         design = beside
     return package_design(Package(path)) if design is None else read_design_table(design)
@@ -138,7 +138,7 @@ def _apply(path: Path, tier_file: TierFile, key: bytes | None, design: pd.DataFr
     normalization = read_normalization(package)
     design_name = path.name + spec.DESIGN_SUFFIX  # says nothing of tiers, and stays
     outputs = [name for name in output_names(path.name, ("folder", "zip")) if name != design_name]
-    names = [f"{LEFT_OUT}/{path.name}", *outputs]
+    names = [f"{spec.LEFT_OUT}/{path.name}", *outputs]
     with replacement(path.parent, staging, names) as (folder, moved):
         responses = None
         if others_train:
@@ -159,7 +159,7 @@ def _apply(path: Path, tier_file: TierFile, key: bytes | None, design: pd.DataFr
         truth=truth_path if (truth_path := _truth_path(path)).is_file() else None,
         n_trials=n_trials,
         n_left_out=int((tiers == NOT_EXPORTED).sum()),
-        left_out=path.parent / LEFT_OUT / path.name,
+        left_out=path.parent / spec.LEFT_OUT / path.name,
         n_never_held=len(table) - len(held),
         renormalised=responses is not None and normalization is not None,
     )

@@ -15,10 +15,7 @@ from nsd_bench.package.read import Package
 from nsd_bench.package.truth import Truth
 from tiers import withholding
 
-__all__ = ["LEFT_OUT", "Held"]
-
-LEFT_OUT = "left-out"
-"""Folder beside a package that keeps, as `left-out/<package>`, the trials that its tiers left out."""
+__all__ = ["Held"]
 
 _BLOCK_TRIALS = 1024
 
@@ -47,7 +44,7 @@ class Held:
         self, package: Package, truth: Truth | None, key: bytes | None, design: pd.DataFrame
     ) -> None:
         self.package, self.truth = package, truth
-        attic = package.path.parent / LEFT_OUT / package.path.name
+        attic = package.path.parent / spec.LEFT_OUT / package.path.name
         self.homes = [package] + ([Package(attic)] if attic.is_dir() else [])
         own = package.trials.assign(trial=_true_trials(package, truth, key, design), home=0)
         tables = [own] + [
@@ -59,7 +56,8 @@ class Held:
         self.truth_row = self._truth_rows()
         self._digests = [_digests(home) for home in self.homes]
         # Not package.data_keys, which looks at every file on disk.
-        self.data_keys = sorted({name.split("/")[1] for name in self.names() if name.startswith("data/")})
+        keys = {spec.data_key_of(name) for name in self.names()}
+        self.data_keys = sorted(key for key in keys if key is not None)
 
     def __len__(self) -> int:
         return len(self.trials)

@@ -19,15 +19,14 @@ from nsd_bench.package.statistics import column_statistics, pixel_statistics
 from nsd_bench.package.truth import Truth
 from nsd_bench.package.write import PackageWriter, new_package
 from tiers import withholding
-from tiers.rewrite.held import LEFT_OUT, Held
+from tiers.rewrite.held import Held
 from tiers.rewrite.renormalise import SEALING, Normalization
 from tiers.rules import TierFile
 
 __all__ = ["Change", "rebuild"]
 
-_MADE_ANEW = ("data/", "meta/trials/", spec.CONFIG, spec.CHECKSUMS, spec.MANIFEST, spec.FIT_ON)
-_NORMALIZATION = f"{spec.NORMALIZATION}/"
-_FITTED = ("meta/statistics/", _NORMALIZATION)
+_MADE_ANEW = (spec.DATA, spec.TRIALS, spec.CONFIG, spec.CHECKSUMS, spec.MANIFEST, spec.FIT_ON)
+_FITTED = (spec.STATISTICS_FOLDER, spec.NORMALIZATION)
 _BLOCK_IMAGES = 256
 
 
@@ -107,14 +106,14 @@ def rebuild(held: Held, change: Change, folder: Path, moved: list[str]) -> dict[
     `moved`.
     """
     package = held.package
-    zipped = package.path.with_name(package.path.name + ".zip").exists()
+    zipped = package.path.with_name(package.path.name + spec.ZIP_SUFFIX).exists()
     with new_package(folder, package.path.name, ("folder", "zip") if zipped else ("folder",)) as new:
         writer = _Writer(new.folder, new.beside, anew=_unsealed(package))
         made = _Rebuilt(held, change, writer, change.rows)
         if not zipped:
             moved += made.unchanged_folders()
         n_trials = made.write_package(moved)
-    _write_left_out(held, change, folder / LEFT_OUT / package.path.name)
+    _write_left_out(held, change, folder / spec.LEFT_OUT / package.path.name)
     return n_trials
 
 
@@ -159,11 +158,11 @@ class _Rebuilt:
         responses_stay = not self.change.renormalised and np.array_equal(
             self.held.truth_row[self.rows] >= 0, self.withheld
         )
-        return [f"data/{key}" for key in self.held.data_keys if key != "responses" or responses_stay]
+        return [spec.data_folder(key) for key in self.held.data_keys if key != "responses" or responses_stay]
 
     def write_package(self, moved: list[str]) -> dict[str, int]:
         for key in self.held.data_keys:
-            self.write_data(key, f"data/{key}" in moved)
+            self.write_data(key, spec.data_folder(key) in moved)
         self._write_trials()
         self._take_over()
         if self.change.responses is not None:
@@ -213,7 +212,7 @@ class _Rebuilt:
     def _take_over(self) -> None:
         """Link what does not depend on tiers, and what was fitted if the training trials are the same."""
         fitted = () if self.change.responses is None else _FITTED
-        anew = (*_MADE_ANEW, *fitted, *([_NORMALIZATION] if self.sealed else []))
+        anew = (*_MADE_ANEW, *fitted, *([spec.NORMALIZATION] if self.sealed else []))
         for name in self.held.names():
             if not name.startswith(anew):
                 self.writer.add_known(name, self.package.path / name, self.held.digest(name))
@@ -232,7 +231,7 @@ class _Rebuilt:
                     self.writer.add_array(spec.statistics_file(key, group, statistic), array)
         if self.change.normalization is not None and not self.sealed:
             for name, fitted in self.change.normalization.arrays().items():
-                self.writer.add_array(f"{_NORMALIZATION}{name}.npy", fitted)
+                self.writer.add_array(spec.normalization_file(name), fitted)
 
     def _histogram(self, train: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         nsd_id = self.held.trials["nsd_id"].to_numpy()[train]

@@ -70,8 +70,8 @@ def read_normalization(package: Package, folder: Path | None = None) -> Normaliz
     PackageError
         If a withholding package's file is not there, or not this package's.
     """
-    if f"{spec.NORMALIZATION}/mean.npy" in package.store:
-        inside = (package.array(f"{spec.NORMALIZATION}/{name}.npy") for name in _ARRAYS)
+    if spec.normalization_file("mean") in package.store:
+        inside = (package.array(spec.normalization_file(name)) for name in _ARRAYS)
         return Normalization(*inside)
     if "sealing" not in package.manifest or _scale(package) != "session_zscore":
         return None
