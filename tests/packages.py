@@ -7,9 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nsd_bench.package import spec
-from nsd_bench.package.statistics import column_statistics, pixel_statistics
-from nsd_bench.package.write import PackageWriter, new_package
+from nsd_bench.package.write import Contents, new_package, write_contents
 
 TIERS = np.array(["train"] * 6 + ["validation"] * 2 + ["test"] * 4)
 IMAGE_OF_TRIAL = np.array([10, 10, 11, 12, 13, 14, 20, 20, 30, 31, 30, 31])
@@ -24,13 +22,21 @@ TRAIN = np.flatnonzero(TIERS == "train")
 
 def make_package(parent: Path, kind: str = "open", name: str = "tiny-subj02") -> Path:
     """Write the package as a folder and a zip; return the folder."""
-    withheld = (TIERS == "test") & (kind != "open")
+    images, image = np.unique(IMAGES, axis=0, return_inverse=True)
+    contents = Contents(
+        trials=_trial_table(kind),
+        units=_unit_table(),
+        roi_names={"visual": {1: "V1", 2: "V2"}},
+        responses=RESPONSES,
+        rows=np.arange(N_TRIALS),
+        withheld=(TIERS == "test") & (kind != "open"),
+        images=images,
+        image=image,
+        behavior=BEHAVIOR * np.float32(kind != "track1"),
+        behavior_names=["RT", "ISCORRECT"],
+    )
     with new_package(parent, name) as writer:
-        for row in range(N_TRIALS):
-            writer.add_array(spec.data_file("images", row), IMAGES[row])
-            writer.add_array(spec.data_file("responses", row), np.where(withheld[row], 0, RESPONSES[row]))
-            writer.add_array(spec.data_file("behavior", row), BEHAVIOR[row] * np.float32(kind != "track1"))
-        _add_tables(writer, kind)
+        write_contents(writer, contents)
         writer.finish(
             {
                 "format": "nsd_bench.package/1",
@@ -54,7 +60,7 @@ def make_package(parent: Path, kind: str = "open", name: str = "tiny-subj02") ->
     return parent / name
 
 
-def _add_tables(writer: PackageWriter, kind: str) -> None:
+def _trial_table(kind: str) -> dict[str, np.ndarray]:
     trial_idx = np.arange(N_TRIALS) * 10
     if kind != "open":
         trial_idx = np.array([hashlib.sha256(b"key %d" % number).hexdigest()[:32] for number in trial_idx])
@@ -68,8 +74,12 @@ def _add_tables(writer: PackageWriter, kind: str) -> None:
     }
     if kind == "open":
         trials |= {"nsd_id": IMAGE_OF_TRIAL, "session": np.repeat([1, 2], 6)}
+    return trials
+
+
+def _unit_table() -> dict[str, np.ndarray]:
     zeros = np.zeros(N_UNITS, dtype=np.int64)
-    units = {
+    return {
         "unit_ids": UNIT_IDS,
         "animal_ids": zeros + 2,
         "sessions": zeros + 1,
@@ -80,20 +90,3 @@ def _add_tables(writer: PackageWriter, kind: str) -> None:
         "ncsnr": np.array([0.1, 0.5, 1.0, np.nan, 0.0], dtype=np.float32),
         "roi_visual": np.array([1, 1, 2, 0, -1], dtype=np.int16),
     }
-    for column, values in trials.items():
-        writer.add_array(spec.trials_file(column), values)
-    for column, values in units.items():
-        writer.add_array(spec.neurons_file(column), values)
-    behavior = BEHAVIOR * np.float32(kind != "track1")
-    statistics = {
-        "images": pixel_statistics(np.bincount(IMAGES[TRAIN].ravel(), minlength=256)),
-        "responses": column_statistics(RESPONSES, TRAIN),
-        "behavior": column_statistics(behavior, TRAIN),
-    }
-    for key, by_name in statistics.items():
-        for group in spec.STATISTICS_GROUPS:
-            for statistic, values in by_name.items():
-                writer.add_array(spec.statistics_file(key, group, statistic), values)
-    writer.add_json(spec.ROI_NAMES, {"visual": {1: "V1", 2: "V2"}})
-    writer.add_json(spec.BEHAVIOR_NAMES, ["RT", "ISCORRECT"])
-    writer.add_json(spec.FIT_ON, {"tier": "train", "trial_idx": trial_idx[TRAIN].tolist()})

@@ -194,13 +194,13 @@ def test_existing_output_is_refused_before_work(tmp_path, existing):
 
 def test_links_are_one_file_and_whole_in_the_zip(tmp_path):
     with new_package(tmp_path, "p") as writer:
-        writer.add_bytes("data/images/0.npy", b"pixels")
-        writer.add_link("data/images/1.npy", "data/images/0.npy")
+        assert writer.add_image(0, 7, tiny.IMAGES[0])
+        assert not writer.add_image(1, 7, tiny.IMAGES[0])
         writer.finish({})
     files = [tmp_path / "p/data/images" / name for name in ("0.npy", "1.npy")]
     assert files[0].stat().st_ino == files[1].stat().st_ino
     with zipfile.ZipFile(tmp_path / "p.zip") as archive:
-        assert archive.read("p/data/images/1.npy") == b"pixels"
+        assert archive.read("p/data/images/1.npy") == array_to_bytes(tiny.IMAGES[0])
 
 
 # -- truth ------------------------------------------------------------------------------------------

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +17,12 @@ from exporters.packages.provenance import CITATION, TERMS_URL, source_digest
 from exporters.packages.recipe import Recipe, recipe_text
 from exporters.packages.responses import Responses
 from exporters.packages.sources import MASK, Source
-from exporters.packages.units import write_units
+from exporters.packages.units import unit_table
 from nsd_bench import __version__
 from nsd_bench.outputs import new_file, scratch_array
 from nsd_bench.package import spec
-from nsd_bench.package.statistics import column_statistics, pixel_statistics
-from nsd_bench.package.truth import Truth
-from nsd_bench.package.write import PackageWriter
+from nsd_bench.package.truth import Truth, finish_package
+from nsd_bench.package.write import Contents, PackageWriter, count_tiers, write_contents
 from tiers import NOT_EXPORTED, TierFile, withholding
 from tiers.rewrite.renormalise import SEALING
 
@@ -39,9 +37,8 @@ def package_manifest(
     n_trials: dict[str, int],
     n_units: int,
     dropped: Mapping[str, npt.NDArray[np.int64]],
-    commitments: dict[str, str],
 ) -> dict[str, Any]:
-    """Put together what the package's manifest says; `nsd_bench.package.write` adds the checksums.
+    """Put together what the package's manifest says, but for commitments and checksums.
 
     Parameters
     ----------
@@ -49,8 +46,6 @@ def package_manifest(
         Tier to number of trials.
     dropped
         Why units were left out, to their ids, an int64 array.
-    commitments
-        Withheld tier to the digest that binds its truth.
     """
     applied = applied_values(recipe, source)
     withheld = [tier for tier in n_trials if tier in spec.WITHHELD_TIERS and recipe.kind != "open"]
@@ -65,7 +60,7 @@ def package_manifest(
         "n_units": n_units,
         "units_dropped": {why: unit_ids.tolist() for why, unit_ids in dropped.items() if unit_ids.size},
         "withheld_tiers": withheld,
-        "commitments": commitments,
+        "commitments": {},
         **({} if recipe.kind == "open" else {"sealing": SEALING}),
         "fitted": {
             "statistics": "train tier of this package",
@@ -143,8 +138,6 @@ class PackageBuild:
         self.writer, self.work, self.progress = writer, work, progress
         self.name = recipe.package_name(source.subject)
         self.trials = self._number_trials(key)
-        counts = self.trials["tier"].value_counts()
-        self.n_trials = {tier: int(counts[tier]) for tier in spec.TIERS if tier in counts}
 
     def _number_trials(self, key: bytes | None) -> pd.DataFrame:
         """Permute the exported trials and give each its id; `shown` is its row in the source."""
@@ -174,83 +167,81 @@ class PackageBuild:
         return np.ascontiguousarray(self.responses.values[rows])
 
     def write_all(self, stimuli: Path, tier_file: TierFile) -> None:
-        """Write every file of the package and its truth."""
-        self._write_tables()
-        self._write_responses_and_behaviour()
-        self._write_images(stimuli)
-        truth = self._truth() if self.trials["withheld"].any() else None
+        """Write every file of the package and what lies beside it."""
+        withheld = np.flatnonzero(self.trials["withheld"])
+        images, image = self._read_images(stimuli)
+        write_contents(self.writer, self._contents(images, image))
+        self.writer.add_bytes(spec.TERMS, _TERMS.read_bytes())
+        normalization = self.responses.normalization
+        if self.recipe.kind == "open" and normalization is not None:
+            for name, values in normalization.arrays().items():
+                self.writer.add_array(spec.normalization_file(name), values)
+        truth = None
+        if withheld.size:
+            hidden = self.trials.iloc[withheld]
+            truth = Truth.of_made(
+                self.writer,
+                withheld,
+                self._responses(self.trials["withheld"], self.trials),
+                package=self.name,
+                salt=hidden["salt"].to_numpy(np.str_),
+                nsd_id=hidden["nsd_id"].to_numpy(np.int64),
+            )
         manifest = package_manifest(
             self.recipe,
             tier_file,
             self.source,
-            n_trials=self.n_trials,
+            n_trials=count_tiers(self.trials["tier"].to_numpy(np.str_)),
             n_units=len(self.responses.units),
             dropped=self.responses.dropped,
-            commitments=truth.commitments() if truth else {},
         )
-        digest = self.writer.finish(manifest)
-        with new_file(self.writer.beside / (self.name + spec.DESIGN_SUFFIX), 0o600) as file:
+        digest = finish_package(self.writer, manifest, truth)
+        with new_file(self.writer.path_beside(spec.DESIGN_SUFFIX), 0o600) as file:
             file.write(self.source.trials.drop(columns="tier").to_csv(index=False).encode())
-        if truth:
-            path = self.writer.beside / (self.name + spec.TRUTH_SUFFIX)
-            replace(truth, manifest_sha256=digest).write(path)
-        if self.recipe.kind != "open" and self.responses.normalization is not None:
-            path = self.writer.beside / (self.name + spec.NORMALIZATION_SUFFIX)
-            self.responses.normalization.write(path, self.name, digest)
+        if self.recipe.kind != "open" and normalization is not None:
+            normalization.write(self.writer.path_beside(spec.NORMALIZATION_SUFFIX), self.name, digest)
 
-    def _write_tables(self) -> None:
+    def _contents(self, images: npt.NDArray[np.uint8], image: npt.NDArray[np.int64]) -> Contents:
+        trials, units = self.trials, self.responses.units
+        behaviour = self.source.behaviour[trials["shown"]]
+        return Contents(
+            trials=self._trial_table(),
+            units=unit_table(units, self.source.subject, self.recipe.units.area),
+            roi_names=units.label_names,
+            responses=self.responses.values,
+            rows=trials["shown"].to_numpy(np.int64),
+            withheld=trials["withheld"].to_numpy(bool),
+            images=images,
+            image=image,
+            behavior=np.zeros_like(behaviour) if self.recipe.kind == "track1" else behaviour,
+            behavior_names=self.recipe.behavior.columns,
+        )
+
+    def _trial_table(self) -> dict[str, npt.NDArray[Any]]:
         table, level = self.trials, self.recipe.image_class.level
-        columns: dict[str, npt.ArrayLike] = {
+        columns = {
             "tiers": table["tier"].to_numpy(np.str_),
-            "trial_idx": _array(table["trial_idx"]),
+            "trial_idx": np.array(table["trial_idx"].tolist()),  # int64, or text, and no Python objects
             "frame_image_id": table["frame_image_id"].to_numpy(),
-            "frame_image_class": np.full(len(table), "none")
-            if level == "none"
-            else table[level].to_numpy(np.str_),
+            "frame_image_class": (
+                np.full(len(table), "none") if level == "none" else table[level].to_numpy(np.str_)
+            ),
         }
         if self.recipe.kind == "open":
             columns.update({name: table[name].to_numpy() for name in spec.OPEN_TRIAL_COLUMNS})
-        for name, values in columns.items():
-            self.writer.add_array(spec.trials_file(name), values)
-        write_units(self.writer, self.responses.units, self.source.subject, self.recipe.units.area)
-        train = table.loc[table["tier"] == "train", "trial_idx"].tolist()
-        self.writer.add_json(spec.FIT_ON, {"tier": "train", "trial_idx": train})
-        self.writer.add_bytes(spec.TERMS, _TERMS.read_bytes())
-        if self.recipe.kind == "open" and self.responses.normalization is not None:
-            for name, values in self.responses.normalization.arrays().items():
-                self.writer.add_array(spec.normalization_file(name), values)
+        return columns
 
-    def _write_responses_and_behaviour(self) -> None:
-        behaviour = self.source.behaviour[self.trials["shown"]]
-        if self.recipe.kind == "track1":
-            behaviour = np.zeros_like(behaviour)
-        withheld = np.zeros(len(self.responses.units), dtype=np.float32)
-        rows = self.trials[["shown", "withheld"]].itertuples(index=False)
-        for number, (shown, is_withheld) in enumerate(rows):
-            response = withheld if is_withheld else self.responses.values[shown]
-            self.writer.add_array(spec.data_file("responses", number), response)
-            self.writer.add_array(spec.data_file("behavior", number), behaviour[number])
-        train = np.flatnonzero(self.trials["tier"] == "train")
-        shown_train = self.trials["shown"].to_numpy()[train]
-        self.response_statistics = column_statistics(self.responses.values, shown_train)
-        self._write_statistics("responses", self.response_statistics)
-        self._write_statistics("behavior", column_statistics(behaviour, train))
-        self.writer.add_json(spec.BEHAVIOR_NAMES, list(self.recipe.behavior.columns))
+    def _read_images(self, stimuli: Path) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
+        """Return the distinct images, resized, mapped from a scratch file, and which of them each file shows.
 
-    def _write_images(self, stimuli: Path) -> None:
-        """Write each distinct image once; its repeats are links to the same file.
-
-        Images are read in NSD's order and written in that of the files: where a disk puts them, and when they
+        They are read in NSD's order, and written in that of the files: where a disk puts them, and when they
         were written, says nothing of nsd_id.
         """
         wanted = self.recipe.images
         nsd_ids, image_of_file = np.unique(self.trials["nsd_id"].to_numpy(), return_inverse=True)
-        train = (self.trials["tier"] == "train").to_numpy()
-        n_trained = np.bincount(image_of_file[train], minlength=len(nsd_ids))
         channels = 3 if wanted.colour == "rgb" else 1
         shape = (len(nsd_ids), channels, wanted.height, wanted.width)
         resized = scratch_array(self.work / "images", shape, np.uint8)
-        histogram = np.zeros(256, dtype=np.int64)
         pixels_read = hashlib.sha256()
         images = iterate_images(stimuli, nsd_ids, pixels_read)
         bar = tqdm(
@@ -258,44 +249,5 @@ class PackageBuild:
         )
         for image, (_, pixels) in enumerate(bar):
             resized[image] = resize(pixels, (wanted.height, wanted.width), wanted.colour)
-            histogram += np.bincount(resized[image].ravel(), minlength=256) * int(n_trained[image])
-        first: dict[int, str] = {}
-        for number, image in enumerate(image_of_file.tolist()):
-            name = spec.data_file("images", number)
-            if image in first:
-                self.writer.add_link(name, first[image])
-            else:
-                self.writer.add_array(name, resized[image])
-                first[image] = name
         self.source.digests.add_values([stimuli], pixels_read.hexdigest())
-        self._write_statistics("images", pixel_statistics(histogram))
-
-    def _write_statistics(self, key: str, statistics: dict[str, npt.NDArray[np.float32]]) -> None:
-        for group in spec.STATISTICS_GROUPS:
-            for statistic, values in statistics.items():
-                self.writer.add_array(spec.statistics_file(key, group, statistic), values)
-
-    def _truth(self) -> Truth:
-        withheld, units = self.trials[self.trials["withheld"]], self.responses.units
-        return Truth(
-            package=self.name,
-            subject=self.source.subject,
-            manifest_sha256="",  # known once the manifest, which commits to this truth, is written
-            trial_idx=_array(withheld["trial_idx"]),
-            frame_image_id=withheld["frame_image_id"].to_numpy(),
-            tier=withheld["tier"].to_numpy(np.str_),
-            responses=self._responses(self.trials["withheld"], self.trials),
-            unit_ids=units.ids,
-            ncsnr=units.ncsnr,
-            response_mean=self.response_statistics["mean"],
-            response_std=self.response_statistics["std"],
-            rois=units.labels,
-            roi_names=units.label_names,
-            nsd_id=withheld["nsd_id"].to_numpy(np.int64),
-            salt=withheld["salt"].to_numpy(np.str_),
-        )
-
-
-def _array(column: pd.Series[Any]) -> npt.NDArray[Any]:
-    """Return trial ids as an array without Python objects: int64, or text."""
-    return np.array(column.tolist())
+        return resized, image_of_file

@@ -33,7 +33,7 @@ from nsd_bench.imagery.reliability import repeat_index
 from nsd_bench.package import spec
 from nsd_bench.package.read import Package
 from nsd_bench.package.statistics import ncsnr_on
-from nsd_bench.package.write import PackageWriter, new_package
+from nsd_bench.package.write import PackageWriter, count_tiers, new_package
 
 __all__ = [
     "FIRST_IMAGE",
@@ -147,9 +147,9 @@ def write_companion(core: Package, nsd_root: Path, session: ExtraSession, out: P
         for file in core.store.names():
             if file.startswith(_COPIED) and file not in (_NCSNR, spec.FIT_ON):
                 writer.add_bytes(file, bytes(core.store.view(file)))
-        writer.add_json(spec.FIT_ON, {"package": core.name, "tier": "train", "trial_idx": []})
+        writer.add_fit_on(np.empty(0), package=core.name)
         writer.add_array(_NCSNR, _ncsnr(values, session))
-        _write_trials(writer, session)
+        writer.add_trials(_trial_table(session.trials))
         rows = session.trials["beta"].to_numpy()
         _write_data(writer, session, values[rows].astype(np.float32), recipe)
         writer.finish(_manifest(core, session, name))
@@ -162,9 +162,8 @@ def _ncsnr(values: npt.NDArray[np.float64], session: ExtraSession) -> npt.NDArra
     return ncsnr_on([values[chosen["beta"]]], shown).astype(np.float32)
 
 
-def _write_trials(writer: PackageWriter, session: ExtraSession) -> None:
-    trials = session.trials
-    columns: dict[str, npt.ArrayLike] = {
+def _trial_table(trials: pd.DataFrame) -> dict[str, npt.ArrayLike]:
+    return {
         "tiers": trials["tier"].to_numpy(np.str_),
         "trial_idx": trials["beta"].to_numpy(np.int64),
         "frame_image_id": trials["image"].to_numpy(np.int64),
@@ -172,8 +171,6 @@ def _write_trials(writer: PackageWriter, session: ExtraSession) -> None:
         "session": np.zeros(len(trials), dtype=np.int64),
         **{name: trials[name].to_numpy(np.int64) for name in ("run", "nsd_id", "coco_id", "repeat")},
     }
-    for name, column in columns.items():
-        writer.add_array(spec.trials_file(name), column)
 
 
 def _write_data(
@@ -185,22 +182,20 @@ def _write_data(
         writer.add_array(spec.data_file("behavior", row), nothing_pressed)
     rows_of, wanted = session.trials.reset_index(drop=True).groupby("image").indices, recipe.images
     for image, pixels in session.images():
-        first, *repeats = (spec.data_file("images", int(row)) for row in rows_of[image])
-        writer.add_array(first, resize(pixels, (wanted.height, wanted.width), wanted.colour))
-        for name in repeats:
-            writer.add_link(name, first)
+        resized = resize(pixels, (wanted.height, wanted.width), wanted.colour)
+        for row in rows_of[image]:
+            writer.add_image(int(row), image, resized)
 
 
 def _manifest(core: Package, session: ExtraSession, name: str) -> dict[str, Any]:
     kept = ("format", "subject", "n_units", "recipe", "exporter", "terms", "citation")
-    counts = session.trials["tier"].value_counts()
     return {
         **{key: core.manifest[key] for key in kept if key in core.manifest},
         "name": name,
         "title": session.title,
         "kind": "open",
         "sessions": [session.name],
-        "n_trials": {str(tier): int(n) for tier, n in counts.sort_index().items()},
+        "n_trials": count_tiers(session.trials["tier"].to_numpy(np.str_)),
         "withheld_tiers": [],
         "companion_of": {"name": core.name, "manifest_sha256": core.manifest_sha256},
         "fitted": {

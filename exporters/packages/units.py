@@ -16,9 +16,8 @@ from exporters.nsd.volumes import Grid, read_grid, read_volume
 from exporters.packages.recipe import Recipe
 from nsd_bench.errors import RecipeError, SourceError
 from nsd_bench.package import spec
-from nsd_bench.package.write import PackageWriter
 
-__all__ = ["Units", "read_geometry", "select_units", "unit_files", "write_units"]
+__all__ = ["Units", "read_geometry", "select_units", "unit_files", "unit_table"]
 
 
 @dataclass(frozen=True)
@@ -215,10 +214,20 @@ def _read_ncsnr(paths: tuple[Path, ...], geometry: Grid | Surface) -> npt.NDArra
     return ncsnr.astype(np.float32)
 
 
-def write_units(writer: PackageWriter, units: Units, subject: int, area: str) -> None:
-    """Write the unit table; `area` is the atlas that fills Sensorium's column of that name, "" for none."""
+def unit_table(units: Units, subject: int, area: str) -> dict[str, npt.NDArray[Any]]:
+    """Return the columns of a package's unit table, each with a row per unit.
+
+    Parameters
+    ----------
+    units
+        The units, in the order of the columns of the responses.
+    subject
+        1 to 8.
+    area
+        Atlas whose names fill Sensorium's column `area`; "" for none.
+    """
     zeros = np.zeros(len(units), dtype=np.int64)
-    columns: dict[str, npt.ArrayLike] = {
+    return {
         "unit_ids": units.ids,
         "animal_ids": zeros + subject,
         "sessions": zeros + 1,
@@ -229,9 +238,6 @@ def write_units(writer: PackageWriter, units: Units, subject: int, area: str) ->
         "ncsnr": units.ncsnr,
         **{spec.roi_column(atlas): labels for atlas, labels in units.labels.items()},
     }
-    for column, values in columns.items():
-        writer.add_array(spec.neurons_file(column), values)
-    writer.add_json(spec.ROI_NAMES, units.label_names)
 
 
 def _names(units: Units, atlas: str) -> npt.NDArray[np.str_]:

@@ -16,9 +16,8 @@ from nsd_bench.conformance.expected import Arrays, expected_values
 from nsd_bench.conformance.layout import CASES, FORMAT, SUBMISSIONS, package_name, submission_file
 from nsd_bench.outputs import write_json
 from nsd_bench.package import spec
-from nsd_bench.package.statistics import column_statistics, pixel_statistics
 from nsd_bench.package.submission import Submission
-from nsd_bench.package.write import PackageWriter, new_package
+from nsd_bench.package.write import Contents, new_package, write_contents
 
 __all__ = ["ROI_NAMES", "Subject", "expected_json", "make_set", "make_subject", "predictions"]
 
@@ -157,19 +156,21 @@ def _unit_ids(subject: Subject) -> npt.NDArray[np.int64]:
 
 def _write_package(folder: Path, subject: Subject) -> None:
     name = package_name(subject.number)
+    images, image = np.unique(subject.image, return_inverse=True)
+    contents = Contents(
+        trials=_trial_table(subject),
+        units=_unit_table(subject),
+        roi_names={ATLAS: ROI_NAMES},
+        responses=subject.responses,
+        rows=np.arange(len(subject.image)),
+        withheld=np.zeros(len(subject.image), dtype=bool),
+        images=(images[:, None, None, None] + np.zeros((3, 1, 2), int)).astype(np.uint8),
+        image=image,
+        behavior=np.zeros((len(subject.image), 1), dtype=np.float32),
+        behavior_names=["RT"],
+    )
     with new_package(folder, name, forms=("zip",)) as writer:
-        behavior = np.zeros((len(subject.image), 1), dtype=np.float32)
-        images = (subject.image[:, None, None, None] + np.zeros((3, 1, 2), int)).astype(np.uint8)
-        data: dict[str, npt.NDArray[Any]] = {
-            "images": images,
-            "responses": subject.responses,
-            "behavior": behavior,
-        }
-        for key, values in data.items():
-            for row, value in enumerate(values):
-                writer.add_array(spec.data_file(key, row), value)
-        _add_tables(writer, subject)
-        _add_statistics(writer, subject, images, behavior)
+        write_contents(writer, contents)
         writer.finish(
             {
                 "format": f"nsd_bench.package/{spec.FORMAT_VERSION}",
@@ -186,10 +187,9 @@ def _write_package(folder: Path, subject: Subject) -> None:
     (folder / f"{name}{spec.LOCK_SUFFIX}").unlink()
 
 
-def _add_tables(writer: PackageWriter, subject: Subject) -> None:
-    n_trials, n_units = subject.responses.shape
-    zeros = np.zeros(n_units, dtype=np.int64)
-    trials = {
+def _trial_table(subject: Subject) -> dict[str, npt.NDArray[Any]]:
+    n_trials = len(subject.tier)
+    return {
         "tiers": subject.tier,
         "trial_idx": np.arange(n_trials),
         "frame_image_id": subject.image,
@@ -197,7 +197,12 @@ def _add_tables(writer: PackageWriter, subject: Subject) -> None:
         "nsd_id": subject.image,
         "session": np.ones(n_trials, dtype=np.int64),
     }
-    units = {
+
+
+def _unit_table(subject: Subject) -> dict[str, npt.NDArray[Any]]:
+    n_units = len(subject.ncsnr)
+    zeros = np.zeros(n_units, dtype=np.int64)
+    return {
         "unit_ids": _unit_ids(subject),
         "animal_ids": zeros + subject.number,
         "sessions": zeros + 1,
@@ -208,28 +213,3 @@ def _add_tables(writer: PackageWriter, subject: Subject) -> None:
         "ncsnr": subject.ncsnr,
         spec.roi_column(ATLAS): subject.roi,
     }
-    for column, values in trials.items():
-        writer.add_array(spec.trials_file(column), values)
-    for column, values in units.items():
-        writer.add_array(spec.neurons_file(column), values)
-    writer.add_json(spec.ROI_NAMES, {ATLAS: ROI_NAMES})
-    writer.add_json(spec.BEHAVIOR_NAMES, ["RT"])
-
-
-def _add_statistics(
-    writer: PackageWriter,
-    subject: Subject,
-    images: npt.NDArray[np.uint8],
-    behavior: npt.NDArray[np.float32],
-) -> None:
-    train = np.flatnonzero(subject.tier == "train")
-    statistics = {
-        "images": pixel_statistics(np.bincount(images[train].ravel(), minlength=256)),
-        "responses": column_statistics(subject.responses, train),
-        "behavior": column_statistics(behavior, train),
-    }
-    for key, by_name in statistics.items():
-        for group in spec.STATISTICS_GROUPS:
-            for statistic, values in by_name.items():
-                writer.add_array(spec.statistics_file(key, group, statistic), values)
-    writer.add_json(spec.FIT_ON, {"tier": "train", "trial_idx": train.tolist()})

@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +22,10 @@ from nsd_bench.package.read import Package
 from nsd_bench.package.statistics import response_precision
 from nsd_bench.package.storage import read_npz
 
-__all__ = ["Truth", "load_truth"]
+if TYPE_CHECKING:
+    from nsd_bench.package.write import PackageWriter
+
+__all__ = ["Truth", "finish_package", "load_truth"]
 
 
 @dataclass(frozen=True)
@@ -165,24 +168,63 @@ class Truth:
             package=package.name,
             subject=package.subject,
             manifest_sha256=package.manifest_sha256,
-            trial_idx=package.array(spec.trials_file("trial_idx"))[rows],
-            frame_image_id=package.array(spec.trials_file("frame_image_id"))[rows].astype(np.int64),
             tier=package.tiers[rows],
             responses=package.responses(rows),
-            unit_ids=package.array(spec.neurons_file("unit_ids")).astype(np.int64),
-            ncsnr=package.array(spec.neurons_file("ncsnr")).astype(np.float32),
-            response_mean=package.statistic("responses", "mean"),
-            response_std=package.statistic("responses", "std"),
-            rois={
-                atlas: package.array(spec.neurons_file(spec.roi_column(atlas))).astype(np.int16)
-                for atlas in package.roi_names
-            },
-            roi_names=package.roi_names,
+            **_tables(package, rows, package.roi_names),
             nsd_id=(
                 package.array(spec.trials_file("nsd_id"))[rows].astype(np.int64)
                 if "nsd_id" in package.trial_columns
                 else None
             ),
+        )
+
+    @classmethod
+    def of_made(
+        cls,
+        made: PackageWriter,
+        rows: npt.NDArray[np.int64],
+        responses: npt.NDArray[np.float32],
+        *,
+        package: str,
+        salt: npt.NDArray[np.str_],
+        nsd_id: npt.NDArray[np.int64] | None = None,
+    ) -> Truth:
+        """Return the truth of a package in the making, whose tables and statistics are written.
+
+        Parameters
+        ----------
+        made
+            The package.
+        rows : int64 array of shape (n_withheld,)
+            File numbers of the trials that it withholds.
+        responses : float32 array of shape (n_withheld, n_units)
+            Their responses.
+        package
+            Name of the package, as its manifest will have it.
+        salt : str array of shape (n_withheld,)
+            See `Truth`.
+        nsd_id : int64 array of shape (n_withheld,), optional
+            See `Truth`.
+
+        Returns
+        -------
+        truth
+            Without the digest of the manifest, which commits to this truth: `finish_package` adds it.
+        """
+        roi_names = {
+            atlas: {int(label): name for label, name in names.items()}
+            for atlas, names in made.json(spec.ROI_NAMES).items()
+        }
+        return cls(
+            package=package,
+            subject=int(made.array(spec.neurons_file("animal_ids"))[0]),
+            manifest_sha256="",
+            # As lists, so that no text is wider than the longest of these.
+            tier=np.array(made.array(spec.trials_file("tiers"))[rows].tolist(), dtype=np.str_),
+            responses=np.ascontiguousarray(responses),
+            **_tables(made, rows, roi_names),
+            nsd_id=nsd_id,
+            salt=np.array(salt.tolist(), dtype=np.str_),
         )
 
     @classmethod
@@ -230,6 +272,55 @@ _ARRAYS = tuple(
     for one in fields(Truth)
     if one.name not in {"package", "subject", "manifest_sha256", "rois", "roi_names", "nsd_id"}
 )
+
+
+class _Arrays(Protocol):
+    """A package, or one in the making."""
+
+    def array(self, name: str) -> npt.NDArray[Any]:
+        """Return the array in the file called `name`."""
+
+
+def _tables(
+    source: _Arrays, rows: npt.NDArray[np.int64], roi_names: dict[str, dict[int, str]]
+) -> dict[str, Any]:
+    """Return what a truth has of a package's tables and statistics."""
+    return {
+        "trial_idx": source.array(spec.trials_file("trial_idx"))[rows],
+        "frame_image_id": source.array(spec.trials_file("frame_image_id"))[rows].astype(np.int64),
+        "unit_ids": source.array(spec.neurons_file("unit_ids")).astype(np.int64),
+        "ncsnr": source.array(spec.neurons_file("ncsnr")).astype(np.float32),
+        "response_mean": source.array(spec.statistics_file("responses", "all", "mean")),
+        "response_std": source.array(spec.statistics_file("responses", "all", "std")),
+        "rois": {
+            atlas: source.array(spec.neurons_file(spec.roi_column(atlas))).astype(np.int16)
+            for atlas in roi_names
+        },
+        "roi_names": roi_names,
+    }
+
+
+def finish_package(made: PackageWriter, manifest: Mapping[str, Any], truth: Truth | None) -> str:
+    """Write checksums and a manifest that commits to the truth, and the truth beside the package.
+
+    Parameters
+    ----------
+    made
+        The package in the making, complete but for these.
+    manifest
+        What it says; checksums and commitments are added.
+    truth
+        See `Truth.of_made`; None where nothing is withheld.
+
+    Returns
+    -------
+    manifest_sha256
+        Digest of the manifest, 64 hex characters.
+    """
+    digest = made.finish({**manifest, "commitments": truth.commitments() if truth else {}})
+    if truth:
+        replace(truth, manifest_sha256=digest).write(made.path_beside(spec.TRUTH_SUFFIX))
+    return digest
 
 
 def _atlas(column: str) -> str | None:

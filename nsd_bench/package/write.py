@@ -1,4 +1,7 @@
-"""Write a package: into a temporary folder, with checksums, and into place by one rename."""
+"""Write a package, whoever makes it: its data, tables, statistics, checksums and manifest.
+
+It grows in a temporary folder, and comes into place by one rename.
+"""
 
 from __future__ import annotations
 
@@ -7,17 +10,20 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
 from nsd_bench.outputs import array_to_bytes, new_outputs, set_fixed_times, write_zip
 from nsd_bench.package import spec
+from nsd_bench.package.statistics import column_statistics, pixel_statistics
 from nsd_bench.package.storage import sha256_file
 
-__all__ = ["PackageWriter", "new_package", "output_names"]
+__all__ = ["Contents", "PackageWriter", "count_tiers", "new_package", "output_names", "write_contents"]
 
 
 class PackageWriter:
@@ -34,13 +40,17 @@ class PackageWriter:
     def __init__(self, folder: Path, beside: Path) -> None:
         self.folder, self.beside = folder, beside
         self._digests: dict[str, str] = {}
+        self._images: dict[int, str] = {}
+        self._copies: dict[int, Path] = {}
         self.add_json(spec.CONFIG, {"links": {}})
+
+    def path_beside(self, suffix: str) -> Path:
+        """Return where a file that goes with the package is to be written: its truth, for one."""
+        return self.beside / (self.folder.name + suffix)
 
     def add_bytes(self, name: str, data: bytes) -> None:
         """Write one file; `name` is relative to the package."""
-        path = self.folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
+        self._target(name).write_bytes(data)
         self._digests[name] = hashlib.sha256(data).hexdigest()
 
     def add_array(self, name: str, array: npt.ArrayLike) -> None:
@@ -51,13 +61,106 @@ class PackageWriter:
         """Write one JSON file, keys in the order given."""
         self.add_bytes(name, json.dumps(value, indent=1).encode() + b"\n")
 
-    def add_link(self, name: str, existing: str) -> None:
-        """Let `name` be the same file as `existing`, by a hard link where the disk has them."""
-        try:
-            os.link(self.folder / existing, self.folder / name)
-        except OSError:
-            shutil.copyfile(self.folder / existing, self.folder / name)
-        self._digests[name] = self._digests[existing]
+    def add_known(self, name: str, source: Path, digest: str, *, anew: bool = False) -> None:
+        """Take over a file whose digest is known, by a hard link where the disk has them.
+
+        Parameters
+        ----------
+        name
+            Of the file in this package.
+        source
+            The file.
+        digest
+            Its SHA-256, 64 hex characters.
+        anew
+            Whether to link to a copy, not to the file itself: where a file lies on disk, among its
+            neighbours, may tell in which order files were written.
+        """
+        target = self._target(name)
+        if anew:
+            inode = source.stat().st_ino
+            if inode not in self._copies:
+                shutil.copyfile(source, target)
+            source = self._copies.setdefault(inode, target)
+        if source != target:
+            try:
+                os.link(source, target)
+            except OSError:
+                shutil.copyfile(source, target)
+        self._digests[name] = digest
+
+    def expect(self, name: str, digest: str) -> None:
+        """List a file that will be moved here."""
+        self._digests[name] = digest
+
+    def add_image(self, number: int, image: int, pixels: npt.NDArray[np.uint8]) -> bool:
+        """Write the image of one trial, or let it be the same file as that of an earlier trial.
+
+        Parameters
+        ----------
+        number
+            Of the trial's files.
+        image
+            Which image it is: trials with the same `image` share one file.
+        pixels : uint8 array of shape (channels, height, width)
+
+        Returns
+        -------
+        is_new
+            Whether it was written, not linked.
+        """
+        name, first = spec.data_file("images", number), self._images.get(image)
+        if first is not None:
+            self.add_known(name, self.folder / first, self._digests[first])
+            return False
+        self.add_array(name, pixels)
+        self._images[image] = name
+        return True
+
+    def add_trials(self, columns: Mapping[str, npt.ArrayLike]) -> None:
+        """Write the trial table: name to an array of shape (n_trials,)."""
+        for name, values in columns.items():
+            self.add_array(spec.trials_file(name), values)
+
+    def add_fit_on(self, trial_idx: npt.NDArray[Any], **more: str) -> None:
+        """Write which trials of tier train the statistics were fitted on, in the order of their files."""
+        self.add_json(spec.FIT_ON, {**more, "tier": "train", "trial_idx": trial_idx.tolist()})
+
+    def add_units(
+        self, columns: Mapping[str, npt.ArrayLike], roi_names: Mapping[str, Mapping[int, str]]
+    ) -> None:
+        """Write the unit table.
+
+        Parameters
+        ----------
+        columns
+            Name to an array of shape (n_units,); coordinates in mm have shape (n_units, 3).
+        roi_names
+            Atlas to label to name. The labels of an atlas are the column `spec.roi_column(atlas)`.
+        """
+        for name, values in columns.items():
+            self.add_array(spec.neurons_file(name), values)
+        self.add_json(spec.ROI_NAMES, roi_names)
+
+    def add_statistics(self, key: str, statistics: Mapping[str, npt.ArrayLike]) -> None:
+        """Write mean, std, min, max and median of one kind of data over the training trials."""
+        for group in spec.STATISTICS_GROUPS:
+            for statistic, values in statistics.items():
+                self.add_array(spec.statistics_file(key, group, statistic), values)
+
+    def array(self, name: str) -> npt.NDArray[Any]:
+        """Return an array that was written, or taken over."""
+        values: npt.NDArray[Any] = np.load(self.folder / name, allow_pickle=False)
+        return values
+
+    def json(self, name: str) -> Any:
+        """Return what a JSON file that was written, or taken over, says."""
+        return json.loads((self.folder / name).read_bytes())
+
+    def _target(self, name: str) -> Path:
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
 
     def finish(self, manifest: Mapping[str, Any]) -> str:
         """Write checksums and the manifest, which names their digest; return the manifest's digest."""
@@ -66,6 +169,79 @@ class PackageWriter:
         content = {**manifest, "n_files": len(self._digests), "checksums": self._digests[spec.CHECKSUMS]}
         self.add_json(spec.MANIFEST, content)
         return self._digests[spec.MANIFEST]
+
+
+def count_tiers(tiers: npt.NDArray[np.str_]) -> dict[str, int]:
+    """Count the trials of every tier that has some, as manifests have it.
+
+    >>> count_tiers(np.array(["test", "train", "train"]))
+    {'train': 2, 'test': 1}
+    """
+    known = (*spec.TIERS, *sorted(spec.COMPANION_TIERS))
+    return {tier: int((tiers == tier).sum()) for tier in known if tier in tiers}
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What a package holds; row i of what has a row for each trial goes into the files numbered i.
+
+    Parameters
+    ----------
+    trials
+        Columns of the trial table, arrays of shape (n_trials,); `tiers` and `trial_idx` among them.
+    units
+        Columns of the unit table, arrays of shape (n_units,).
+    roi_names
+        Atlas to label to name; its labels are the column `spec.roi_column(atlas)` of `units`.
+    responses : float32 array of shape (n_rows, n_units)
+        May be a memory map; statistics are taken over blocks of columns.
+    rows : int64 array of shape (n_trials,)
+        Which row of `responses` belongs to each trial.
+    withheld : bool array of shape (n_trials,)
+        Trials whose responses are left out: their files hold zeros.
+    images : uint8 array of shape (n_images, channels, height, width)
+        The distinct images; may be a memory map, of which one image is read at a time.
+    image : int64 array of shape (n_trials,)
+        Which of them each trial showed.
+    behavior : float32 array of shape (n_trials, n_behavior)
+    behavior_names
+        Of its columns.
+    """
+
+    trials: Mapping[str, npt.NDArray[Any]]
+    units: Mapping[str, npt.NDArray[Any]]
+    roi_names: Mapping[str, Mapping[int, str]]
+    responses: npt.NDArray[np.float32]
+    rows: npt.NDArray[np.int64]
+    withheld: npt.NDArray[np.bool_]
+    images: npt.NDArray[np.uint8]
+    image: npt.NDArray[np.int64]
+    behavior: npt.NDArray[np.float32]
+    behavior_names: Sequence[str]
+
+
+def write_contents(writer: PackageWriter, contents: Contents) -> None:
+    """Write data, tables, and the statistics of the training tier: all of a package but its manifest."""
+    train = np.flatnonzero(contents.trials["tiers"] == "train")
+    writer.add_trials(contents.trials)
+    writer.add_units(contents.units, contents.roi_names)
+    writer.add_json(spec.BEHAVIOR_NAMES, list(contents.behavior_names))
+    writer.add_fit_on(contents.trials["trial_idx"][train])
+    zeros = np.zeros(contents.responses.shape[1], dtype=np.float32)
+    for number, (row, hidden) in enumerate(
+        zip(contents.rows.tolist(), contents.withheld.tolist(), strict=True)
+    ):
+        writer.add_array(spec.data_file("responses", number), zeros if hidden else contents.responses[row])
+        writer.add_array(spec.data_file("behavior", number), contents.behavior[number])
+    n_trained = np.bincount(contents.image[train], minlength=len(contents.images))
+    histogram = np.zeros(256, dtype=np.int64)
+    for number, image in enumerate(contents.image.tolist()):
+        pixels = contents.images[image]
+        if writer.add_image(number, image, pixels):
+            histogram += np.bincount(pixels.ravel(), minlength=256) * int(n_trained[image])
+    writer.add_statistics("images", pixel_statistics(histogram))
+    writer.add_statistics("responses", column_statistics(contents.responses, contents.rows[train]))
+    writer.add_statistics("behavior", column_statistics(contents.behavior, train))
 
 
 def output_names(name: str, forms: tuple[str, ...]) -> list[str]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +14,8 @@ from nsd_bench.outputs import set_fixed_times
 from nsd_bench.package import spec
 from nsd_bench.package.read import Package
 from nsd_bench.package.statistics import column_statistics, pixel_statistics
-from nsd_bench.package.truth import Truth
-from nsd_bench.package.write import PackageWriter, new_package
+from nsd_bench.package.truth import Truth, finish_package
+from nsd_bench.package.write import PackageWriter, count_tiers, new_package
 from tiers import withholding
 from tiers.rewrite.held import Held
 from tiers.rewrite.renormalise import SEALING, Normalization
@@ -63,42 +61,6 @@ class Change:
         return self.responses is not None and self.normalization is not None
 
 
-class _Writer(PackageWriter):
-    """Takes over files whose digest is known, by hard links where the disk has them.
-
-    Parameters
-    ----------
-    folder, beside
-        See `PackageWriter`.
-    anew
-        Whether to link to a copy, not to the file itself: a file of a package that was not sealed lies on
-        disk, among its neighbours, where its true trial number put it.
-    """
-
-    def __init__(self, folder: Path, beside: Path, *, anew: bool) -> None:
-        super().__init__(folder, beside)
-        self._anew, self._copies = anew, dict[int, Path]()
-
-    def add_known(self, name: str, source: Path, digest: str) -> None:
-        target = self.folder / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if self._anew:
-            inode = source.stat().st_ino
-            if inode not in self._copies:
-                shutil.copyfile(source, target)
-            source = self._copies.setdefault(inode, target)
-        if source != target:
-            try:
-                os.link(source, target)
-            except OSError:
-                shutil.copyfile(source, target)
-        self._digests[name] = digest
-
-    def expect(self, name: str, digest: str) -> None:
-        """List a file that will be moved here."""
-        self._digests[name] = digest
-
-
 def rebuild(held: Held, change: Change, folder: Path, moved: list[str]) -> dict[str, int]:
     """Write the package, its truth and what it leaves out below `folder`; return tier to number of trials.
 
@@ -107,8 +69,7 @@ def rebuild(held: Held, change: Change, folder: Path, moved: list[str]) -> dict[
     """
     package = held.package
     zipped = package.path.with_name(package.path.name + spec.ZIP_SUFFIX).exists()
-    with new_package(folder, package.path.name, ("folder", "zip") if zipped else ("folder",)) as new:
-        writer = _Writer(new.folder, new.beside, anew=_unsealed(package))
+    with new_package(folder, package.path.name, ("folder", "zip") if zipped else ("folder",)) as writer:
         made = _Rebuilt(held, change, writer, change.rows)
         if not zipped:
             moved += made.unchanged_folders()
@@ -117,17 +78,16 @@ def rebuild(held: Held, change: Change, folder: Path, moved: list[str]) -> dict[
     return n_trials
 
 
-def _unsealed(package: Package) -> bool:
-    """Whether it withholds responses and was made before nsd-bench 0.2."""
-    return package.kind != "open" and "sealing" not in package.manifest
-
-
 class _Rebuilt:
-    def __init__(self, held: Held, change: Change, writer: _Writer, rows: npt.NDArray[np.int64]) -> None:
+    def __init__(
+        self, held: Held, change: Change, writer: PackageWriter, rows: npt.NDArray[np.int64]
+    ) -> None:
         self.held, self.change, self.writer, self.rows = held, change, writer, rows
         self.package = held.package
         self.tiers = change.tiers[rows]
         self.sealed = self.package.kind != "open"
+        # A file of a package that was not sealed lies on disk where its true trial number put it.
+        self.anew = self.sealed and "sealing" not in self.package.manifest
         self.withheld = np.isin(self.tiers, spec.WITHHELD_TIERS) & self.sealed
         self.trials = self._identified()
 
@@ -167,15 +127,20 @@ class _Rebuilt:
         self._take_over()
         if self.change.responses is not None:
             self._write_fitted(self.change.responses)
-        counts = pd.Series(self.tiers).value_counts()
-        n_trials = {tier: int(counts[tier]) for tier in spec.TIERS if tier in counts}
-        truth = self._truth() if self.withheld.any() else None
-        digest = self.writer.finish(self._manifest(n_trials, truth.commitments() if truth else {}))
-        if truth:
-            path = self.writer.beside / (self.package.path.name + spec.TRUTH_SUFFIX)
-            replace(truth, manifest_sha256=digest).write(path)
+        n_trials, truth = count_tiers(self.tiers), None
+        if self.withheld.any():
+            hidden = self.trials[self.withheld]
+            truth = Truth.of_made(
+                self.writer,
+                np.flatnonzero(self.withheld),
+                self._responses(self.withheld),
+                package=self.package.name,
+                salt=np.array(hidden["salt"].tolist()),
+                nsd_id=hidden["nsd_id"].to_numpy(np.int64),
+            )
+        digest = finish_package(self.writer, self._manifest(n_trials), truth)
         if self.sealed and self.change.normalization is not None:
-            path = self.writer.beside / (self.package.path.name + spec.NORMALIZATION_SUFFIX)
+            path = self.writer.path_beside(spec.NORMALIZATION_SUFFIX)
             self.change.normalization.write(path, self.package.name, digest)
         return n_trials
 
@@ -189,7 +154,7 @@ class _Rebuilt:
             if moved:
                 self.writer.expect(name, self.held.digest(name))
             else:
-                self.writer.add_known(name, *self.held.file(key, self.rows[number]))
+                self.writer.add_known(name, *self.held.file(key, self.rows[number]), anew=self.anew)
 
     def _write_responses(self) -> npt.NDArray[np.bool_]:
         """Write the responses that are withheld, new or no longer withheld; say which they were."""
@@ -203,11 +168,9 @@ class _Rebuilt:
         return new | self.withheld
 
     def _write_trials(self) -> None:
-        columns = [name for name in self.package.trial_columns if name in self.trials]
-        for name in columns:
-            self.writer.add_array(spec.trials_file(name), np.array(self.trials[name].tolist()))
-        train = self.trials.loc[self.tiers == "train", "trial_idx"].tolist()
-        self.writer.add_json(spec.FIT_ON, {"tier": "train", "trial_idx": train})
+        columns = _columns(self.package, self.trials)
+        self.writer.add_trials(columns)
+        self.writer.add_fit_on(columns["trial_idx"][self.tiers == "train"])
 
     def _take_over(self) -> None:
         """Link what does not depend on tiers, and what was fitted if the training trials are the same."""
@@ -215,7 +178,8 @@ class _Rebuilt:
         anew = (*_MADE_ANEW, *fitted, *([spec.NORMALIZATION] if self.sealed else []))
         for name in self.held.names():
             if not name.startswith(anew):
-                self.writer.add_known(name, self.package.path / name, self.held.digest(name))
+                source = self.package.path / name
+                self.writer.add_known(name, source, self.held.digest(name), anew=self.anew)
 
     def _write_fitted(self, responses: npt.NDArray[np.float32]) -> None:
         train = self.rows[self.tiers == "train"]
@@ -226,9 +190,7 @@ class _Rebuilt:
                 values = column_statistics(responses, train)
             else:
                 values = column_statistics(self.held.gather(key, train), np.arange(len(train)))
-            for group in spec.STATISTICS_GROUPS:
-                for statistic, array in values.items():
-                    self.writer.add_array(spec.statistics_file(key, group, statistic), array)
+            self.writer.add_statistics(key, values)
         if self.change.normalization is not None and not self.sealed:
             for name, fitted in self.change.normalization.arrays().items():
                 self.writer.add_array(spec.normalization_file(name), fitted)
@@ -245,43 +207,19 @@ class _Rebuilt:
                 histogram += np.bincount(image.ravel(), minlength=256) * count
         return histogram
 
-    def _manifest(self, n_trials: dict[str, int], commitments: dict[str, str]) -> dict[str, Any]:
+    def _manifest(self, n_trials: dict[str, int]) -> dict[str, Any]:
         return {
             **self.package.manifest,
             "n_trials": n_trials,
             "withheld_tiers": [tier for tier in n_trials if self.package.is_withheld(tier)],
-            "commitments": commitments,
             "tiers": self.change.tier_file.model_dump(include={"name", "title", "source", "text"}),
             **({"sealing": SEALING} if self.sealed else {}),
         }
 
-    def _truth(self) -> Truth:
-        withheld, units = self.trials[self.withheld], self.package.units
-        return Truth(
-            package=self.package.name,
-            subject=self.package.subject,
-            manifest_sha256="",  # known once the manifest, which commits to this truth, is written
-            trial_idx=np.array(withheld["trial_idx"].tolist()),
-            frame_image_id=withheld["frame_image_id"].to_numpy(np.int64),
-            tier=np.array(withheld["tiers"].tolist(), dtype=np.str_),
-            responses=self._responses(self.withheld),
-            unit_ids=units["unit_ids"].to_numpy(np.int64),
-            ncsnr=units["ncsnr"].to_numpy(np.float32),
-            rois={
-                atlas: units[spec.roi_column(atlas)].to_numpy(np.int16) for atlas in self.package.roi_names
-            },
-            roi_names=self.package.roi_names,
-            response_mean=self._statistic("mean"),
-            response_std=self._statistic("std"),
-            nsd_id=withheld["nsd_id"].to_numpy(np.int64),
-            salt=np.array(withheld["salt"].tolist(), dtype=np.str_),
-        )
 
-    def _statistic(self, statistic: str) -> npt.NDArray[np.float32]:
-        fitted: npt.NDArray[np.float32] = np.load(
-            self.writer.folder / spec.statistics_file("responses", "all", statistic)
-        )
-        return fitted
+def _columns(package: Package, table: pd.DataFrame) -> dict[str, npt.NDArray[Any]]:
+    """Return the columns that the package's trial table has, as arrays without Python objects."""
+    return {name: np.array(table[name].tolist()) for name in package.trial_columns if name in table}
 
 
 def _write_left_out(held: Held, change: Change, folder: Path) -> None:
@@ -290,15 +228,13 @@ def _write_left_out(held: Held, change: Change, folder: Path) -> None:
     if not rows.size:
         return
     folder.mkdir(parents=True, mode=0o700)
-    writer = _Writer(folder, folder, anew=_unsealed(held.package))
+    writer = PackageWriter(folder, folder)
     made = _Rebuilt(held, change, writer, rows)
     for key in held.data_keys:
         made.write_data(key, moved=False)
-    columns = [name for name in held.package.trial_columns if name in held.trials]
     table = held.trials.iloc[rows].assign(
         tiers=change.tiers[rows], trial_idx=held.trials["trial"].iloc[rows], frame_image_id=-1
     )
-    for name in columns:
-        writer.add_array(spec.trials_file(name), np.array(table[name].tolist()))
+    writer.add_trials(_columns(held.package, table))
     writer.finish({"format": "nsd_bench.left_out/1", "package": held.package.name})
     set_fixed_times(folder)
