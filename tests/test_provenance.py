@@ -102,9 +102,9 @@ def test_a_comment_a_docstring_and_layout_change_nothing(copy):
     path = copy / "exporters/packages/build.py"
     text = path.read_text()
     head, body = text.split('"""\n', 1)
-    call = "counts = self.trials["
+    call = "rows = trials.loc["
     assert call in body
-    body = body.replace(call, "counts = self.trials[  # a comment\n\n            # another\n            ")
+    body = body.replace(call, "rows = trials.loc[  # a comment\n\n            # another\n            ")
     body = body.replace('"""One package in the making', '"""A package in the making')
     path.write_text(f'{head} More.\n\nAnd more."""\n\n\n# Said of nothing.\n{body}')
     compile(path.read_text(), "build.py", "exec")
