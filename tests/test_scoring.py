@@ -697,7 +697,7 @@ def test_not_a_submission(tmp_path):
     assert str(caught.value).startswith(f"{tmp_path}/a.npz: not a submission (")
     assert str(caught.value).endswith(
         "  Expected: an .npz with trial_idx, unit_ids, predictions and card.\n"
-        "  What to do: write it with 'nsd-bench submit' or nsd_bench.package.submission.Submission."
+        "  What to do: write it with 'nsd-bench submit' or package.submission(trial_idx, predictions)."
     )
 
 

@@ -15,7 +15,7 @@ from nsd_bench.scoring import check, score
 
 EXPECTED = (
     "  Expected: an .npz with trial_idx, unit_ids, predictions and card.\n"
-    "  What to do: write it with 'nsd-bench submit' or nsd_bench.package.submission.Submission."
+    "  What to do: write it with 'nsd-bench submit' or package.submission(trial_idx, predictions)."
 )
 
 

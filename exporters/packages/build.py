@@ -21,8 +21,9 @@ from exporters.packages.units import unit_table
 from nsd_bench import __version__
 from nsd_bench.outputs import new_file, scratch_array
 from nsd_bench.package import spec
+from nsd_bench.package.statistics import count_tiers
 from nsd_bench.package.truth import Truth, finish_package
-from nsd_bench.package.write import Contents, PackageWriter, count_tiers, write_contents
+from nsd_bench.package.write import Contents, PackageWriter, write_contents
 from tiers import NOT_EXPORTED, TierFile, withholding
 from tiers.rewrite.renormalise import SEALING
 

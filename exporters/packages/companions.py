@@ -32,8 +32,8 @@ from nsd_bench.errors import PackageError, SourceError
 from nsd_bench.imagery.reliability import repeat_index
 from nsd_bench.package import spec
 from nsd_bench.package.read import Package
-from nsd_bench.package.statistics import ncsnr_on
-from nsd_bench.package.write import PackageWriter, count_tiers, new_package
+from nsd_bench.package.statistics import count_tiers, ncsnr_on
+from nsd_bench.package.write import PackageWriter, new_package
 
 __all__ = [
     "FIRST_IMAGE",

@@ -37,8 +37,8 @@ def make_batch(values: Mapping[str, Any]) -> Batch:
 
     Examples
     --------
-    >>> make_batch({"images": 1, "responses": 2})
-    Trials(images=1, responses=2)
+    >>> make_batch({"images": torch.zeros(2, 1, 3, 4), "responses": torch.zeros(2, 5)})
+    Trials(images=float32 (2, 1, 3, 4), responses=float32 (2, 5))
     """
     batch: Batch = _batch_type(tuple(values))(*values.values())
     return batch
@@ -84,7 +84,19 @@ def whole(trials: Sequence[Batch]) -> Batch:
 def _batch_type(fields: tuple[str, ...]) -> Any:
     """Return the one class that has these fields; other processes find it by them and not by its name."""
     base: Any = namedtuple("Trials", list(fields))  # type: ignore[misc]  # known at run time only
-    return type("Trials", (base,), {"__slots__": (), "__reduce__": _reduce})
+    return type("Trials", (base,), {"__slots__": (), "__reduce__": _reduce, "__repr__": _described})
+
+
+def _described(batch: Any) -> str:
+    """Return a batch's text: shapes, not thousands of numbers."""
+    fields = (f"{name}={_shape(values)}" for name, values in batch._asdict().items())
+    return f"Trials({', '.join(fields)})"
+
+
+def _shape(values: Any) -> str:
+    if isinstance(values, torch.Tensor):
+        return f"{str(values.dtype).removeprefix('torch.')} {tuple(values.shape)}"
+    return f"{len(values)} texts" if isinstance(values, list) else repr(values)
 
 
 def _reduce(batch: Any) -> tuple[Any, tuple[dict[str, Any]]]:

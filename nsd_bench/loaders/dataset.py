@@ -67,6 +67,12 @@ class TierDataset(Dataset[Batch]):
     def __len__(self) -> int:
         return len(self.rows)
 
+    def __repr__(self) -> str:
+        """Say what it is: package, tier, items, units."""
+        kind = "images" if self.options.average_repeats else "trials"
+        tier = "all tiers" if self.tier is None else self.tier
+        return f"<TierDataset {self.package.name}, {tier}: {len(self)} {kind}, {self._n_units} units>"
+
     def __getitem__(self, index: int) -> Batch:
         return self.__getitems__([index])[0]
 

@@ -1,9 +1,9 @@
-"""Open packages for training."""
+"""The package that users hold: `nsd_bench.open` returns it, and `nsd_bench.Package` is its name there."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from nsd_bench.errors import PackageError, choices
@@ -16,12 +16,29 @@ if TYPE_CHECKING:
     from torch.utils.data import DataLoader
 
     from nsd_bench.loaders.batch import Batch
+    from nsd_bench.loaders.views import Matrices
+    from nsd_bench.package.submission import Submission
 
 __all__ = ["OpenPackage", "joint_dataloaders", "open"]
 
 
 class OpenPackage(Package):
-    """A package that gives DataLoaders and tables; see `Package` for its own."""
+    """One subject's images, responses, units and trials, from which models are trained and submitted.
+
+    `nsd_bench.Package`, and what `nsd_bench.open` returns. It is the package as the format has it (`trials`,
+    `units`, `rows(tier)`, `images(rows)`, `responses(rows)`, ...), with what needs torch or other libraries:
+    those are imported when they are asked for.
+
+    Parameters
+    ----------
+    path
+        The package's folder, its zip, which need not be unzipped, or what `nsd-bench pack` made of it.
+
+    Raises
+    ------
+    PackageError
+        If there is no package at `path`; names what is missing.
+    """
 
     def dataloaders(
         self,
@@ -96,6 +113,83 @@ class OpenPackage(Package):
             for tier in ([tiers] if isinstance(tiers, str) else tiers)
         }
         return {tier: {self.data_key: loader} for tier, loader in loaders.items()}
+
+    def submission(
+        self,
+        trial_idx: npt.ArrayLike,
+        predictions: npt.ArrayLike,
+        *,
+        unit_ids: npt.ArrayLike | None = None,
+        **card: Any,
+    ) -> Submission:
+        """Return predictions as a submission for this package, to be written or scored.
+
+        Parameters
+        ----------
+        trial_idx : array of shape (n_trials,)
+            Ids of the trials that are predicted, as `trials` and batches have them; in any order.
+        predictions : array of shape (n_trials, n_units)
+            In the units of the loaders' responses: over each unit's training standard deviation.
+        unit_ids : int64 array of shape (n_units,), optional
+            Units of the columns; all units of the package, in its order, by default.
+        **card
+            What else the submission says: `model`, `seed`, ... Must be writable as JSON.
+
+        Raises
+        ------
+        SubmissionError
+            If shapes contradict each other, or the package has not such trials or units.
+
+        Examples
+        --------
+        >>> import nsd_bench
+        >>> package = nsd_bench.open("packages/demo-subj01")  # doctest: +SKIP
+        >>> made = package.submission(trial_idx, predictions, model="mine")  # doctest: +SKIP
+        >>> made.write("demo-subj01.submission.npz")  # doctest: +SKIP
+        """
+        from nsd_bench.package.submission import submission_for
+
+        return submission_for(self, trial_idx, predictions, unit_ids, card)
+
+    def to_matrices(
+        self,
+        tier: str,
+        *,
+        features: Callable[[npt.NDArray[Any]], npt.ArrayLike] | None = None,
+        **options: Any,
+    ) -> Matrices:
+        """Return a tier as scikit-learn wants it: inputs, standardised responses, and the trials' ids.
+
+        See `nsd_bench.loaders.views.to_matrices`.
+
+        Parameters
+        ----------
+        tier
+            One of the package's tiers.
+        features
+            Makes numbers of images; see there. By default the inputs are the standardised pixels.
+        **options
+            See `nsd_bench.loaders.options.Options`.
+
+        Raises
+        ------
+        PackageError
+            If there is no such tier.
+        OptionError
+            If an option cannot be met, or `features` does not give a row for every image.
+
+        Examples
+        --------
+        >>> from sklearn.linear_model import Ridge
+        >>> train = package.to_matrices("train", average_repeats=True)  # doctest: +SKIP
+        >>> test = package.to_matrices("test")  # doctest: +SKIP
+        >>> model = Ridge(1e4).fit(train.inputs, train.responses)  # doctest: +SKIP
+        >>> predictions = model.predict(test.inputs)  # doctest: +SKIP
+        >>> package.submission(test.trial_idx, predictions, model="ridge")  # doctest: +SKIP
+        """
+        from nsd_bench.loaders.views import to_matrices
+
+        return to_matrices(self, tier, features=features, **options)
 
     def to_numpy(self, tier: str | None = None, **options: Any) -> dict[str, npt.NDArray[Any]]:
         """Return a tier, or all trials, as arrays by field name; as stored unless `standardise=True`.
@@ -193,7 +287,7 @@ def joint_dataloaders(
     places: dict[str, str] = {}
     several = [packages] if isinstance(packages, Package | str | os.PathLike) else packages
     for item in several:
-        package = OpenPackage(item.path if isinstance(item, Package) else item)
+        package = item if isinstance(item, OpenPackage) else _opened(item)
         if package.data_key in places:
             raise PackageError(
                 f"has data key {package.data_key!r}, as {places[package.data_key]} has",
@@ -205,6 +299,10 @@ def joint_dataloaders(
         for tier, loaders in package.dataloaders(batch_size, **options).items():
             together.setdefault(tier, {}).update(loaders)
     return together
+
+
+def _opened(item: Package | str | os.PathLike[str]) -> OpenPackage:
+    return OpenPackage(item.path if isinstance(item, Package) else item)
 
 
 def _refuse_errors(package: Package) -> None:

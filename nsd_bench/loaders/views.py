@@ -1,20 +1,23 @@
-"""Look at a package before training: arrays, tables, and what other libraries call data sets."""
+"""A package as other libraries want it: arrays, tables, matrices for scikit-learn, and their data sets."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from nsd_bench.errors import OptionError
 from nsd_bench.loaders.dataset import TierDataset
 from nsd_bench.loaders.options import read_options
+from nsd_bench.package import spec
 from nsd_bench.package.read import Package
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["to_datasets", "to_numpy", "to_pandas", "to_xarray"]
+__all__ = ["Matrices", "to_datasets", "to_matrices", "to_numpy", "to_pandas", "to_xarray"]
 
 
 def to_numpy(
@@ -41,6 +44,77 @@ def to_numpy(
     """
     dataset = _dataset(package, tier, standardise, options)
     return {name: np.asarray(dataset.field(name)) for name in dataset.field_names}
+
+
+class Matrices(NamedTuple):
+    """A tier as scikit-learn wants it; row i of all three is one trial.
+
+    Attributes
+    ----------
+    inputs : float32 array of shape (n_trials, n_features)
+        Standardised pixels, or what a function made of the images.
+    responses : float32 array of shape (n_trials, n_units)
+        Over each unit's training standard deviation, not centred; NaN where they are withheld.
+    trial_idx : array of shape (n_trials,)
+        Ids of the trials, for `Package.submission`; with `average_repeats`, of the first trial of each image.
+    """
+
+    inputs: npt.NDArray[np.float32]
+    responses: npt.NDArray[np.float32]
+    trial_idx: npt.NDArray[Any]
+
+
+def to_matrices(
+    package: Package,
+    tier: str,
+    *,
+    features: Callable[[npt.NDArray[Any]], npt.ArrayLike] | None = None,
+    **options: Any,
+) -> Matrices:
+    """Return a tier as matrices, in memory.
+
+    Parameters
+    ----------
+    package
+        Where the trials lie.
+    tier
+        One of its tiers.
+    features
+        Takes images as they are stored, uint8 of shape (n, channels, height, width), and returns a row of
+        numbers for each, shape (n, n_features). It is called with 64 images at a time, so that not all of
+        them need fit into memory. None: the standardised pixels.
+    **options
+        See `nsd_bench.loaders.options.Options`; `average_repeats=True` gives a row for each image.
+
+    Raises
+    ------
+    PackageError
+        If there is no such tier.
+    OptionError
+        If an option cannot be met, or `features` does not give a row for every image.
+    """
+    dataset = _dataset(package, tier, True, options)
+    responses = np.asarray(dataset.field("responses"))
+    trial_idx = package.array(spec.trials_file("trial_idx"))[dataset.rows]
+    if features is None:
+        inputs = np.asarray(dataset.field("images")).reshape(len(dataset), -1)
+        return Matrices(inputs, responses, trial_idx)
+    blocks = []
+    for start in range(0, len(dataset), _IMAGES_AT_ONCE):
+        rows = dataset.rows[start : start + _IMAGES_AT_ONCE]
+        made = np.asarray(features(package.images(rows)), dtype=np.float32)
+        if made.shape[:1] != rows.shape:
+            raise OptionError(
+                f"features gave an array of shape {made.shape} for {len(rows)} images",
+                place=f"{package.path}, tier {tier!r}",
+                expected=f"an array of shape ({len(rows)}, n_features)",
+                fix="return a row of numbers for every image, in the order of the images",
+            )
+        blocks.append(made.reshape(len(rows), -1))
+    return Matrices(np.concatenate(blocks or [np.empty((0, 0), np.float32)]), responses, trial_idx)
+
+
+_IMAGES_AT_ONCE: Final = 64
 
 
 def to_pandas(

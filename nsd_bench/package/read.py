@@ -18,7 +18,7 @@ from nsd_bench.inputs import parse_json, reading
 from nsd_bench.package import spec
 from nsd_bench.package.gather import Gatherer, TrialArrays
 from nsd_bench.package.packed import PackedStore, is_packed
-from nsd_bench.package.statistics import response_precision
+from nsd_bench.package.statistics import count_tiers, response_precision
 from nsd_bench.package.storage import Store, array_from_bytes, open_store
 
 if TYPE_CHECKING:
@@ -70,9 +70,15 @@ class Package:
             )
 
     def __repr__(self) -> str:
-        return (
-            f"<{type(self).__name__} {self.name}: {self.n_trials} trials x {self.n_units} units, {self.kind}>"
-        )
+        """Say what it is: name, kind, subject, trials of every tier, units."""
+        try:
+            tiers = ", ".join(f"{tier} {n}" for tier, n in count_tiers(self.tiers).items())
+            what = (
+                f"{self.kind}, subject {self.subject}: {self.n_units} units, {self.n_trials} trials ({tiers})"
+            )
+        except PackageError as error:  # a debugger should show a damaged package, too
+            what = f"damaged: {error.problem}"
+        return f"<Package {self.path.name}, {what}>"
 
     # -- what it is ---------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""Statistics of the training tier, how responses are standardised, and how reliable units are."""
+"""What is counted and fitted: trials of tiers, statistics of training, how reliable units are."""
 
 from __future__ import annotations
 
@@ -8,10 +8,22 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["column_statistics", "ncsnr_on", "pixel_statistics", "response_precision"]
+from nsd_bench.package import spec
+
+__all__ = ["column_statistics", "count_tiers", "ncsnr_on", "pixel_statistics", "response_precision"]
 
 _SMALLEST_STD_FRACTION = 0.01
 _UNITS_AT_ONCE = 2048
+
+
+def count_tiers(tiers: npt.NDArray[np.str_]) -> dict[str, int]:
+    """Count the trials of every tier that has some, as manifests have it.
+
+    >>> count_tiers(np.array(["test", "train", "train"]))
+    {'train': 2, 'test': 1}
+    """
+    known = (*spec.TIERS, *sorted(spec.COMPANION_TIERS))
+    return {tier: int((tiers == tier).sum()) for tier in known if tier in tiers}
 
 
 def response_precision(std: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float32]:

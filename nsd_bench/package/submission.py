@@ -7,6 +7,7 @@ import io
 import json
 import os
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -18,9 +19,11 @@ import numpy.typing as npt
 from nsd_bench.errors import SubmissionError
 from nsd_bench.inputs import parse_json, reading
 from nsd_bench.outputs import new_file, write_npz
+from nsd_bench.package import spec
+from nsd_bench.package.read import Package
 from nsd_bench.package.storage import read_npz
 
-__all__ = ["Submission", "read_csv", "write_csv"]
+__all__ = ["Submission", "read_csv", "submission_for", "write_csv"]
 
 
 @dataclass(frozen=True)
@@ -84,7 +87,7 @@ class Submission:
             SubmissionError,
             place=str(path),
             expected="an .npz with trial_idx, unit_ids, predictions and card",
-            fix="write it with 'nsd-bench submit' or nsd_bench.package.submission.Submission",
+            fix="write it with 'nsd-bench submit' or package.submission(trial_idx, predictions)",
         )
         with reading(path, refusal, "not a submission"):
             arrays = read_npz(path, ("trial_idx", "unit_ids", "predictions", "card"))
@@ -103,6 +106,64 @@ def _card(text: str) -> dict[str, Any]:
         problem = f"the card is a {type(card).__name__}, not a JSON object"
         raise ValueError(problem)
     return card
+
+
+def submission_for(
+    package: Package,
+    trial_idx: npt.ArrayLike,
+    predictions: npt.ArrayLike,
+    unit_ids: npt.ArrayLike | None,
+    card: Mapping[str, Any],
+) -> Submission:
+    """Return predictions for a package as a submission that names it.
+
+    Parameters
+    ----------
+    package
+        What was predicted.
+    trial_idx : array of shape (n_trials,)
+        Ids of its trials; in any order.
+    predictions : array of shape (n_trials, n_units)
+        Over each unit's training standard deviation. float16 stays, all else becomes float32.
+    unit_ids : int64 array of shape (n_units,), optional
+        Units of the columns; all of the package, in its order, by default.
+    card
+        What else the submission says.
+
+    Raises
+    ------
+    SubmissionError
+        If shapes contradict each other, or the package has not such trials or units.
+    """
+    known = {
+        name: package.array(name) for name in (spec.trials_file("trial_idx"), spec.neurons_file("unit_ids"))
+    }
+    all_trials, all_units = known.values()
+    trials, units = np.asarray(trial_idx), all_units if unit_ids is None else np.asarray(unit_ids)
+    values = np.asarray(predictions)
+    values = values if values.dtype == np.float16 else values.astype(np.float32)
+    if values.shape != (trials.size, units.size):
+        raise _unfit(
+            package,
+            f"predictions have shape {values.shape}, for {trials.size} trials and {units.size} units",
+            "a row for every trial and a column for every unit",
+            "give 'trial_idx' of the rows and 'unit_ids' of the columns",
+        )
+    for what, given, there in (("trial", trials, all_trials), ("unit", units, all_units)):
+        strange = given[~np.isin(given, there)]
+        if strange.size:
+            raise _unfit(
+                package,
+                f"has no {what} {strange[0]} ({strange.size} such {what}s of {given.size})",
+                f"ids as package.{what}s has them, such as {there[0]}",
+                f"take them from package.{what}s, or give the package that they are of",
+            )
+    about = {"package": package.name, "manifest_sha256": package.manifest_sha256}
+    return Submission(trials.ravel(), units.ravel().astype(np.int64), values, {**card, **about})
+
+
+def _unfit(package: Package, problem: str, expected: str, fix: str) -> SubmissionError:
+    return SubmissionError(problem, place=str(package.path), expected=expected, fix=fix)
 
 
 _COLUMNS: Final = ("trial_indices", "image_ids", "prediction", "neuron_ids")

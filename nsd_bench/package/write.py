@@ -23,7 +23,7 @@ from nsd_bench.package import spec
 from nsd_bench.package.statistics import column_statistics, pixel_statistics
 from nsd_bench.package.storage import sha256_file
 
-__all__ = ["Contents", "PackageWriter", "count_tiers", "new_package", "output_names", "write_contents"]
+__all__ = ["Contents", "PackageWriter", "new_package", "output_names", "write_contents"]
 
 
 class PackageWriter:
@@ -169,16 +169,6 @@ class PackageWriter:
         content = {**manifest, "n_files": len(self._digests), "checksums": self._digests[spec.CHECKSUMS]}
         self.add_json(spec.MANIFEST, content)
         return self._digests[spec.MANIFEST]
-
-
-def count_tiers(tiers: npt.NDArray[np.str_]) -> dict[str, int]:
-    """Count the trials of every tier that has some, as manifests have it.
-
-    >>> count_tiers(np.array(["test", "train", "train"]))
-    {'train': 2, 'test': 1}
-    """
-    known = (*spec.TIERS, *sorted(spec.COMPANION_TIERS))
-    return {tier: int((tiers == tier).sum()) for tier in known if tier in tiers}
 
 
 @dataclass(frozen=True)

@@ -146,7 +146,7 @@ def _check_tables(package: Package) -> None:
     elif lacking := [key for key in ("images", "responses") if key not in package.data_keys]:
         problem, place = (
             "holds nothing: what was fitted on which trials cannot be told",
-            f"data/{lacking[0]}/",
+            spec.data_folder(lacking[0]),
         )
     ids = ("trial_idx", "frame_image_id")
     for column in () if problem else sorted({*package.trial_columns, *ids}):

@@ -13,9 +13,9 @@ import pandas as pd
 from nsd_bench.outputs import set_fixed_times
 from nsd_bench.package import spec
 from nsd_bench.package.read import Package
-from nsd_bench.package.statistics import column_statistics, pixel_statistics
+from nsd_bench.package.statistics import column_statistics, count_tiers, pixel_statistics
 from nsd_bench.package.truth import Truth, finish_package
-from nsd_bench.package.write import PackageWriter, count_tiers, new_package
+from nsd_bench.package.write import PackageWriter, new_package
 from tiers import withholding
 from tiers.rewrite.held import Held
 from tiers.rewrite.renormalise import SEALING, Normalization
