@@ -24,7 +24,6 @@ LACKING = {
     "nsd_bench/leaderboard/bundle": 1,
     "nsd_bench/loaders": 24,
     "nsd_bench/models": 87,
-    "nsd_bench/package": 53,
     "nsd_bench/scoring": 68,
     "nsd_bench/transfer": 70,
     "tiers/rewrite": 10,

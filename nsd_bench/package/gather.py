@@ -167,6 +167,11 @@ class Gatherer:
     def arrays(self, key: str) -> TrialArrays:
         """Return one kind of data.
 
+        Parameters
+        ----------
+        key
+            Kind of data: images, responses or behavior; Sensorium's own packages have pupil_center, too.
+
         Raises
         ------
         PackageError

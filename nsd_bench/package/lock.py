@@ -21,6 +21,11 @@ _COMPARE = "Compare its 'recipe', 'tiers', 'exporter' and 'sources' with those o
 def read_lock(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Read a lock file.
 
+    Parameters
+    ----------
+    path
+        The lock file, `<name>.lock.json`.
+
     Raises
     ------
     PackageError
@@ -47,6 +52,13 @@ def read_lock(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 def verify_lock(package: Package, lock: dict[str, Any]) -> list[Issue]:
     """Compare every file of a package with the digests of a lock.
+
+    Parameters
+    ----------
+    package
+        What is compared, file by file.
+    lock
+        What `read_lock` gave.
 
     Returns
     -------

@@ -64,7 +64,13 @@ class FlatArray:
             raise _not_ours(self.path, f"holds {found} bytes, not {expected}")
 
     def npy(self, trial: int) -> bytes:
-        """Return one trial as the .npy file that it was packed from."""
+        """Return one trial as the .npy file that it was packed from.
+
+        Parameters
+        ----------
+        trial
+            Number of the trial's file, from 0.
+        """
         with self.path.open("rb", buffering=0) as file:
             body = os.pread(file.fileno(), self.trial_bytes, trial * self.trial_bytes)
         return array_to_bytes(np.frombuffer(body, self.dtype).reshape(self.shape))
@@ -101,7 +107,13 @@ class PackedStore:
         return sorted(plain + trials)
 
     def view(self, name: str) -> bytes | memoryview:
-        """Return one file's bytes."""
+        """Return one file's bytes.
+
+        Parameters
+        ----------
+        name
+            Path of the file inside the package, as `nsd_bench.package.spec` gives it.
+        """
         found = self._trial(name)
         return self._plain.view(name) if found is None else found[0].npy(found[1])
 
@@ -117,7 +129,13 @@ class PackedStore:
 
 
 def is_packed(path: Path) -> bool:
-    """Whether there is a packed package at `path`."""
+    """Whether there is a packed package at `path`.
+
+    Parameters
+    ----------
+    path
+        A folder, or anything else.
+    """
     return (path / spec.data_folder("images") / _ZARR).is_file()
 
 

@@ -99,6 +99,11 @@ class Package:
     def manifest_value(self, *keys: str) -> Any:
         """Return what the manifest says under a key, or under keys one inside the other.
 
+        Parameters
+        ----------
+        *keys
+            Names, each inside of what the one before it names.
+
         Raises
         ------
         PackageError
@@ -147,7 +152,13 @@ class Package:
         return "-".join(str(self._neurons(name)[0]) for name in ("animal_ids", "sessions", "scan_idx"))
 
     def beside(self, suffix: str) -> Path:
-        """Return where a file that goes with the package lies, be it a folder, a zip or packed."""
+        """Return where a file that goes with the package lies, be it a folder, a zip or packed.
+
+        Parameters
+        ----------
+        suffix
+            What stands behind the package's name, such as `spec.TRUTH_SUFFIX`.
+        """
         return self.path.with_name(spec.package_stem(self.path.name) + suffix)
 
     def is_withheld(self, tier: str) -> bool:
@@ -155,11 +166,22 @@ class Package:
 
         The files then hold zeros. The kind says so or, where it does not, the zeros themselves: packages of
         Sensorium's own making have no manifest, and a manifest may have been changed.
+
+        Parameters
+        ----------
+        tier
+            One of `spec.TIERS`; a tier without trials is withheld if the kind says so.
         """
         return tier in spec.WITHHELD_TIERS and (self.kind != "open" or self.is_blank(tier))
 
     def is_blank(self, tier: str) -> bool:
-        """Whether every response of a tier that has trials is zero, which no recording is."""
+        """Whether every response of a tier that has trials is zero, which no recording is.
+
+        Parameters
+        ----------
+        tier
+            One of the package's tiers.
+        """
         if tier not in self._blank:
             self._blank[tier] = self._has_zeros_alone(np.flatnonzero(self.tiers == tier))
         return self._blank[tier]
@@ -267,6 +289,11 @@ class Package:
     def rows(self, tier: str) -> npt.NDArray[np.int64]:
         """Return the file numbers of one tier's trials, ascending.
 
+        Parameters
+        ----------
+        tier
+            One of `spec.TIERS`, or a tier that the package has.
+
         Raises
         ------
         PackageError
@@ -284,7 +311,13 @@ class Package:
     # -- data ---------------------------------------------------------------------------------
 
     def trial_arrays(self, key: str) -> TrialArrays:
-        """Return one kind of data of all trials: images, responses, ..."""
+        """Return one kind of data of all trials: images, responses, ...
+
+        Parameters
+        ----------
+        key
+            Kind of data: images, responses or behavior; Sensorium's own packages have pupil_center, too.
+        """
         return self._gatherer.arrays(key)
 
     @property
@@ -293,11 +326,25 @@ class Package:
         return self.trial_arrays("images").shape
 
     def images(self, rows: Rows) -> npt.NDArray[Any]:
-        """Return images of shape (n, channels, height, width), in the dtype of the files (uint8)."""
+        """Return images of shape (n, channels, height, width), in the dtype of the files (uint8).
+
+        Parameters
+        ----------
+        rows
+            Trials, by the numbers of their files: numbers from 0, a slice, or a bool array of shape
+            (n_trials,).
+        """
         return self._gather("images", rows)
 
     def responses(self, rows: Rows) -> npt.NDArray[np.float32]:
-        """Return responses of shape (n, n_units) as stored; NaN where they are withheld, not the zeros."""
+        """Return responses of shape (n, n_units) as stored; NaN where they are withheld, not the zeros.
+
+        Parameters
+        ----------
+        rows
+            Trials, by the numbers of their files: numbers from 0, a slice, or a bool array of shape
+            (n_trials,).
+        """
         numbers = self._file_numbers(rows)
         responses = self.trial_arrays("responses").gather(numbers)
         responses[self.withheld[numbers]] = np.nan
@@ -307,13 +354,26 @@ class Package:
         """Return responses divided by the unit's training standard deviation, not centred.
 
         Sensorium's rule, see `nsd_bench.package.statistics.response_precision`.
+
+        Parameters
+        ----------
+        rows
+            Trials, by the numbers of their files: numbers from 0, a slice, or a bool array of shape
+            (n_trials,).
         """
         responses = self.responses(rows)
         responses *= self.precision
         return responses
 
     def behavior(self, rows: Rows) -> npt.NDArray[np.float32]:
-        """Return behaviour of shape (n, n_behavior) as stored: zeros where withheld."""
+        """Return behaviour of shape (n, n_behavior) as stored: zeros where withheld.
+
+        Parameters
+        ----------
+        rows
+            Trials, by the numbers of their files: numbers from 0, a slice, or a bool array of shape
+            (n_trials,).
+        """
         return self._gather("behavior", rows)
 
     @cached_property
@@ -322,11 +382,27 @@ class Package:
         return response_precision(self.statistic("responses", "std"))
 
     def statistic(self, key: str, statistic: str, group: str = "all") -> npt.NDArray[Any]:
-        """Return one statistic of the training tier: (n_columns,), or a scalar for images."""
+        """Return one statistic of the training tier: (n_columns,), or a scalar for images.
+
+        Parameters
+        ----------
+        key
+            Kind of data: images, responses or behavior; Sensorium's own packages have pupil_center, too.
+        statistic
+            One of `spec.STATISTICS`: mean, std, min, max, median.
+        group
+            One of `spec.STATISTICS_GROUPS`; both hold the same numbers, as all trials show an image.
+        """
         return self.array(spec.statistics_file(key, group, statistic))
 
     def array(self, name: str) -> npt.NDArray[Any]:
-        """Return the array in the file called `name` inside the package."""
+        """Return the array in the file called `name` inside the package.
+
+        Parameters
+        ----------
+        name
+            Path of the file inside the package, as `nsd_bench.package.spec` gives it.
+        """
         return array_from_bytes(self.store.view(name), f"{self.path}, {name}")
 
     def _gather(self, key: str, rows: Rows) -> npt.NDArray[Any]:

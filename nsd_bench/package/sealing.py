@@ -48,6 +48,11 @@ def check_sealing(package: Package) -> Found:
     Nothing is found in an open package. A package made before nsd-bench 0.2, whose file numbers follow from
     its recipe's seed, gives one warning in place of all that it tells besides: it can still be used.
 
+    Parameters
+    ----------
+    package
+        What would be given to entrants.
+
     Yields
     ------
     issue
@@ -255,6 +260,8 @@ def plain(ids: npt.NDArray[Any], *, dense: bool) -> bool:
     ----------
     dense
         Whether numbers that leave none out, 0 to n - 1, are no secret.
+    ids
+        Array of shape (n,): numbers or text.
 
     Examples
     --------

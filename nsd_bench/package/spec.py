@@ -143,6 +143,15 @@ _ROI_PREFIX: Final = "roi_"
 def data_file(key: str, index: int) -> str:
     """Path of one trial's array inside a package.
 
+    Parameters
+    ----------
+    key
+        Kind of data, one of `DATA_KEYS`.
+    index
+        Number of the trial's file, from 0.
+
+    Examples
+    --------
     >>> data_file("images", 7)
     'data/images/7.npy'
     """
@@ -152,6 +161,13 @@ def data_file(key: str, index: int) -> str:
 def data_folder(key: str) -> str:
     """Path of the folder with one kind of data of all trials.
 
+    Parameters
+    ----------
+    key
+        Kind of data, one of `DATA_KEYS`.
+
+    Examples
+    --------
     >>> data_folder("images")
     'data/images/'
     """
@@ -161,6 +177,13 @@ def data_folder(key: str) -> str:
 def data_key_of(name: str) -> str | None:
     """Kind of data that a file holds, or None for a table or anything else.
 
+    Parameters
+    ----------
+    name
+        Path of a file inside a package.
+
+    Examples
+    --------
     >>> data_key_of("data/images/7.npy"), data_key_of("meta/roi_names.json")
     ('images', None)
     """
@@ -170,6 +193,15 @@ def data_key_of(name: str) -> str | None:
 def column_of(name: str, table: str) -> str | None:
     """Column that a file of a table (`TRIALS` or `NEURONS`) holds, or None if it is no such file.
 
+    Parameters
+    ----------
+    name
+        Path of a file inside a package.
+    table
+        `TRIALS` or `NEURONS`.
+
+    Examples
+    --------
     >>> column_of("meta/trials/tiers.npy", TRIALS), column_of("meta/trials/tiers.npy", NEURONS)
     ('tiers', None)
     """
@@ -180,6 +212,13 @@ def column_of(name: str, table: str) -> str | None:
 def package_stem(file_name: str) -> str:
     """Name that a package shares with what lies beside it, be it a folder, a zip or packed.
 
+    Parameters
+    ----------
+    file_name
+        Name of the folder or file that holds a package, without the folders above it.
+
+    Examples
+    --------
     >>> package_stem("nsd-subj01.zip"), package_stem("nsd-subj01.packed"), package_stem("nsd-subj01")
     ('nsd-subj01', 'nsd-subj01', 'nsd-subj01')
     """
@@ -187,18 +226,41 @@ def package_stem(file_name: str) -> str:
 
 
 def neurons_file(column: str) -> str:
-    """Path of one column of the unit table."""
+    """Path of one column of the unit table.
+
+    Parameters
+    ----------
+    column
+        Name of the column; `NEURON_COLUMNS` are in every package.
+    """
     return f"{NEURONS}{column}.npy"
 
 
 def trials_file(column: str) -> str:
-    """Path of one column of the trial table."""
+    """Path of one column of the trial table.
+
+    Parameters
+    ----------
+    column
+        Name of the column; `TRIAL_COLUMNS` are in every package.
+    """
     return f"{TRIALS}{column}.npy"
 
 
 def statistics_file(key: str, group: str, statistic: str) -> str:
     """Path of one statistic.
 
+    Parameters
+    ----------
+    key
+        Kind of data, one of `DATA_KEYS`.
+    group
+        One of `STATISTICS_GROUPS`.
+    statistic
+        One of `STATISTICS`.
+
+    Examples
+    --------
     >>> statistics_file("responses", "all", "std")
     'meta/statistics/responses/all/std.npy'
     """
@@ -206,13 +268,26 @@ def statistics_file(key: str, group: str, statistic: str) -> str:
 
 
 def normalization_file(name: str) -> str:
-    """Path of one array of what z-scores within sessions took out: `sessions`, `mean` or `std`."""
+    """Path of one array of what z-scores within sessions took out: `sessions`, `mean` or `std`.
+
+    Parameters
+    ----------
+    name
+        Name of the array.
+    """
     return f"{NORMALIZATION}{name}.npy"
 
 
 def roi_column(atlas: str) -> str:
     """Name of the unit-table column that holds an atlas' labels.
 
+    Parameters
+    ----------
+    atlas
+        NSD's name of the atlas, such as streams.
+
+    Examples
+    --------
     >>> roi_column("prf-visualrois")
     'roi_prf-visualrois'
     """
@@ -222,6 +297,13 @@ def roi_column(atlas: str) -> str:
 def atlas_of(column: str) -> str | None:
     """Atlas whose labels a unit-table column holds, or None if it holds none.
 
+    Parameters
+    ----------
+    column
+        Name of a column of the unit table.
+
+    Examples
+    --------
     >>> atlas_of("roi_streams"), atlas_of("area")
     ('streams', None)
     """

@@ -19,6 +19,13 @@ _UNITS_AT_ONCE = 2048
 def count_tiers(tiers: npt.NDArray[np.str_]) -> dict[str, int]:
     """Count the trials of every tier that has some, as manifests have it.
 
+    Parameters
+    ----------
+    tiers
+        Tier of every trial, shape (n_trials,).
+
+    Examples
+    --------
     >>> count_tiers(np.array(["test", "train", "train"]))
     {'train': 2, 'test': 1}
     """

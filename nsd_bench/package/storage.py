@@ -42,7 +42,13 @@ _MOST_NPY_HEADER = 1 << 16
 
 
 class Store(Protocol):
-    """Read-only files of a package, whatever they lie in; names are POSIX and relative."""
+    """Read-only files of a package, whatever they lie in; names are POSIX and relative.
+
+    Attributes
+    ----------
+    path
+        The folder or file that holds them.
+    """
 
     path: Path
 
@@ -50,13 +56,25 @@ class Store(Protocol):
         """Return the names of all files, sorted."""
 
     def view(self, name: str) -> bytes | memoryview:
-        """Return one file's bytes; raises PackageError when there is no such file."""
+        """Return one file's bytes; raises PackageError when there is no such file.
+
+        Parameters
+        ----------
+        name
+            Path of the file inside the package, as `nsd_bench.package.spec` gives it.
+        """
 
     def __contains__(self, name: str) -> bool: ...
 
 
 class FolderStore:
-    """A package that lies unzipped in a folder."""
+    """A package that lies unzipped in a folder.
+
+    Parameters
+    ----------
+    path
+        The folder, which holds data/ and meta/.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -67,7 +85,13 @@ class FolderStore:
         return sorted(f"{root}/{name}"[base:] for root, _, names in os.walk(self.path) for name in names)
 
     def view(self, name: str) -> bytes:
-        """Return one file's bytes."""
+        """Return one file's bytes.
+
+        Parameters
+        ----------
+        name
+            Path of the file inside the package, as `nsd_bench.package.spec` gives it.
+        """
         file = self.path / name
         with reading(file, partial(_damaged, f"{self.path}, {name}")):
             try:
@@ -81,7 +105,13 @@ class FolderStore:
 
 
 class ZipStore:
-    """A package inside a zip with one top folder; stored entries are mapped, not copied."""
+    """A package inside a zip with one top folder; stored entries are mapped, not copied.
+
+    Parameters
+    ----------
+    path
+        The zip.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -107,7 +137,13 @@ class ZipStore:
         return sorted(self._entries)
 
     def view(self, name: str) -> bytes | memoryview:
-        """Return one file's bytes, without a copy where the entry is stored."""
+        """Return one file's bytes, without a copy where the entry is stored.
+
+        Parameters
+        ----------
+        name
+            Path of the file inside the package, as `nsd_bench.package.spec` gives it.
+        """
         info = self._entries.get(name)
         if info is None:
             raise _missing(self.path, name)
@@ -139,6 +175,11 @@ class ZipStore:
 
 def open_store(path: str | os.PathLike[str]) -> Store:
     """Open a folder or a zip for reading.
+
+    Parameters
+    ----------
+    path
+        The package's folder or zip.
 
     Raises
     ------
@@ -183,7 +224,13 @@ def _refuse_shelf(path: Path) -> None:
 
 
 def may_be_package(path: Path) -> bool:
-    """Whether a path looks, from outside, like a package: a folder with tables, or a zip."""
+    """Whether a path looks, from outside, like a package: a folder with tables, or a zip.
+
+    Parameters
+    ----------
+    path
+        A folder, a file, or nothing.
+    """
     return (path / spec.TABLES).is_dir() or (path.suffix == spec.ZIP_SUFFIX and path.is_file())
 
 
@@ -249,6 +296,13 @@ def _entries_without_top_folder(infos: Iterable[zipfile.ZipInfo], path: Path) ->
 def array_from_bytes(data: bytes | memoryview, place: str) -> npt.NDArray[Any]:
     """Decode a .npy file without a copy; object arrays (pickles) are refused.
 
+    Parameters
+    ----------
+    data
+        The whole file.
+    place
+        Which file it is, for the error.
+
     Raises
     ------
     PackageError
@@ -282,7 +336,13 @@ def _npy_header(data: bytes | memoryview) -> tuple[tuple[int, ...], bool, np.dty
 
 
 def sha256_file(path: Path) -> str:
-    """Return the SHA-256 digest of a file as 64 hex characters."""
+    """Return the SHA-256 digest of a file as 64 hex characters.
+
+    Parameters
+    ----------
+    path
+        The file.
+    """
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -350,6 +410,13 @@ def read_json(path: str | os.PathLike[str], format_: str) -> dict[str, Any]:
         The file.
     format_
         What its "format" must be.
+
+    Parameters
+    ----------
+    path
+        The file.
+    format_
+        What its `format` must say, such as nsd_bench.lock/1.
 
     Raises
     ------

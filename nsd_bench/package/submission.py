@@ -50,6 +50,11 @@ class Submission:
     def write(self, path: str | os.PathLike[str]) -> None:
         """Write an .npz; the same submission, the same bytes.
 
+        Parameters
+        ----------
+        path
+            The new file, by custom `<package>.submission.npz`.
+
         Raises
         ------
         SubmissionError
@@ -77,6 +82,11 @@ class Submission:
     @classmethod
     def read(cls, path: str | os.PathLike[str]) -> Submission:
         """Read an .npz; nothing in it is ever unpickled.
+
+        Parameters
+        ----------
+        path
+            What `write` wrote.
 
         Raises
         ------
@@ -179,6 +189,10 @@ def write_csv(submission: Submission, path: str | os.PathLike[str], image_ids: n
     ----------
     image_ids : array of shape (n_trials,)
         Which image each trial showed, as `frame_image_id` of the package.
+    submission
+        What is written.
+    path
+        The new file, by custom `<package>.submission.csv`.
     """
     units = _as_text(submission.unit_ids)
     rows = zip(submission.trial_idx, np.asarray(image_ids), submission.predictions, strict=True)
@@ -194,6 +208,11 @@ def _as_text(values: npt.NDArray[Any]) -> str:
 
 def read_csv(path: str | os.PathLike[str]) -> Submission:
     """Read Sensorium's table; no text in it is ever evaluated.
+
+    Parameters
+    ----------
+    path
+        The table.
 
     Returns
     -------

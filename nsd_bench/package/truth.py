@@ -105,7 +105,13 @@ class Truth:
         return {tier: digest.hexdigest() for tier, digest in of_tier.items()}
 
     def of_trials(self, rows: npt.NDArray[Any]) -> Truth:
-        """Return the truth of some trials; `rows` are numbers, or a bool array of shape (n_trials,)."""
+        """Return the truth of some trials; `rows` are numbers, or a bool array of shape (n_trials,).
+
+        Parameters
+        ----------
+        rows
+            int64 numbers of rows, or a bool array of shape (n_trials,).
+        """
         columns = {name: getattr(self, name) for name in ("trial_idx", "frame_image_id", "tier", "responses")}
         if self.nsd_id is not None:
             columns["nsd_id"] = self.nsd_id
@@ -114,7 +120,13 @@ class Truth:
         return replace(self, **{name: values[rows] for name, values in columns.items()})
 
     def of_units(self, units: npt.NDArray[np.bool_]) -> Truth:
-        """Return the truth of some units; `units` has shape (n_units,)."""
+        """Return the truth of some units; `units` has shape (n_units,).
+
+        Parameters
+        ----------
+        units
+            bool array of shape (n_units,).
+        """
         return replace(
             self,
             responses=self.responses[:, units],
@@ -138,6 +150,11 @@ class Truth:
         """Write an .npz that only its owner can read; same truth, same bytes.
 
         Its format is 2, or 1 where nsd_id is not known.
+
+        Parameters
+        ----------
+        path
+            The new file, by custom `<package>.truth.npz`.
         """
         header = {"package": self.package, "subject": self.subject, "manifest_sha256": self.manifest_sha256}
         arrays: dict[str, npt.ArrayLike] = {
@@ -157,6 +174,8 @@ class Truth:
         ----------
         rows : int64 array of shape (n_trials,)
             File numbers, of tiers that the package does not withhold.
+        package
+            Where the responses are.
 
         Raises
         ------
@@ -230,6 +249,11 @@ class Truth:
     @classmethod
     def read(cls, path: str | os.PathLike[str]) -> Truth:
         """Read a truth file.
+
+        Parameters
+        ----------
+        path
+            What `write` wrote.
 
         Raises
         ------
@@ -334,6 +358,8 @@ def load_truth(path: str | os.PathLike[str], tiers: Sequence[str] | None = None)
     ----------
     tiers
         Of a package: only these. None: all but train, of which none may be withheld.
+    path
+        A truth file, or a package.
 
     Raises
     ------

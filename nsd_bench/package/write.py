@@ -45,20 +45,50 @@ class PackageWriter:
         self.add_json(spec.CONFIG, {"links": {}})
 
     def path_beside(self, suffix: str) -> Path:
-        """Return where a file that goes with the package is to be written: its truth, for one."""
+        """Return where a file that goes with the package is to be written: its truth, for one.
+
+        Parameters
+        ----------
+        suffix
+            What stands behind the package's name, such as `spec.TRUTH_SUFFIX`.
+        """
         return self.beside / (self.folder.name + suffix)
 
     def add_bytes(self, name: str, data: bytes) -> None:
-        """Write one file; `name` is relative to the package."""
+        """Write one file; `name` is relative to the package.
+
+        Parameters
+        ----------
+        name
+            Path of the file inside the package, as `nsd_bench.package.spec` gives it.
+        data
+            What it holds.
+        """
         self._target(name).write_bytes(data)
         self._digests[name] = hashlib.sha256(data).hexdigest()
 
     def add_array(self, name: str, array: npt.ArrayLike) -> None:
-        """Write one array as .npy."""
+        """Write one array as .npy.
+
+        Parameters
+        ----------
+        name
+            Path of the file inside the package, as `nsd_bench.package.spec` gives it.
+        array
+            What it holds; its dtype stays.
+        """
         self.add_bytes(name, array_to_bytes(array))
 
     def add_json(self, name: str, value: object) -> None:
-        """Write one JSON file, keys in the order given."""
+        """Write one JSON file, keys in the order given.
+
+        Parameters
+        ----------
+        name
+            Path of the file inside the package, as `nsd_bench.package.spec` gives it.
+        value
+            What it says.
+        """
         self.add_bytes(name, json.dumps(value, indent=1).encode() + b"\n")
 
     def add_known(self, name: str, source: Path, digest: str, *, anew: bool = False) -> None:
@@ -90,7 +120,15 @@ class PackageWriter:
         self._digests[name] = digest
 
     def expect(self, name: str, digest: str) -> None:
-        """List a file that will be moved here."""
+        """List a file that will be moved here.
+
+        Parameters
+        ----------
+        name
+            Path of the file inside the package, as `nsd_bench.package.spec` gives it.
+        digest
+            Its SHA-256, 64 hex characters.
+        """
         self._digests[name] = digest
 
     def add_image(self, number: int, image: int, pixels: npt.NDArray[np.uint8]) -> bool:
@@ -118,12 +156,26 @@ class PackageWriter:
         return True
 
     def add_trials(self, columns: Mapping[str, npt.ArrayLike]) -> None:
-        """Write the trial table: name to an array of shape (n_trials,)."""
+        """Write the trial table: name to an array of shape (n_trials,).
+
+        Parameters
+        ----------
+        columns
+            Name of the column to its values, one for each trial, in the order of the files.
+        """
         for name, values in columns.items():
             self.add_array(spec.trials_file(name), values)
 
     def add_fit_on(self, trial_idx: npt.NDArray[Any], **more: str) -> None:
-        """Write which trials of tier train the statistics were fitted on, in the order of their files."""
+        """Write which trials of tier train the statistics were fitted on, in the order of their files.
+
+        Parameters
+        ----------
+        trial_idx
+            Ids of the training trials.
+        **more
+            What else is said, before these.
+        """
         self.add_json(spec.FIT_ON, {**more, "tier": "train", "trial_idx": trial_idx.tolist()})
 
     def add_units(
@@ -143,18 +195,38 @@ class PackageWriter:
         self.add_json(spec.ROI_NAMES, roi_names)
 
     def add_statistics(self, key: str, statistics: Mapping[str, npt.ArrayLike]) -> None:
-        """Write mean, std, min, max and median of one kind of data over the training trials."""
+        """Write mean, std, min, max and median of one kind of data over the training trials.
+
+        Parameters
+        ----------
+        key
+            Kind of data: images, responses or behavior.
+        statistics
+            Name, one of `spec.STATISTICS`, to an array of shape (n_columns,), or a number for images.
+        """
         for group in spec.STATISTICS_GROUPS:
             for statistic, values in statistics.items():
                 self.add_array(spec.statistics_file(key, group, statistic), values)
 
     def array(self, name: str) -> npt.NDArray[Any]:
-        """Return an array that was written, or taken over."""
+        """Return an array that was written, or taken over.
+
+        Parameters
+        ----------
+        name
+            Path of the file inside the package, as `nsd_bench.package.spec` gives it.
+        """
         values: npt.NDArray[Any] = np.load(self.folder / name, allow_pickle=False)
         return values
 
     def json(self, name: str) -> Any:
-        """Return what a JSON file that was written, or taken over, says."""
+        """Return what a JSON file that was written, or taken over, says.
+
+        Parameters
+        ----------
+        name
+            Path of the file inside the package, as `nsd_bench.package.spec` gives it.
+        """
         return json.loads((self.folder / name).read_bytes())
 
     def _target(self, name: str) -> Path:
@@ -163,7 +235,13 @@ class PackageWriter:
         return path
 
     def finish(self, manifest: Mapping[str, Any]) -> str:
-        """Write checksums and the manifest, which names their digest; return the manifest's digest."""
+        """Write checksums and the manifest, which names their digest; return the manifest's digest.
+
+        Parameters
+        ----------
+        manifest
+            What it says, in this order; the number of files and the digest of checksums are added.
+        """
         lines = "".join(f"{digest}  {name}\n" for name, digest in sorted(self._digests.items()))
         self.add_bytes(spec.CHECKSUMS, lines.encode())
         content = {**manifest, "n_files": len(self._digests), "checksums": self._digests[spec.CHECKSUMS]}
@@ -211,7 +289,15 @@ class Contents:
 
 
 def write_contents(writer: PackageWriter, contents: Contents) -> None:
-    """Write data, tables, and the statistics of the training tier: all of a package but its manifest."""
+    """Write data, tables, and the statistics of the training tier: all of a package but its manifest.
+
+    Parameters
+    ----------
+    writer
+        The package in the making.
+    contents
+        What it holds.
+    """
     train = np.flatnonzero(contents.trials["tiers"] == "train")
     writer.add_trials(contents.trials)
     writer.add_units(contents.units, contents.roi_names)
@@ -235,7 +321,15 @@ def write_contents(writer: PackageWriter, contents: Contents) -> None:
 
 
 def output_names(name: str, forms: tuple[str, ...]) -> list[str]:
-    """Return what a package brings with it, in the order in which it appears: the package comes last."""
+    """Return what a package brings with it, in the order in which it appears: the package comes last.
+
+    Parameters
+    ----------
+    name
+        Name of the package.
+    forms
+        Which of "folder" and "zip" there will be.
+    """
     zipped, folder = [name + spec.ZIP_SUFFIX] * ("zip" in forms), [name] * ("folder" in forms)
     private = (spec.TRUTH_SUFFIX, spec.NORMALIZATION_SUFFIX, spec.DESIGN_SUFFIX)
     beside = [name + suffix for suffix in (*private, spec.LOCK_SUFFIX)]
