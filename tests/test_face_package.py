@@ -92,7 +92,7 @@ def test_features_are_made_of_stored_images_a_block_at_a_time(package):
         package.to_matrices("tset")
 
 
-def test_a_submission_of_something_else_is_refused(package):
+def test_a_submission_of_something_else_is_refused(package, tmp_path):
     ids = package.trials["trial_idx"].to_numpy()[8:]
     with pytest.raises(SubmissionError) as caught:
         package.submission(ids, np.zeros((3, 5)))
@@ -105,6 +105,9 @@ def test_a_submission_of_something_else_is_refused(package):
         package.submission([*ids[:3], "7"], np.zeros((4, 5)))
     with pytest.raises(SubmissionError, match=r"has no unit 4 \(1 such units of 2\)"):
         package.submission(ids, np.zeros((4, 2)), unit_ids=[3, 4])
+    column = package.trials["trial_idx"].iloc[8:]
+    for way in (column, column.to_numpy(), column.tolist()):
+        package.submission(way, np.zeros((4, 5))).write(tmp_path / f"{type(way).__name__}.submission.npz")
     part = package.submission(ids, np.zeros((4, 2), np.float16), unit_ids=[77, 3], partial=True)
     assert (part.unit_ids.tolist(), part.predictions.dtype, part.card["partial"]) == (
         [77, 3],

@@ -149,7 +149,8 @@ def submission_for(
         name: package.array(name) for name in (spec.trials_file("trial_idx"), spec.neurons_file("unit_ids"))
     }
     all_trials, all_units = known.values()
-    trials, units = np.asarray(trial_idx), all_units if unit_ids is None else np.asarray(unit_ids)
+    trials = np.array(np.asarray(trial_idx).tolist())  # text in tables of pandas is Python objects
+    units = all_units if unit_ids is None else np.asarray(unit_ids)
     values = np.asarray(predictions)
     values = values if values.dtype == np.float16 else values.astype(np.float32)
     if values.shape != (trials.size, units.size):
