@@ -221,7 +221,7 @@ class Package:
         """Trial table; row i belongs to the files numbered i."""
         import pandas as pd
 
-        with self._built("meta/trials"):
+        with self._built(spec.TRIALS):
             table = pd.DataFrame({name: self.array(spec.trials_file(name)) for name in self.trial_columns})
             return table.assign(tiers=self.tiers)
 
@@ -232,7 +232,7 @@ class Package:
 
         names = self._columns(spec.NEURONS, spec.NEURON_COLUMNS)
         columns = {name: self._neurons(name) for name in names if name != "cell_motor_coordinates"}
-        with self._built("meta/neurons"):
+        with self._built(spec.NEURONS):
             if "cell_motor_coordinates" in names:
                 columns.update(
                     zip(("x_mm", "y_mm", "z_mm"), self._neurons("cell_motor_coordinates").T, strict=True)
