@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from exporters.simulate.files import write_nifti, write_text
+from exporters.simulate.formats import write_nifti, write_text
 from exporters.simulate.imagery import write_imagery_design
 
 SHAPE = (5, 6, 4)

@@ -20,11 +20,11 @@ from hypothesis import strategies as st
 
 from exporters.curated.curate import curate
 from exporters.curated.labels import LabelRule, label_images, label_trials, shown_images
-from exporters.curated.layout import Schedule, session_files, subjects_below
 from exporters.curated.nifti import new_volumes
 from exporters.curated.resample import ResampleOptions, resample
 from exporters.curated.restructure import HOW, restructure
 from exporters.curated.selection import CurateOptions, balance, first_of_classes, keep_first, select_trials
+from exporters.curated.sessions import Schedule, session_files, subjects_below
 from exporters.curated.write import SubjectPart, write_subject
 from exporters.nsd.coco import labels, nsd_images, read_coco
 from exporters.nsd.design import read_design, trial_table

@@ -20,7 +20,7 @@ from exporters.imagery.build import Roots, build_index
 from exporters.imagery.layout import CacheLayout, init_layout
 from exporters.nsd import imagery
 from exporters.nsd.imagery import ImageryLayout, imagery_trials, read_stimuli
-from exporters.simulate.files import write_mat
+from exporters.simulate.formats import write_mat
 from exporters.simulate.imagery import simulate_imagery_cache
 from nsd_bench.cli.imagery import imagery_command as command
 from nsd_bench.errors import OptionError, OutputError, PackageError, SourceError

@@ -13,7 +13,7 @@ from scipy import stats
 from scipy.ndimage import gaussian_filter
 
 from exporters.imagery.build import Roots, build_index
-from exporters.simulate.files import write_hdf5_betas, write_nifti
+from exporters.simulate.formats import write_hdf5_betas, write_nifti
 from exporters.simulate.imagery import simulate_imagery_cache
 from nsd_bench.errors import OptionError, PackageError
 from nsd_bench.imagery import ImageryDataset

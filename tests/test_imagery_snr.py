@@ -12,7 +12,7 @@ from imagery_trees import BETAS, SHAPE, make_folders, make_release
 from sklearn.feature_selection import f_classif
 
 from exporters.imagery.build import Roots, build_index, with_snr
-from exporters.simulate.files import write_nifti
+from exporters.simulate.formats import write_nifti
 from exporters.simulate.imagery import simulate_imagery_cache
 from nsd_bench.cli.imagery import imagery_command as command
 from nsd_bench.errors import OptionError, SourceError

@@ -21,7 +21,7 @@ from exporters.packages.companions import export_imagery, export_synthetic
 from exporters.packages.export import export_packages
 from exporters.packages.recipe import load_recipe
 from exporters.simulate import read_answer, simulate
-from exporters.simulate.files import write_mat
+from exporters.simulate.formats import write_mat
 from nsd_bench.cli.transfer import transfer_command as command
 from nsd_bench.errors import OutputError, PackageError, SourceError, SubmissionError
 from nsd_bench.imagery.reliability import pooled_ncsnr

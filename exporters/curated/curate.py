@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 
 from exporters.curated.labels import label_images, label_trials, shown_images
-from exporters.curated.layout import Schedule, session_files, subject_folder, subjects_below
 from exporters.curated.resample import MASK, noted_sessions
 from exporters.curated.selection import ChosenTrials, CurateOptions, keep_first, select_trials
+from exporters.curated.sessions import Schedule, session_files, subject_folder, subjects_below
 from exporters.curated.write import CHUNK_TRIALS, SubjectPart, write_manifest, write_shared, write_subject
 from exporters.packages.pool import Pool, executor
 from exporters.packages.work import check_room

@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from exporters.curated.grey_matter import mask_digest, pinned_mask, read_mask
-from exporters.curated.layout import session_files, subject_folder, subjects_below
 from exporters.curated.nifti import each_volume, grid_of, new_volumes, opened
+from exporters.curated.sessions import session_files, subject_folder, subjects_below
 from exporters.nsd.betas import per_percent
 from exporters.nsd.volumes import Grid, check_grid
 from exporters.packages.pool import Pool, executor
@@ -24,7 +24,6 @@ from nsd_bench.errors import NsdBenchError, OptionError, OutputError, SourceErro
 from nsd_bench.outputs import new_file, write_json
 
 __all__ = [
-    "FACTOR",
     "MASK",
     "METHODS",
     "SETTINGS",
@@ -32,15 +31,12 @@ __all__ = [
     "Resampling",
     "coarse_grid",
     "make_resampling",
-    "note_mask",
-    "note_sessions",
-    "note_settings",
     "noted_sessions",
     "resample",
     "resample_session",
 ]
 
-FACTOR: Final = 3
+_FACTOR: Final = 3
 """Voxels of the fine grid along each side of a coarse one."""
 METHODS: Final = {
     "drago": (0,),
@@ -124,8 +120,8 @@ def coarse_grid(fine: Grid) -> Grid:
     >>> coarse_grid(fine).shape
     (62, 74, 62)
     """
-    x, y, z = (-(-(n - 1) // FACTOR) + 1 for n in fine.shape)
-    affine = fine.affine @ np.diag([FACTOR, FACTOR, FACTOR, 1.0])
+    x, y, z = (-(-(n - 1) // _FACTOR) + 1 for n in fine.shape)
+    affine = fine.affine @ np.diag([_FACTOR, _FACTOR, _FACTOR, 1.0])
     return Grid((x, y, z), affine, fine.source)
 
 
@@ -142,7 +138,7 @@ def make_resampling(fine: Grid, mask: npt.NDArray[np.bool_], method: str) -> Res
         See `METHODS`.
     """
     units = np.flatnonzero(mask)
-    centres = FACTOR * np.column_stack(np.unravel_index(units, mask.shape))
+    centres = _FACTOR * np.column_stack(np.unravel_index(units, mask.shape))
     steps = np.array(list(itertools.product(METHODS[method], repeat=3)))
     voxels = centres[:, None] + steps  # (n_units, n_sources, 3)
     inside = ((voxels >= 0) & (voxels < fine.shape)).all(axis=2)
@@ -204,7 +200,7 @@ class ResampleOptions:
         return 1 / _RAW_PER_PERCENT if self.scale == "psc" and self.dtype == "int16" else 1
 
 
-def note_settings(coarse: Path, options: ResampleOptions, mask: npt.NDArray[np.bool_]) -> None:
+def _note_settings(coarse: Path, options: ResampleOptions, mask: npt.NDArray[np.bool_]) -> None:
     """Write down how the files in a folder are made.
 
     Parameters
@@ -236,7 +232,7 @@ def note_settings(coarse: Path, options: ResampleOptions, mask: npt.NDArray[np.b
         )
 
 
-def note_mask(path: Path, resampling: Resampling) -> bool:
+def _note_mask(path: Path, resampling: Resampling) -> bool:
     """Write down which units a subject has, as a mask on the coarse grid.
 
     Parameters
@@ -261,7 +257,7 @@ def note_mask(path: Path, resampling: Resampling) -> bool:
     return False
 
 
-def note_sessions(folder: Path, sessions: Iterable[int]) -> None:
+def _note_sessions(folder: Path, sessions: Iterable[int]) -> None:
     """Write down which sessions a subject's folder will have, so that nobody takes some of them for all.
 
     Parameters
@@ -276,7 +272,7 @@ def note_sessions(folder: Path, sessions: Iterable[int]) -> None:
 
 
 def noted_sessions(folder: Path) -> list[int]:
-    """Return what `note_sessions` wrote.
+    """Return what `_note_sessions` wrote.
 
     Parameters
     ----------
@@ -366,14 +362,14 @@ def _jobs(
     grid = _fine_grid(sources[1])
     made = coarse_grid(grid)
     mask = pinned_mask(made) if options.mask is None else read_mask(options.mask, made)
-    note_settings(coarse, options, mask)
+    _note_settings(coarse, options, mask)
     resampling = make_resampling(grid, mask, options.method)
     if options.intersect_valid:
         valid = [file.with_name(file.name.replace("betas", "valid")) for file in sources.values()]
         resampling = _without_invalid(resampling, grid, valid)
     folder = subject_folder(coarse, subject)
-    note_sessions(folder, sources)
-    same_units = note_mask(folder / MASK, resampling)
+    _note_sessions(folder, sources)
+    same_units = _note_mask(folder / MASK, resampling)
     jobs = {folder / source.name: (source, resampling) for source in sources.values()}
     for target, (source, _) in jobs.items():
         if target.exists() and not (same_units and target.stat().st_mtime_ns > source.stat().st_mtime_ns):

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
-from exporters.curated.layout import subject_folder
+from exporters.curated.sessions import subject_folder
 from exporters.nsd.layout import Layout, require_files
 from exporters.packages.plan import BUCKET, PlannedFile
 from nsd_bench.errors import OptionError, OutputError, choices

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from exporters.curated.labels import LabelRule
-from exporters.curated.layout import Schedule
+from exporters.curated.sessions import Schedule
 from exporters.nsd.design import repeats_so_far
 from exporters.nsd.layout import RUN_LENGTHS
 from nsd_bench.decoding.files import UNKNOWN
@@ -208,7 +208,7 @@ class ChosenTrials:
         row
             Which of `subjects`.
         numbers
-            See `exporters.curated.layout.Schedule.trial_numbers`.
+            See `exporters.curated.sessions.Schedule.trial_numbers`.
 
         Returns
         -------

@@ -219,7 +219,7 @@ def write_shared(folder: Path, selection: ChosenTrials, numbers: pd.DataFrame, i
     selection
         See `exporters.curated.selection.select_trials`.
     numbers
-        See `exporters.curated.layout.Schedule.trial_numbers`.
+        See `exporters.curated.sessions.Schedule.trial_numbers`.
     images
         See `exporters.curated.labels.label_images`.
     """

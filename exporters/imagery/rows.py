@@ -25,7 +25,6 @@ __all__ = [
     "grid_of",
     "grid_problem",
     "missing_data",
-    "release_betas",
     "release_rows",
     "release_subjects",
     "valid_volumes",
@@ -185,7 +184,7 @@ def _found(layout: ImageryLayout, subject: int) -> Path | None:
     return next((path for path in paths if path.is_file()), None)
 
 
-def release_betas(root: Path, subject: int) -> Path:
+def _release_betas(root: Path, subject: int) -> Path:
     """Return the file with a subject's 720 betas.
 
     Parameters
@@ -233,7 +232,7 @@ def release_rows(root: Path, cache_root: Path, subject: int, beta_path: Path | N
     OptionError
         If the betas lie outside the cache root.
     """
-    path = beta_path or release_betas(root, subject)
+    path = beta_path or _release_betas(root, subject)
     layout = ImageryLayout(root)
     trials = imagery_trials(layout, subject)
     if n_volumes(path) != N_BETAS or len(trials) != N_BETAS:

@@ -25,16 +25,12 @@ from nsd_bench.errors import SourceError
 
 __all__ = [
     "FORMATS",
-    "MANY_UNITS",
     "SessionBetas",
-    "never_written",
-    "not_as_stored",
     "per_percent",
     "read_betas",
-    "read_places",
 ]
 
-MANY_UNITS: Final = 8
+_MANY_UNITS: Final = 8
 """A beta may be 0; those of so many units in one trial are not, unless the trial was never written."""
 _MOST_NAMED: Final = 5
 
@@ -143,8 +139,8 @@ def _guarded(read: Any, path: Path, *arguments: Any) -> npt.NDArray[Any]:
             fix="fetch the file again",
         )
     empty = np.flatnonzero(~values.any(axis=1))
-    if values.shape[1] >= MANY_UNITS and 0 < len(empty) < len(values):
-        raise never_written(path, f"{len(empty)} of {len(values)} trials are 0 in every unit", empty)
+    if values.shape[1] >= _MANY_UNITS and 0 < len(empty) < len(values):
+        raise _never_written(path, f"{len(empty)} of {len(values)} trials are 0 in every unit", empty)
     return values
 
 
@@ -179,7 +175,7 @@ def _read_volume_hdf5(
     with h5py.File(path) as file:
         dataset = file["betas"]
         check_shape(path, dataset.shape, (n_trials, *grid.shape[::-1]), grid)
-        return read_places(path, dataset, np.column_stack(np.unravel_index(units, grid.shape))[:, ::-1])
+        return _read_places(path, dataset, np.column_stack(np.unravel_index(units, grid.shape))[:, ::-1])
 
 
 def _read_surface_hdf5(
@@ -188,7 +184,7 @@ def _read_surface_hdf5(
     with h5py.File(path) as file:
         dataset = file["betas"]
         _check_vertices(path, dataset.shape, (n_trials, n_vertices))
-        return read_places(path, dataset, vertices[:, None])
+        return _read_places(path, dataset, vertices[:, None])
 
 
 def _read_mgh(
@@ -226,10 +222,10 @@ def _check_vertices(path: Path, shape: tuple[int, ...], expected: tuple[int, ...
 
 def _check_type(path: Path, dtype: np.dtype[np.generic], unscaled: bool) -> None:
     if dtype != np.dtype("<i2") or not unscaled:
-        raise not_as_stored(path, f"{dtype}{'' if unscaled else ' with a scale in its header'}")
+        raise _not_as_stored(path, f"{dtype}{'' if unscaled else ' with a scale in its header'}")
 
 
-def read_places(path: Path, dataset: Any, places: Places) -> Betas:
+def _read_places(path: Path, dataset: Any, places: Places) -> Betas:
     """Read all trials of some units.
 
     NSD stores all trials of a unit as one chunk, without a filter: such chunks are read as they lie on disk.
@@ -254,9 +250,9 @@ def read_places(path: Path, dataset: Any, places: Places) -> Betas:
         If it does not hold int16, a filter is missing, or a chunk was never written.
     """
     if dataset.dtype.kind != "i" or dataset.dtype.itemsize != 2:
-        raise not_as_stored(path, str(dataset.dtype))
+        raise _not_as_stored(path, str(dataset.dtype))
     if dataset.is_virtual or dataset.external:
-        raise not_as_stored(path, "a view of other files, which may be missing or shorter")
+        raise _not_as_stored(path, "a view of other files, which may be missing or shorter")
     settings = dataset.id.get_create_plist()
     _check_filters(path, settings)
     n_trials = dataset.shape[0]
@@ -300,7 +296,7 @@ def _read_raw(path: Path, dataset: Any, places: Places, by_unit: Betas) -> None:
 def _read_decoded(path: Path, dataset: Any, places: Places, by_unit: Betas) -> None:
     n_trials = dataset.shape[0]
     if dataset.chunks is None and dataset.id.get_storage_size() == 0:
-        raise never_written(path, "no beta was ever written", np.arange(n_trials))
+        raise _never_written(path, "no beta was ever written", np.arange(n_trials))
     # A file that is not chunked is read trial by trial.
     step, *sides = dataset.chunks or (1, *dataset.shape[1:])
     units_of = defaultdict(list)
@@ -327,20 +323,20 @@ def _refuse_filled(path: Path, filled: npt.NDArray[np.bool_], value: int) -> Non
     problem = f"nothing but the fill value {value} in"
     units, trials = np.flatnonzero(filled.all(axis=1)), np.flatnonzero(filled.all(axis=0))
     if len(units):
-        raise never_written(
+        raise _never_written(
             path, f"{problem} {len(units)} of {len(filled)} units", np.arange(filled.shape[1])
         )
-    if len(trials) and len(filled) >= MANY_UNITS:
-        raise never_written(path, f"{problem} {len(trials)} of {filled.shape[1]} trials", trials)
+    if len(trials) and len(filled) >= _MANY_UNITS:
+        raise _never_written(path, f"{problem} {len(trials)} of {filled.shape[1]} trials", trials)
 
 
 def _holes(path: Path, places: Places, units: Sequence[int], trials: npt.NDArray[np.integer]) -> SourceError:
     x_first = tuple(places[units[0]][::-1].tolist())
     n_units = f"{len(units)} of {len(places)} units"
-    return never_written(path, f"betas of {n_units} were never written, that at {x_first} first", trials)
+    return _never_written(path, f"betas of {n_units} were never written, that at {x_first} first", trials)
 
 
-def never_written(path: Path, problem: str, trials: npt.NDArray[np.integer]) -> SourceError:
+def _never_written(path: Path, problem: str, trials: npt.NDArray[np.integer]) -> SourceError:
     """Say that a file has holes: zeros or fill values are no betas.
 
     Parameters
@@ -376,7 +372,7 @@ def _ranges(numbers: npt.NDArray[np.integer]) -> str:
     return ", ".join(named[:_MOST_NAMED]) + (", ..." if len(named) > _MOST_NAMED else "")
 
 
-def not_as_stored(path: Path, what: str) -> SourceError:
+def _not_as_stored(path: Path, what: str) -> SourceError:
     """Say that a file does not hold the numbers that NSD's does.
 
     Parameters

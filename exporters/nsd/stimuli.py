@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
 import h5py
 import numpy as np
@@ -15,9 +15,8 @@ from PIL import Image
 from exporters.nsd.layout import N_IMAGES
 from nsd_bench.errors import SourceError
 
-__all__ = ["COLOURS", "iterate_images", "resize"]
+__all__ = ["iterate_images", "resize"]
 
-COLOURS: Final = ("rgb", "grey")
 _BRICK = "imgBrick"
 _WIDTH = 425
 

@@ -18,7 +18,6 @@ __all__ = [
     "broken_file",
     "check_grid",
     "check_shape",
-    "displacement",
     "load_nifti",
     "misplacement",
     "read_grid",
@@ -210,12 +209,12 @@ def misplacement(affine: npt.NDArray[np.floating[Any]], grid: Grid) -> str | Non
     grid
         Where the volume should lie.
     """
-    if displacement(affine, grid) < _MOST_DISPLACED:
+    if _displacement(affine, grid) < _MOST_DISPLACED:
         return None
     return f"lies elsewhere: its first voxel is {_place(affine)}; the grid's is {_place(grid.affine)}"
 
 
-def displacement(affine: npt.NDArray[np.floating[Any]], grid: Grid) -> float:
+def _displacement(affine: npt.NDArray[np.floating[Any]], grid: Grid) -> float:
     """Return how far a corner of a volume of the grid's shape lies from the grid's, in voxels, at most.
 
     Parameters
@@ -227,14 +226,14 @@ def displacement(affine: npt.NDArray[np.floating[Any]], grid: Grid) -> float:
 
     Returns
     -------
-    displacement
+    distance
         In voxels along the axis in which it is largest; infinite if `affine` holds what is no number.
 
     Examples
     --------
     >>> grid = Grid((3, 4, 5), np.diag([1.8, 1.8, 1.8, 1]), Path("brainmask.nii.gz"))
     >>> mirrored = np.diag([-1.8, 1.8, 1.8, 1])
-    >>> displacement(grid.affine, grid), displacement(mirrored, grid)
+    >>> _displacement(grid.affine, grid), _displacement(mirrored, grid)
     (0.0, 4.0)
     """
     corners = np.array(list(itertools.product(*((0, n - 1) for n in grid.shape), (1,))))

@@ -13,7 +13,7 @@ from scipy.spatial import cKDTree
 
 from exporters.cortex.freesurfer import FreeSurferPatch, write_patch
 from exporters.simulate.anatomy import Anatomy
-from exporters.simulate.files import VOXEL_MM, write_mgh
+from exporters.simulate.formats import VOXEL_MM, write_mgh
 from exporters.simulate.geometry import flattened, own_frame
 from exporters.simulate.mni import MNI_RADIUS
 from exporters.simulate.surfaces import (

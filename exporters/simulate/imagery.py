@@ -14,7 +14,7 @@ import pandas as pd
 from PIL import Image, ImageDraw
 
 from exporters.simulate.design import DesignFile
-from exporters.simulate.files import write_mat, write_nifti, write_text
+from exporters.simulate.formats import write_mat, write_nifti, write_text
 from exporters.simulate.photographs import WIDTH, photograph, picture_of
 from exporters.simulate.subject import Images, SubjectPlan
 from exporters.simulate.synthetic import Picture, brain_of, write_session_betas

@@ -21,7 +21,7 @@ from exporters.simulate.betas import (
     true_ncsnr,
 )
 from exporters.simulate.design import TRIALS, DesignFile, responses_table
-from exporters.simulate.files import write_hdf5_betas, write_mgh, write_nifti, write_text
+from exporters.simulate.formats import write_hdf5_betas, write_mgh, write_nifti, write_text
 from exporters.simulate.freesurfer import write_native
 from exporters.simulate.regions import LABELS, SUBCORTICAL, label_table
 from exporters.simulate.surfaces import Fsaverage, Vertices

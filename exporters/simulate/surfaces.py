@@ -12,7 +12,7 @@ import numpy.typing as npt
 from scipy.spatial import cKDTree
 
 from exporters.simulate.anatomy import Anatomy, make_anatomy
-from exporters.simulate.files import write_mgh, write_text
+from exporters.simulate.formats import write_mgh, write_text
 from exporters.simulate.geometry import fibonacci_sphere, folds, icosphere, on_medial_wall, own_frame, place
 from exporters.simulate.regions import LABELS, label_table
 

@@ -26,7 +26,7 @@ from exporters.simulate.betas import (
     true_ncsnr,
 )
 from exporters.simulate.design import DesignFile
-from exporters.simulate.files import write_hdf5_betas, write_mat, write_mgh, write_nifti, write_text
+from exporters.simulate.formats import write_hdf5_betas, write_mat, write_mgh, write_nifti, write_text
 from exporters.simulate.photographs import photograph, picture_of
 from exporters.simulate.subject import Images, SubjectPlan
 from exporters.simulate.surfaces import HEMISPHERES, Vertices

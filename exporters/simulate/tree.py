@@ -15,7 +15,7 @@ from tqdm import tqdm
 from exporters.simulate.answer import answer_folder
 from exporters.simulate.betas import gabor_energies
 from exporters.simulate.design import DesignFile, make_design, stimulus_table
-from exporters.simulate.files import write_mat, write_stimuli, write_text
+from exporters.simulate.formats import write_mat, write_stimuli, write_text
 from exporters.simulate.imagery import TARGET_NSD_IDS, write_imagery
 from exporters.simulate.mni import write_mni_betas, write_mni_mask
 from exporters.simulate.photographs import coco_files, photograph, picture_of

@@ -1,4 +1,4 @@
-"""`nsd-bench restructure`: NSD's files in MNI space into one folder a subject."""
+"""`nsd-bench restructure`, `resample`, `curate` and `decode`: the curated MNI set, step by step."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ def restructure_command(
 ) -> None:
     """Put betas and valid masks in MNI space into OUT/1mm/subjXX."""
     check_exporters()
-    from exporters.curated.layout import session_files
     from exporters.curated.restructure import restructure
+    from exporters.curated.sessions import session_files
     from exporters.nsd.layout import SESSIONS
 
     unknown = sorted(set(subjects) - set(SESSIONS))

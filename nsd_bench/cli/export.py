@@ -1,4 +1,4 @@
-"""`nsd-bench simulate`: a miniature NSD with a known answer."""
+"""`nsd-bench simulate`, `plan` and `export`: a miniature NSD, what an export reads, and packages."""
 
 from __future__ import annotations
 

@@ -52,8 +52,6 @@ _FOLLOW = 0.5
 _FEWEST_BLOCKS = 8
 _TOLERANCE, _TRIALS = 1.5, 30
 _EPSILON = 1e-3
-_PART = 1024
-"""Images that are compared with one at a time: their table fits a cache."""
 
 
 @dataclass(frozen=True)

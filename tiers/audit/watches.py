@@ -25,7 +25,7 @@ from tiers.audit.moments import Summary, merged, summarise
 from tiers.audit.stored import FIX, Stored, compared, read_stored, unions
 from tiers.rewrite.renormalise import Normalization, read_normalization
 
-__all__ = ["ChosenUnits", "SameTrials", "Watch", "ZScores", "check_data", "sessions_of"]
+__all__ = ["check_data"]
 
 _CENTRED = 1e-5
 """How far from 0 the mean, and from 1 the deviation, of z-scores kept in float32 may be."""
@@ -40,7 +40,7 @@ _FEWEST_UNITS = 4
 _ONCE = "Keep every trial once, in one tier"
 
 
-class Watch(Protocol):
+class _Watch(Protocol):
     """Sees the responses of all trials pass, session by session and tier by tier."""
 
     def trials(self, tier: str, rows: npt.NDArray[np.int64], values: npt.NDArray[Any]) -> None:
@@ -71,7 +71,7 @@ class Watch(Protocol):
         """Return what was found, after all trials have passed."""
 
 
-def sessions_of(package: Package) -> npt.NDArray[np.int64] | None:
+def _sessions_of(package: Package) -> npt.NDArray[np.int64] | None:
     """Return the session of every trial; None where a package does not tell it.
 
     Parameters
@@ -97,7 +97,7 @@ def _recipe(package: Package, part: str) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-class ZScores:
+class _ZScores:
     """Whether z-scores within sessions have mean 0 and deviation 1 over training trials.
 
     Where sessions are not told, as in a package that withholds, they are looked at all together: their mean
@@ -110,7 +110,7 @@ class ZScores:
     """
 
     def __init__(self, package: Package) -> None:
-        self._package, self._sessions = package, sessions_of(package)
+        self._package, self._sessions = package, _sessions_of(package)
         self._zscored = _recipe(package, "responses").get("scale") == "session_zscore"
         self._normalization, self._why = self._owned() if self._zscored else (None, "")
         self._fits: dict[int, list[str]] = {}
@@ -142,7 +142,7 @@ class ZScores:
         Parameters
         ----------
         tier, rows, values
-            See `Watch.trials`.
+            See `_Watch.trials`.
         """
         if self._normalization is None or self._sessions is None or self._package.is_withheld(tier):
             return
@@ -161,7 +161,7 @@ class ZScores:
         Parameters
         ----------
         session, sums
-            See `Watch.session`.
+            See `_Watch.session`.
         """
         n_sessions = 1 if self._sessions is not None else len(self._package.manifest.get("sessions", []))
         known = {tier: one for tier, one in sums.items() if not self._package.is_withheld(tier)}
@@ -220,7 +220,7 @@ def _sessions(numbers: list[int]) -> str:
     return f"sessions {listed} were" if len(numbers) > 1 else f"session {listed} was"
 
 
-class ChosenUnits:
+class _ChosenUnits:
     """Whether units that were chosen by their ncsnr reach it on training trials.
 
     Parameters
@@ -233,7 +233,7 @@ class ChosenUnits:
         self._package, self._files = package, ExitStack()
         self._least = _recipe(package, "units").get("ncsnr_min", 0)
         self._chosen = isinstance(self._least, int | float) and self._least > 0
-        self._told = sessions_of(package) is not None
+        self._told = _sessions_of(package) is not None
         self._rows: list[npt.NDArray[np.int64]] = []
         self._ends = [0]
         self._values: npt.NDArray[np.float32] | None = None
@@ -255,7 +255,7 @@ class ChosenUnits:
         Parameters
         ----------
         tier, rows, values
-            See `Watch.trials`.
+            See `_Watch.trials`.
         """
         if self._values is not None and tier == "train":
             start = sum(map(len, self._rows))
@@ -268,7 +268,7 @@ class ChosenUnits:
         Parameters
         ----------
         session, sums
-            See `Watch.session`.
+            See `_Watch.session`.
         """
         self._ends.append(sum(map(len, self._rows)))
 
@@ -294,7 +294,7 @@ class ChosenUnits:
         )
 
 
-class SameTrials:
+class _SameTrials:
     """Trials that are there twice: under one id, or with the same responses under two.
 
     Parameters
@@ -313,7 +313,7 @@ class SameTrials:
         Parameters
         ----------
         tier, rows, values
-            See `Watch.trials`.
+            See `_Watch.trials`.
         """
         if values.shape[1] < _FEWEST_UNITS or self._package.is_withheld(tier):
             return
@@ -327,7 +327,7 @@ class SameTrials:
         Parameters
         ----------
         session, sums
-            See `Watch.session`.
+            See `_Watch.session`.
         """
 
     def found(self) -> Found:
@@ -376,7 +376,7 @@ def check_data(package: Package, gallery: Gallery) -> dict[str, Found]:
         "fits": statistics, z-scores or units that were fitted on other trials than those of the train tier.
         "trials": the same trial in two tiers.
     """
-    same, zscores = SameTrials(package), ZScores(package)
+    same, zscores = _SameTrials(package), _ZScores(package)
     issues = _strangers(package)
     numbers: dict[str, Any] = {
         "fitted on trials": len(_fitted_on(package)),
@@ -384,7 +384,7 @@ def check_data(package: Package, gallery: Gallery) -> dict[str, Found]:
     }
     why = _not_comparable(package)
     statistics: dict[str, Any] = {}
-    with ChosenUnits(package) as chosen:
+    with _ChosenUnits(package) as chosen:
         for key in package.data_keys:
             if key == "images":
                 stored, sums = gallery.stored, gallery.sums
@@ -435,9 +435,9 @@ def _strangers(package: Package) -> list[Issue]:
     return issues
 
 
-def _read(package: Package, key: str, stored: Stored, watches: Sequence[Watch]) -> dict[str, Summary]:
+def _read(package: Package, key: str, stored: Stored, watches: Sequence[_Watch]) -> dict[str, Summary]:
     """Read one kind of data of all trials, session by session; return tier to the summary of its trials."""
-    arrays, sessions = package.trial_arrays(key), sessions_of(package)
+    arrays, sessions = package.trial_arrays(key), _sessions_of(package)
     if sessions is None:
         sessions = np.zeros(package.n_trials, dtype=np.int64)
     n_columns = int(np.prod(arrays.shape))

@@ -1,4 +1,4 @@
-"""Where the 1 mm and 3 mm files lie, and how NSD's trials are counted there."""
+"""Where the sessions of the 1 mm and 3 mm files lie, and how NSD's trials are counted there."""
 
 from __future__ import annotations
 

@@ -15,7 +15,6 @@ import scipy.io
 from isal import igzip
 
 __all__ = [
-    "FUNC_TR_S",
     "VOXEL_MM",
     "write_hdf5_betas",
     "write_mat",
@@ -25,7 +24,7 @@ __all__ = [
     "write_text",
 ]
 
-FUNC_TR_S = 4 / 3
+_FUNC_TR_S = 4 / 3
 """Fourth voxel size of func1pt8mm files; region files have 1."""
 VOXEL_MM = 1.8
 """Of func1pt8mm."""
@@ -69,7 +68,7 @@ def write_mat(path: Path, variables: Mapping[str, npt.ArrayLike]) -> None:
 
 
 def write_nifti(
-    path: Path, values: npt.NDArray[Any], shape: tuple[int, int, int], *, tr_s: float = FUNC_TR_S
+    path: Path, values: npt.NDArray[Any], shape: tuple[int, int, int], *, tr_s: float = _FUNC_TR_S
 ) -> None:
     """Write a .nii.gz as NSD's release code does.
 
