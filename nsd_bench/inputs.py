@@ -48,7 +48,7 @@ def reading(
     refusal
         Makes the error of what is wrong, a text: ``partial(SourceError, place=..., expected=..., fix=...)``.
     what
-        Comes before the cause, which stands in brackets.
+        Comes before the cause, which then stands in brackets; "": the cause alone.
 
     Raises
     ------
@@ -74,7 +74,7 @@ def reading(
     except NsdBenchError:
         raise
     except Exception as error:
-        raise refusal(f"{what} ({cause(error)})") from error
+        raise refusal(f"{what} ({cause(error)})" if what else cause(error)) from error
 
 
 def cause(error: BaseException) -> str:

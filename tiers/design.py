@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from nsd_bench.errors import TierError
+from nsd_bench.inputs import reading
 from nsd_bench.package import spec
 from nsd_bench.package.read import Package
 from nsd_bench.package.spec import DESIGN_SUFFIX
@@ -39,10 +41,8 @@ def read_design_table(path: Path) -> pd.DataFrame:
     TierError
         If it cannot be read, lacks one of the first three, or has a trial twice.
     """
-    try:
+    with reading(path, partial(_not_a_design, path)):
         table = pd.read_csv(path)
-    except (OSError, ValueError) as error:
-        raise _not_a_design(path, f"cannot be read ({error})") from error
     missing = [name for name in _NEEDED if name not in table]
     if missing:
         raise _not_a_design(path, f"lacks column {missing[0]!r}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pandas as pd
 from sklearn.cluster import KMeans
 
 from nsd_bench.errors import TierError
+from nsd_bench.inputs import reading
 from tiers.audit.similarity import nearest, unit_length
 
 __all__ = ["N_CLUSTERS", "read_features", "with_feature_columns"]
@@ -37,16 +39,14 @@ def read_features(path: Path) -> npt.NDArray[np.floating[Any]]:
     TierError
         If it is none.
     """
-    try:
-        features: npt.NDArray[np.floating[Any]] = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "another kind of file, or cut off"
-        raise TierError(
-            f"not a .npy of features ({reason})",
-            place=str(path),
-            expected="an array of shape (73000, n_features), row i for nsd_id i",
-            fix="check the path, or save it with numpy.save",
-        ) from error
+    refusal = partial(
+        TierError,
+        place=str(path),
+        expected="an array of shape (73000, n_features), row i for nsd_id i",
+        fix="check the path, or save it with numpy.save",
+    )
+    with reading(path, refusal, "not a .npy of features"):
+        features: npt.NDArray[np.floating[Any]] = np.load(path, mmap_mode="r", allow_pickle=False)[:]
     return features
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 import tomllib
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from nsd_bench.errors import TierError, choices
+from nsd_bench.inputs import read_text, reading
 from tiers.expressions import FEATURE_COLUMNS, columns_named
 
 __all__ = [
@@ -153,15 +155,16 @@ def load_tier_file(name_or_path: str) -> TierFile:
     path = Path(name_or_path)
     if path.suffix != ".toml":
         path = _FOLDER / f"{name_or_path}.toml"
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise TierError(
-            f"there are no tiers called {name_or_path!r}",
-            place="tiers",
-            expected=choices(name_or_path, known_tier_files()),
-            fix="correct the name, or give the path of a .toml file",
-        ) from None
+    with reading(path, partial(_broken, str(path))):
+        try:
+            text = read_text(path).decode()
+        except FileNotFoundError:
+            raise TierError(
+                f"there are no tiers called {name_or_path!r}",
+                place="tiers",
+                expected=choices(name_or_path, known_tier_files()),
+                fix="correct the name, or give the path of a .toml file",
+            ) from None
     return parse_tier_file(text, path.stem, str(path))
 
 
@@ -182,14 +185,15 @@ def parse_tier_file(text: str, name: str, place: str = "tiers") -> TierFile:
     TierError
         If it is not TOML, or has an unknown or missing key.
     """
-    try:
-        return TierFile(**tomllib.loads(text), name=name, text=text)
-    except tomllib.TOMLDecodeError as error:
-        raise _broken(place, f"not TOML ({error})") from error
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise _broken(place, f"{where}: {first['msg']}") from error
+    with reading(place, partial(_broken, place), "not TOML"):
+        values = tomllib.loads(text)
+    with reading(place, partial(_broken, place)):
+        try:
+            return TierFile(**values, name=name, text=text)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            where = ".".join(str(part) for part in first["loc"])
+            raise _broken(place, f"{where}: {first['msg']}") from error
 
 
 def _broken(place: str, problem: str) -> TierError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -13,6 +14,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from nsd_bench.errors import OptionError
+from nsd_bench.inputs import read_text, reading
 from nsd_bench.package.read import Package
 from nsd_bench.package.truth import Truth
 
@@ -82,15 +84,9 @@ def read_key(path: Path) -> bytes:
     OptionError
         If it cannot be read, or holds fewer than 16 bytes.
     """
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise OptionError(
-            f"the key cannot be read ({error.strerror or error})",
-            place=str(path),
-            expected=f"a file with {_EXPECTED}",
-            fix=_MAKE,
-        ) from error
+    refusal = partial(OptionError, place=str(path), expected=f"a file with {_EXPECTED}", fix=_MAKE)
+    with reading(path, refusal, "the key cannot be read"):
+        content = read_text(path)
     return checked_key(content.removesuffix(b"\n").removesuffix(b"\r"), str(path))
 
 

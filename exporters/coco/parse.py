@@ -6,6 +6,7 @@ import contextlib
 import json
 from array import array
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pandas as pd
 
 from exporters.coco.annotations import AnnotatedObjects, Category
 from nsd_bench.errors import SourceError
+from nsd_bench.inputs import reading
 
 __all__ = ["Captions", "Instances"]
 
@@ -199,12 +201,11 @@ def _parse(path: Path, add: Callable[[dict[str, Any]], None], *needed: str) -> d
 
 @contextlib.contextmanager
 def _complete(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except KeyError as error:
-        raise _not_coco(path, f"an entry has no {error}") from error
-    except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise _not_coco(path, f"cannot be read ({error})") from error
+    with reading(path, partial(_not_coco, path)):
+        try:
+            yield
+        except KeyError as error:
+            raise _not_coco(path, f"an entry has no {error}") from error
 
 
 def _not_coco(path: Path, problem: str) -> SourceError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -32,6 +33,7 @@ from nsd_bench.cortex.placing import Placement
 from nsd_bench.cortex.store import PycortexSubject, pycortex_canvas
 from nsd_bench.cortex.surfaces import Cortex, read_cortex
 from nsd_bench.errors import OptionError, PackageError, choices
+from nsd_bench.inputs import reading
 from nsd_bench.package.read import Package
 from nsd_bench.package.storage import read_npz
 
@@ -185,17 +187,16 @@ def package_placement(package: Package, cortex: Cortex, options: Mapping[str, An
 
 
 def _kept(path: Path, cortex: Cortex) -> Placement:
-    try:
+    refusal = partial(
+        PackageError,
+        place=str(path),
+        expected="what 'nsd-bench flatmap --keep-placements' wrote for this package and surface",
+        fix="write it again, or give --nsd-root",
+    )
+    with reading(path, refusal, "not a placement"):
         placement = Placement.of_arrays(read_npz(path))
         if len(placement.units) != len(cortex.flat):
             raise ValueError(f"of {len(placement.units)} vertices, the surface has {len(cortex.flat)}")
-    except (OSError, ValueError, KeyError) as error:
-        raise PackageError(
-            f"not a placement ({error})",
-            place=str(path),
-            expected="what 'nsd-bench flatmap --keep-placements' wrote for this package and surface",
-            fix="write it again, or give --nsd-root",
-        ) from error
     return placement
 
 

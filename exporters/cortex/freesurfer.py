@@ -17,7 +17,7 @@ from scipy.sparse.csgraph import connected_components
 from exporters.cortex.masks import named_regions
 from exporters.nsd.rois import whole_labels
 from exporters.nsd.surfaces import HEMISPHERES, read_vertices
-from exporters.nsd.volumes import broken_file
+from exporters.nsd.volumes import whole
 from nsd_bench.errors import OptionError, SourceError, choices
 
 __all__ = [
@@ -313,11 +313,9 @@ class FreeSurfer:
             If there is none of that name, or it is damaged.
         """
         path = self.find(hemisphere, name)
-        try:
+        with whole(path):
             points, triangles = read_geometry(path)
-        except (OSError, EOFError, ValueError) as error:
-            raise broken_file(path, error) from error
-        return points.astype(np.float64), triangles.astype(np.int64)
+            return points.astype(np.float64), triangles.astype(np.int64)
 
     def values(self, hemisphere: str, name: str, n_vertices: int) -> npt.NDArray[np.float64]:
         """Read one value a vertex, such as "curv", shape (n_vertices,).
@@ -328,10 +326,8 @@ class FreeSurfer:
             If there is none of that name, it is damaged, or of another surface.
         """
         path = self.find(hemisphere, name)
-        try:
+        with whole(path):
             values = np.asarray(read_morph_data(path), dtype=np.float64)
-        except (OSError, EOFError, ValueError) as error:
-            raise broken_file(path, error) from error
         if values.shape != (n_vertices,):
             raise SourceError(
                 f"has {len(values)} values",
@@ -377,10 +373,8 @@ class FreeSurfer:
         path = self.path / "mri" / f"{name}.mgz"
         if not path.is_file():
             raise SourceError(f"no file {path}", place=str(self.path), expected=_WHOLE, fix=self._fetch(path))
-        try:
+        with whole(path):
             return nib.MGHImage.from_filename(path)
-        except (nib.filebasedimages.ImageFileError, OSError, EOFError, ValueError) as error:
-            raise broken_file(path, error) from error
 
     def _fetch(self, path: Path) -> str:
         if not self.path.is_dir():

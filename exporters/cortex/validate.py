@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -17,6 +16,7 @@ from nsd_bench.cortex.overlays import outline_counts
 from nsd_bench.cortex.store import SURFACES, PycortexSubject
 from nsd_bench.cortex.surfaces import read_mesh
 from nsd_bench.errors import Issue, NsdBenchError
+from nsd_bench.inputs import cause, parse_json, read_text
 from nsd_bench.package.storage import read_npz
 
 __all__ = ["validate_subject"]
@@ -99,8 +99,8 @@ def _curvature(subject: PycortexSubject, side: str, n_vertices: int) -> Iterator
         return
     try:
         size = read_npz(path)["left" if side == "lh" else "right"].size
-    except (ValueError, KeyError) as error:
-        yield Issue("error", str(path), f"{side} cannot be read ({error})", "Remove the file")
+    except (OSError, ValueError, KeyError) as error:
+        yield Issue("error", str(path), f"{side} cannot be read ({cause(error)})", "Remove the file")
         return
     if size != n_vertices:
         yield Issue("error", str(path), f"{side} has {size} values for {n_vertices} vertices", _REBUILD)
@@ -156,11 +156,11 @@ def _others(subject: PycortexSubject) -> Iterator[Issue]:
 def _transform(path: Path, shape: tuple[int, ...] | None, subject: str) -> Iterator[Issue]:
     file = path / "matrices.xfm"
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = parse_json(read_text(file))
         coord, magnet = (_matrix(content, key) for key in ("coord", "magnet"))
     except (OSError, ValueError, KeyError, TypeError) as error:
         fix = "Make it again with 'nsd-bench cortex transform --delete-masks'"
-        yield Issue("error", str(file), f"holds no transform ({type(error).__name__}: {error})", fix)
+        yield Issue("error", str(file), f"holds no transform ({cause(error)})", fix)
         return
     try:
         image = load_nifti(path / "reference.nii.gz")

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from isal import igzip
 
-from exporters.nsd.volumes import Grid, broken_file
+from exporters.nsd.volumes import Grid, whole
 from nsd_bench.decoding.volumes import FIRST_VOXEL_BYTE, VolumeFile, file_order, open_volumes
 from nsd_bench.outputs import new_file
 
@@ -35,10 +35,8 @@ def opened(path: Path) -> VolumeFile:
     SourceError
         If it is no NIfTI file.
     """
-    try:
+    with whole(path):
         return open_volumes(path)
-    except (OSError, ValueError) as error:
-        raise broken_file(path, error) from error
 
 
 def each_volume(volumes: VolumeFile) -> Iterator[npt.NDArray[Any]]:
@@ -59,10 +57,8 @@ def each_volume(volumes: VolumeFile) -> Iterator[npt.NDArray[Any]]:
     SourceError
         If it is damaged, or not as long as its header says.
     """
-    try:
+    with whole(volumes.path):
         yield from volumes
-    except (OSError, EOFError, ValueError) as error:
-        raise broken_file(volumes.path, error) from error
 
 
 def grid_of(volumes: VolumeFile) -> Grid:

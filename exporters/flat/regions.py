@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
-from xml.parsers.expat import ExpatError
 
 import nibabel as nib
 import numpy as np
@@ -16,7 +15,7 @@ from exporters.flat.options import FlatOptions
 from exporters.nsd.layout import Layout
 from exporters.nsd.rois import label_files, read_atlas, read_labels
 from exporters.nsd.surfaces import HEMISPHERES, Surface, read_vertices
-from exporters.nsd.volumes import broken_file
+from exporters.nsd.volumes import whole
 from nsd_bench.cortex.flat import FlatMap
 from nsd_bench.cortex.geometry import FlatGeometry
 from nsd_bench.cortex.polygons import Polygon, multi_polygon, region_polygons
@@ -138,26 +137,13 @@ def read_mask_file(path: Path, n_vertices: int) -> npt.NDArray[np.bool_]:
 
 
 def _read_npy(path: Path) -> npt.NDArray[Any]:
-    try:
-        values: npt.NDArray[Any] = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise broken_file(path, error) from error
-    return values
-
-
-def _read_mgh(path: Path) -> npt.NDArray[Any]:
-    try:
-        return read_vertices(path)
-    except TypeError as error:  # nibabel's word for a header that ends early
-        raise broken_file(path, error) from error
+    with whole(path):
+        return np.asarray(np.load(path, allow_pickle=False))
 
 
 def _read_gifti(path: Path) -> npt.NDArray[Any]:
-    try:
-        values = nib.load(path).agg_data()  # type: ignore[attr-defined]
-    except (nib.filebasedimages.ImageFileError, ExpatError, OSError, AttributeError) as error:
-        raise broken_file(path, error) from error
-    return np.asarray(values)
+    with whole(path):
+        return np.asarray(nib.load(path).agg_data())  # type: ignore[attr-defined]
 
 
 def _unknown(path: Path) -> npt.NDArray[Any]:
@@ -169,7 +155,7 @@ def _unknown(path: Path) -> npt.NDArray[Any]:
     )
 
 
-_READERS = {".npy": _read_npy, ".mgh": _read_mgh, ".mgz": _read_mgh, ".gii": _read_gifti}
+_READERS = {".npy": _read_npy, ".mgh": read_vertices, ".mgz": read_vertices, ".gii": _read_gifti}
 
 
 def _not_a_mask(path: Path, problem: str, n_vertices: int) -> SourceError:

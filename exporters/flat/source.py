@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -28,6 +29,7 @@ from exporters.packages.provenance import Digests
 from nsd_bench.cortex.geometry import FlatGeometry
 from nsd_bench.cortex.surfaces import flat_files, read_flat
 from nsd_bench.errors import SourceError
+from nsd_bench.inputs import reading
 from tiers import TierFile, assign_trials
 
 __all__ = [
@@ -69,16 +71,9 @@ def stimulus_trials(path: Path, subjects: Iterable[int] = range(1, 9)) -> pd.Dat
     SourceError
         If it is not that table.
     """
-    try:
+    with reading(path, partial(_no_repetitions, path)):
         images = pd.read_csv(path, index_col=0)
         shown = images[list(REPETITIONS)].to_numpy(np.int64)
-    except (OSError, ValueError, KeyError) as error:
-        raise SourceError(
-            f"cannot be read ({error})",
-            place=str(path),
-            expected="the columns subject1_rep0 to subject8_rep2",
-            fix="fetch nsddata/experiments/nsd/nsd_stim_info_merged.csv again",
-        ) from error
     row, column = np.nonzero(shown)
     index = {"subject_id": column // 3, "trial_id": shown[row, column] - 1}
     table = images.iloc[row].set_index(pd.MultiIndex.from_frame(pd.DataFrame(index)))
@@ -156,15 +151,17 @@ def examine(options: FlatOptions, layout: Layout, tier_file: TierFile) -> FlatEx
 
 
 def _repetitions(path: Path) -> pd.DataFrame:
-    try:
+    with reading(path, partial(_no_repetitions, path)):
         return pd.read_csv(path, usecols=REPETITIONS)[list(REPETITIONS)]
-    except ValueError as error:
-        raise SourceError(
-            f"cannot be read ({error})",
-            place=str(path),
-            expected="the columns subject1_rep0 to subject8_rep2",
-            fix="fetch nsddata/experiments/nsd/nsd_stim_info_merged.csv again",
-        ) from error
+
+
+def _no_repetitions(path: Path, problem: str) -> SourceError:
+    return SourceError(
+        problem,
+        place=str(path),
+        expected="the columns subject1_rep0 to subject8_rep2",
+        fix="fetch nsddata/experiments/nsd/nsd_stim_info_merged.csv again",
+    )
 
 
 def examine_subject(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import re
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,6 +15,7 @@ from exporters.imagery.rows import finished_rows, missing_data, valid_volumes
 from nsd_bench.errors import SourceError
 from nsd_bench.imagery.index import EXTRA_COLUMNS, relative_to_cache
 from nsd_bench.imagery.trial import CONDITIONS, GUIDE_CONDITIONS
+from nsd_bench.inputs import parse_json, read_text, reading
 
 __all__ = [
     "MANIFEST_COLUMNS",
@@ -47,10 +48,8 @@ def read_manifest(path: Path, required: tuple[str, ...] = MANIFEST_COLUMNS) -> p
     SourceError
         If it cannot be read, lacks a column, or has a condition or number that there cannot be.
     """
-    try:
+    with reading(path, lambda problem: _wrong(path, problem, required)):
         table = pd.read_csv(path)
-    except (OSError, ValueError) as error:
-        raise _wrong(path, f"cannot be read ({error})", required) from error
     missing = [name for name in required if name not in table]
     if missing:
         raise _wrong(path, f"lacks the columns {', '.join(missing)}", required)
@@ -214,10 +213,8 @@ def _read_trials(folder: Path, root: Path) -> list[dict[str, Any]]:
     path = folder / "metadata.json"
     if not path.is_file():
         raise missing_data(folder.name, path, [subject_name(one) for one in folder_subjects(root)])
-    try:
-        trials = json.loads(path.read_text(encoding="utf-8"))["trials"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise _wrong_metadata(path, f"cannot be read ({type(error).__name__}: {error})") from error
+    with reading(path, partial(_wrong_metadata, path)):
+        trials = parse_json(read_text(path))["trials"]
     if not isinstance(trials, list) or not trials:
         raise _wrong_metadata(path, "lists no trial")
     for number, trial in enumerate(trials):

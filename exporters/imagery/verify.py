@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -36,6 +35,7 @@ from nsd_bench.imagery.index import (
 )
 from nsd_bench.imagery.trial import CONDITIONS
 from nsd_bench.imagery.volumes import volume_shape
+from nsd_bench.inputs import cause, parse_json, read_text
 
 __all__ = ["FAULTS", "FORMAT", "Fault", "report_json", "verify_cache"]
 
@@ -197,10 +197,10 @@ def _check_expected(cache: _Cache) -> Faults:
     if not path.is_file():
         return
     try:
-        expected = json.loads(path.read_text(encoding="utf-8"))
+        expected = parse_json(read_text(path))
         listed = {subject_number(name): set(map(int, sessions)) for name, sessions in expected.items()}
     except (OSError, ValueError, TypeError, AttributeError) as error:
-        yield Fault("broken_metadata", str(path), f"cannot be read ({error})")
+        yield Fault("broken_metadata", str(path), f"cannot be read ({cause(error)})")
         return
     for subject, sessions in listed.items():
         for session in sorted(sessions - set(cache.layout.betas(subject))):
@@ -355,8 +355,8 @@ def _check_images(cache: _Cache, stimuli: Path) -> Faults:
                     yield Fault(
                         "nsd_id_without_image", f"nsd_id {number}", f"{stimuli.name} has no such image"
                     )
-    except (OSError, KeyError) as error:
-        yield Fault("broken_metadata", str(stimuli), f"cannot be read ({error})")
+    except Exception as error:  # h5py raises half a dozen kinds
+        yield Fault("broken_metadata", str(stimuli), f"cannot be read ({cause(error)})")
 
 
 _CHECKS: Final[tuple[Callable[[_Cache], Faults], ...]] = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,6 +14,7 @@ import pandas as pd
 from exporters.nsd.design import Design, showings_before
 from exporters.nsd.layout import RUN_LENGTHS, SESSIONS, TRIALS_PER_SESSION
 from nsd_bench.errors import SourceError
+from nsd_bench.inputs import reading
 
 __all__ = ["BEHAVIOUR_COLUMNS", "check_against_design", "read_responses_table"]
 
@@ -57,10 +59,8 @@ def read_responses_table(path: Path, subject: int) -> pd.DataFrame:
         If a column is missing or holds text, the rows are no whole number of sessions, or not those of this
         subject in the order in which betas are.
     """
-    try:
+    with reading(path, partial(_not_the_table, path)):
         table = pd.read_csv(path, sep="\t")
-    except (OSError, ValueError) as error:
-        raise _not_the_table(path, f"cannot be read ({error})") from error
     missing = [name for name in (*_DESIGN_COLUMNS, *BEHAVIOUR_COLUMNS) if name not in table]
     if missing:
         raise _not_the_table(path, f"lacks the columns {', '.join(missing)}")

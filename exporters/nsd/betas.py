@@ -16,11 +16,11 @@ from typing import Any, Final
 import h5py
 import numpy as np
 import numpy.typing as npt
-from isal import igzip, igzip_lib
+from isal import igzip
 
 from exporters.nsd.layout import TRIALS_PER_SESSION
 from exporters.nsd.surfaces import MGH_DATA_OFFSET, Surface, read_mgh_header
-from exporters.nsd.volumes import Grid, broken_file, check_grid, check_shape, load_nifti
+from exporters.nsd.volumes import Grid, check_grid, check_shape, load_nifti, whole
 from nsd_bench.errors import SourceError
 
 __all__ = [
@@ -127,10 +127,8 @@ def read_betas(
 
 
 def _guarded(read: Any, path: Path, *arguments: Any) -> npt.NDArray[Any]:
-    try:
+    with whole(path):
         values: npt.NDArray[Any] = read(path, *arguments)
-    except (OSError, EOFError, KeyError, igzip_lib.IsalError) as error:  # type: ignore[misc]  # wrong in its stubs
-        raise broken_file(path, error) from error
     if values.dtype.kind == "f" and np.isinf(values).any():
         raise SourceError(
             f"{np.isinf(values).sum()} betas are infinite",

@@ -5,6 +5,7 @@ The files are those of annotations_trainval2017.zip: instances and captions of t
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -17,6 +18,7 @@ from exporters.coco.parse import Captions, Instances
 from exporters.nsd.design import read_stimulus_table
 from exporters.nsd.layout import Layout
 from nsd_bench.errors import SourceError
+from nsd_bench.inputs import reading
 
 __all__ = [
     "SPLITS",
@@ -54,11 +56,9 @@ def nsd_images(nsd_root: Path) -> pd.DataFrame:
     """
     path = Layout(nsd_root).stimulus_table
     table = read_stimulus_table(path).set_index("nsd_id")[["coco_id", "coco_split"]]
-    try:
+    with reading(path, partial(_bad_crop, path), "column 'cropBox' cannot be read"):
         text = pd.read_csv(path, usecols=["cropBox"])["cropBox"]
         boxes = [tuple(float(part) for part in one.strip("()").split(",")) for one in text]
-    except (ValueError, AttributeError) as error:
-        raise _bad_crop(path, f"column 'cropBox' cannot be read ({error})") from error
     for nsd_id, box in enumerate(boxes):
         if len(box) != 4:
             raise _bad_crop(path, f"cropBox {text[nsd_id]!r} of image {nsd_id} has {len(box)} numbers")

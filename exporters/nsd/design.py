@@ -7,6 +7,7 @@ have.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,6 +26,7 @@ from exporters.nsd.layout import (
 )
 from exporters.nsd.matlab import load_variables, whole_numbers
 from nsd_bench.errors import SourceError
+from nsd_bench.inputs import reading
 
 __all__ = [
     "Design",
@@ -90,10 +92,8 @@ def read_design(path: Path) -> Design:
         If a variable is missing, or holds what NSD's cannot: numbers that are no index, an image that is not
         shown three times, or that belongs to two subjects and not to all.
     """
-    try:
+    with reading(path, partial(_not_the_design, path)):
         file = load_variables(path, ["masterordering", "subjectim", "sharedix"])
-    except (OSError, ValueError) as error:
-        raise _not_the_design(path, f"cannot be read ({error})") from error
     order_1based = _indices(file, "masterordering", IMAGES_PER_SUBJECT, path).ravel()
     images_1based = _indices(file, "subjectim", N_IMAGES, path)
     shared_1based = _indices(file, "sharedix", N_IMAGES, path).ravel()
@@ -260,11 +260,9 @@ def read_stimulus_table(path: Path, design: Design | None = None) -> pd.DataFram
         "flagged": "flagged",
         "BOLD5000": "bold5000",
     }
-    try:
+    with reading(path, partial(_not_the_stimulus_table, path)):
         table = pd.read_csv(path, usecols=list(columns)).rename(columns=columns)
         in_order = np.array_equal(table["nsd_id"], np.arange(N_IMAGES))
-    except (OSError, ValueError) as error:
-        raise _not_the_stimulus_table(path, f"cannot be read ({error})") from error
     if not in_order:
         raise _not_the_stimulus_table(path, f"nsdId does not count from 0 to {N_IMAGES - 1}")
     for name, kinds in {"coco_id": "iu", "shared1000": "b", "flagged": "b", "bold5000": "b"}.items():

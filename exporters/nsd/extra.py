@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
 
 from exporters.nsd.layout import SURFACES
 from nsd_bench.errors import SourceError
+from nsd_bench.inputs import reading
 
 __all__ = ["extra_betas", "read_texts"]
 
@@ -77,10 +79,8 @@ def read_texts(
         If the table cannot be read, or a column is missing or there twice.
     """
     expected = "a table with the columns " + ", ".join(columns)
-    try:
+    with reading(path, partial(SourceError, place=str(path), expected=expected, fix=fix)):
         table = pd.read_csv(path, sep=sep, dtype=str, keep_default_na=False)
-    except (OSError, ValueError) as error:
-        raise SourceError(f"cannot be read ({error})", place=str(path), expected=expected, fix=fix) from error
     found = [str(name).strip() for name in table.columns]
     known = {other.casefold(): name.casefold() for other, name in (spellings or {}).items()}
     folded = [known.get(name.casefold(), name.casefold()) for name in found]

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import scipy.io
-from scipy.io.matlab import MatReadError
 
 from nsd_bench.errors import SourceError
+from nsd_bench.inputs import cause, refuse_special
 
 __all__ = ["load_variables", "read_variable", "whole_numbers"]
 
@@ -38,10 +38,11 @@ def load_variables(path: Path, names: Sequence[str]) -> dict[str, Any]:
     OSError
         If it cannot be opened.
     """
+    refuse_special(path)
     try:
         file = scipy.io.loadmat(path, variable_names=list(names))
-    except (TypeError, IndexError, NotImplementedError, MatReadError) as error:
-        raise ValueError(str(error)) from error
+    except Exception as error:
+        raise ValueError(cause(error)) from error
     return {name: file[name] for name in names if name in file}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -13,6 +14,7 @@ from exporters.nsd.layout import Layout
 from exporters.nsd.surfaces import HEMISPHERES, Surface, read_matching_vertices, read_vertices
 from exporters.nsd.volumes import Grid, read_volume
 from nsd_bench.errors import RecipeError, SourceError, choices
+from nsd_bench.inputs import read_text, reading
 from nsd_bench.package.spec import labels_by_roi
 
 __all__ = [
@@ -299,16 +301,14 @@ def _not_a_label(problem: str, path: Path, line: int) -> SourceError:
 
 
 def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is no text"
-        raise SourceError(
-            f"names of regions cannot be read: {reason}",
-            place=str(path),
-            expected="text with a number and a name in each line, as in '1 V1v'",
-            fix="fetch the file again",
-        ) from error
+    refusal = partial(
+        SourceError,
+        place=str(path),
+        expected="text with a number and a name in each line, as in '1 V1v'",
+        fix="fetch the file again",
+    )
+    with reading(path, refusal, "names of regions cannot be read"):
+        return read_text(path).decode()
 
 
 def labels_called(rois: Sequence[str], names: dict[int, str], place: str) -> list[int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,6 +15,7 @@ from PIL import Image
 
 from exporters.nsd.layout import N_IMAGES
 from nsd_bench.errors import SourceError
+from nsd_bench.inputs import reading
 
 __all__ = ["iterate_images", "resize"]
 
@@ -45,20 +47,17 @@ def iterate_images(
     SourceError
         If the file is not NSD's, or an image in it was never written (one value all over).
     """
-    try:
-        with h5py.File(path) as file:
-            brick = file[_BRICK]
-            if brick.shape != (N_IMAGES, _WIDTH, _WIDTH, 3) or brick.dtype != np.uint8:
-                raise _not_the_stimuli(path, f"{_BRICK!r} is {brick.dtype} of shape {brick.shape}")
-            pixels = np.empty((_WIDTH, _WIDTH, 3), dtype=np.uint8)
-            for nsd_id in np.unique(nsd_ids).tolist():
-                brick.read_direct(pixels, np.s_[nsd_id])
-                if pixels.min() == pixels.max():
-                    raise _not_the_stimuli(path, f"image {nsd_id} is empty")
-                digest.update(pixels.data)
-                yield nsd_id, pixels
-    except (OSError, KeyError) as error:
-        raise _not_the_stimuli(path, f"cannot be read ({error})") from error
+    with reading(path, partial(_not_the_stimuli, path)), h5py.File(path) as file:
+        brick = file[_BRICK]
+        if brick.shape != (N_IMAGES, _WIDTH, _WIDTH, 3) or brick.dtype != np.uint8:
+            raise _not_the_stimuli(path, f"{_BRICK!r} is {brick.dtype} of shape {brick.shape}")
+        pixels = np.empty((_WIDTH, _WIDTH, 3), dtype=np.uint8)
+        for nsd_id in np.unique(nsd_ids).tolist():
+            brick.read_direct(pixels, np.s_[nsd_id])
+            if pixels.min() == pixels.max():
+                raise _not_the_stimuli(path, f"image {nsd_id} is empty")
+            digest.update(pixels.data)
+            yield nsd_id, pixels
 
 
 def _not_the_stimuli(path: Path, problem: str) -> SourceError:

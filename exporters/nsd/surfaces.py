@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import gzip
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -12,13 +12,14 @@ import numpy as np
 import numpy.typing as npt
 from nibabel.freesurfer.mghformat import MGHHeader
 
-from exporters.nsd.volumes import broken_file
+from exporters.nsd.volumes import whole
 from nsd_bench.errors import SourceError
 
 __all__ = [
     "HEMISPHERES",
     "MGH_DATA_OFFSET",
     "Surface",
+    "mgh_image",
     "read_matching_vertices",
     "read_mgh_header",
     "read_vertices",
@@ -26,6 +27,8 @@ __all__ = [
 
 HEMISPHERES: Final = ("lh", "rh")
 MGH_DATA_OFFSET: Final = 284
+_GZIP: Final = 16
+_MOST_MGH_BYTES: Final = 1 << 28
 _LEAST_RETURNING: Final = 0.1
 """Share of the coarser surface's vertices that are their match's match: most of one subject's, few of two."""
 
@@ -95,11 +98,8 @@ def read_mgh_header(path: Path) -> Any:
     SourceError
         If it is not one.
     """
-    try:
-        with path.open("rb") as file:
-            return MGHHeader.from_fileobj(file)
-    except (OSError, ValueError, nib.spatialimages.HeaderDataError) as error:
-        raise broken_file(path, error) from error
+    with whole(path), path.open("rb") as file:
+        return MGHHeader.from_fileobj(file)
 
 
 def read_vertices(path: Path) -> npt.NDArray[Any]:
@@ -120,12 +120,8 @@ def read_vertices(path: Path) -> npt.NDArray[Any]:
     SourceError
         If it cannot be read, or holds more than one value a vertex.
     """
-    try:
-        data = path.read_bytes()  # nibabel itself would leave the file open
-        image = nib.MGHImage.from_bytes(gzip.decompress(data) if path.suffix == ".mgz" else data)
-        values = np.asarray(image.dataobj)
-    except (OSError, EOFError, ValueError, TypeError, KeyError, nib.spatialimages.HeaderDataError) as error:
-        raise broken_file(path, error) from error
+    with whole(path):
+        values = np.asarray(mgh_image(path).dataobj)
     if values.size != len(values):
         raise SourceError(
             f"has shape {values.shape}",
@@ -134,6 +130,29 @@ def read_vertices(path: Path) -> npt.NDArray[Any]:
             fix="fetch the file again",
         )
     return values.reshape(-1)
+
+
+def mgh_image(path: Path) -> Any:
+    """Read an .mgh or .mgz file whole; nibabel itself would leave it open.
+
+    Parameters
+    ----------
+    path
+        The file.
+
+    Raises
+    ------
+    ValueError
+        If it would swell beyond what a surface or a volume needs; and whatever nibabel raises.
+    """
+    data = path.read_bytes()
+    if path.suffix == ".mgz":
+        unpacking = zlib.decompressobj(zlib.MAX_WBITS | _GZIP)
+        data = unpacking.decompress(data, _MOST_MGH_BYTES)
+        if not unpacking.eof:
+            problem = "it ends early" if len(data) < _MOST_MGH_BYTES else "it swells beyond 256 MiB"
+            raise ValueError(problem)
+    return nib.MGHImage.from_bytes(data)
 
 
 def read_matching_vertices(path: Path, n_vertices: int, whose: str) -> npt.NDArray[np.int64]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,6 +17,7 @@ from exporters.nsd.design import repeats_so_far
 from exporters.nsd.extra import extra_betas, read_texts
 from exporters.nsd.matlab import read_variable, whole_numbers
 from nsd_bench.errors import SourceError
+from nsd_bench.inputs import reading
 
 __all__ = [
     "N_COMMON",
@@ -198,17 +200,14 @@ def iterate_synthetic(layout: SyntheticLayout, subject: int) -> Iterator[tuple[i
     """
     parts = ((layout.stimuli, 0, N_COMMON), (layout.colour_stimuli(subject), N_COMMON, N_IMAGES))
     for path, start, stop in parts:
-        try:
-            with h5py.File(path) as file:
-                brick = file["imgBrick"]
-                _check_brick(path, brick, stop - start)
-                for number in range(stop - start):
-                    pixels = brick[number]
-                    if pixels.min() == pixels.max():
-                        raise _wrong(path, f"image {number} is empty")
-                    yield start + number, from_linear_luminance(pixels)
-        except (OSError, KeyError) as error:
-            raise _wrong(path, f"cannot be read ({error})") from error
+        with reading(path, partial(_wrong, path)), h5py.File(path) as file:
+            brick = file["imgBrick"]
+            _check_brick(path, brick, stop - start)
+            for number in range(stop - start):
+                pixels = brick[number]
+                if pixels.min() == pixels.max():
+                    raise _wrong(path, f"image {number} is empty")
+                yield start + number, from_linear_luminance(pixels)
 
 
 def _check_brick(path: Path, brick: Any, n: int) -> None:

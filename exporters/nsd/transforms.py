@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import gzip
 from pathlib import Path
 from typing import Final, TypeAlias
 
-import nibabel as nib
 import numpy as np
 import numpy.typing as npt
 
 from exporters.nsd.layout import SURFACES, Layout, require_files
-from exporters.nsd.surfaces import HEMISPHERES, read_matching_vertices, read_vertices
-from exporters.nsd.volumes import Grid, broken_file, read_grid
+from exporters.nsd.surfaces import HEMISPHERES, mgh_image, read_matching_vertices, read_vertices
+from exporters.nsd.volumes import Grid, read_grid, whole
 from nsd_bench.cortex.geometry import FlatGeometry
 from nsd_bench.cortex.matching import fsaverage_vertices
 from nsd_bench.cortex.placing import Placement, check_sampling, nearest_units, trilinear_weights
@@ -180,11 +178,8 @@ def _another_subject(path: Path, problem: str, expected: str) -> SourceError:
 
 
 def _read_coordinates(path: Path) -> npt.NDArray[np.float64]:
-    try:
-        data = gzip.decompress(path.read_bytes())
-        values = np.squeeze(np.asarray(nib.MGHImage.from_bytes(data).dataobj, dtype=np.float64))
-    except (OSError, EOFError, ValueError, nib.spatialimages.HeaderDataError) as error:
-        raise broken_file(path, error) from error
+    with whole(path):
+        values = np.squeeze(np.asarray(mgh_image(path).dataobj, dtype=np.float64))
     if values.ndim != 2 or values.shape[1] != 3:
         raise SourceError(
             f"has shape {values.shape}",

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,16 +14,17 @@ import numpy as np
 import numpy.typing as npt
 
 from nsd_bench.errors import SourceError
+from nsd_bench.inputs import reading
 
 __all__ = [
     "Grid",
-    "broken_file",
     "check_grid",
     "check_shape",
     "load_nifti",
     "misplacement",
     "read_grid",
     "read_volume",
+    "whole",
 ]
 
 _MOST_DISPLACED: Final = 0.75
@@ -116,10 +119,8 @@ def read_volume(path: Path, grid: Grid) -> npt.NDArray[Any]:
     """
     image = load_nifti(path)
     check_grid(path, tuple(image.shape), image.affine, grid)
-    try:
+    with whole(path):
         values: npt.NDArray[Any] = np.asanyarray(image.dataobj)
-    except (OSError, EOFError, ValueError) as error:
-        raise broken_file(path, error) from error
     if values.dtype.kind not in "iuf":
         raise SourceError(
             f"holds {values.dtype}",
@@ -148,10 +149,8 @@ def load_nifti(path: Path) -> Any:
     SourceError
         If it is none, or its data begin inside its header.
     """
-    try:
+    with whole(path):
         image: Any = nib.Nifti1Image.from_filename(path)
-    except (nib.filebasedimages.ImageFileError, OSError, EOFError, ValueError) as error:
-        raise broken_file(path, error) from error
     if image.header["magic"].item() == b"n+1" and image.dataobj.offset < _FIRST_VOXEL_BYTE:
         raise SourceError(
             f"has vox_offset {image.dataobj.offset:g}: its first voxels would be bytes of the header",
@@ -276,24 +275,23 @@ def check_shape(path: Path, shape: tuple[int, ...], expected: tuple[int, ...], g
         )
 
 
-def broken_file(path: Path, error: BaseException) -> SourceError:
-    """Say that a file ends early or is damaged.
+def whole(path: Path) -> AbstractContextManager[None]:
+    """Say of a file that is read in the block that it ends early or is damaged, if it cannot be read.
 
     Parameters
     ----------
     path
         The file.
-    error
-        What reading it raised.
 
-    Returns
-    -------
-    error
-        To be raised.
+    Raises
+    ------
+    SourceError
+        Naming the file, whatever is raised in the block but errors of ours.
     """
-    return SourceError(
-        f"cannot be read whole ({str(error) or type(error).__name__})",
+    refusal = partial(
+        SourceError,
         place=str(path),
         expected="a complete file as NSD has it",
         fix="fetch it again and compare its size with the bucket's",
     )
+    return reading(path, refusal, "cannot be read whole")

@@ -25,6 +25,7 @@ from exporters.nsd.synthetic import (
     read_classes,
     synthetic_trials,
 )
+from exporters.nsd.volumes import whole
 from exporters.packages.provenance import source_digest
 from exporters.packages.recipe import Recipe, load_recipe_values
 from exporters.packages.units import read_geometry
@@ -264,8 +265,9 @@ def _images_of_imagery(layout: ImageryLayout, trials: pd.DataFrame, nsd_root: Pa
     paths = {image: layout.target(letter, name) for image, letter, name in others.itertuples(index=False)}
     require_files(dict.fromkeys(paths.values(), "targets of NSD-Imagery"), nsd_root)
     for image, path in paths.items():
-        with Image.open(path) as picture:
-            yield image, np.asarray(picture.convert("RGB"))
+        with whole(path), Image.open(path) as picture:
+            pixels = np.asarray(picture.convert("RGB"))
+        yield image, pixels
 
 
 FIRST_IMAGE: Final = 74_000

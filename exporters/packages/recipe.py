@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tomllib
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -14,6 +15,7 @@ from exporters.nsd.behaviour import BEHAVIOUR_COLUMNS
 from exporters.nsd.betas import FORMATS
 from exporters.nsd.layout import SESSIONS
 from nsd_bench.errors import RecipeError, choices
+from nsd_bench.inputs import read_text, reading
 from nsd_bench.package.sealing import TELLS_ORDER
 
 __all__ = [
@@ -210,22 +212,22 @@ def load_recipe(name_or_path: str, **changes: Any) -> Recipe:
     path = Path(name_or_path)
     if path.suffix != ".toml":
         path = _FOLDER / f"{name_or_path}.toml"
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise RecipeError(
-            f"there is no recipe {name_or_path!r}",
-            place="recipe",
-            expected=choices(name_or_path, known_recipes()),
-            fix="correct the name, or give the path of a .toml file",
-        ) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise RecipeError(
-            f"not TOML ({error})",
-            place=str(path),
-            expected="key = value lines under [sections]",
-            fix="compare with exporters/recipes/default.toml",
-        ) from error
+    refusal = partial(
+        RecipeError,
+        place=str(path),
+        expected="key = value lines under [sections]",
+        fix="compare with exporters/recipes/default.toml",
+    )
+    with reading(path, refusal, "not TOML"):
+        try:
+            content = tomllib.loads(read_text(path).decode())
+        except FileNotFoundError:
+            raise RecipeError(
+                f"there is no recipe {name_or_path!r}",
+                place="recipe",
+                expected=choices(name_or_path, known_recipes()),
+                fix="correct the name, or give the path of a .toml file",
+            ) from None
     content.update({key: value for key, value in changes.items() if value is not None})
     try:
         recipe = Recipe(**content)

@@ -15,6 +15,7 @@ from exporters.nsd.surfaces import Surface, read_mgh_header, read_vertices
 from exporters.nsd.volumes import Grid, read_grid, read_volume
 from exporters.packages.recipe import Recipe
 from nsd_bench.errors import RecipeError, SourceError
+from nsd_bench.inputs import reading
 from nsd_bench.package import spec
 
 __all__ = ["Units", "read_geometry", "select_units", "unit_files", "unit_table"]
@@ -170,10 +171,8 @@ def _read_mask(path: Path, geometry: Grid | Surface) -> npt.NDArray[np.bool_]:
 def _read_array(path: Path, shape: tuple[int, ...]) -> npt.NDArray[Any]:
     if path.suffix != ".npy":
         raise _not_a_mask(path, "is not a .npy file", shape)
-    try:
+    with reading(path, lambda problem: _not_a_mask(path, problem, shape)):
         values: npt.NDArray[Any] = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise _not_a_mask(path, f"cannot be read ({error})", shape) from error
     if not isinstance(values, np.ndarray) or values.dtype.kind not in "buif":
         raise _not_a_mask(path, f"holds {getattr(values, 'dtype', 'several arrays')}", shape)
     if values.shape != shape:

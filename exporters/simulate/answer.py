@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nsd_bench.errors import SourceError
+from nsd_bench.inputs import reading
 from nsd_bench.outputs import write_npz
 from nsd_bench.package.storage import read_npz
 
@@ -98,14 +100,13 @@ def read_answer(root: str | os.PathLike[str], subject: int) -> Answer:
         If there is none.
     """
     path = answer_folder(root) / f"subj{subject:02}.npz"
-    try:
+    refusal = partial(
+        SourceError,
+        place=str(path),
+        expected="the folder that 'nsd-bench simulate' writes beside its tree",
+        fix="simulate the tree again, with this subject",
+    )
+    with reading(path, refusal, f"there is no answer for subject {subject}"):
         file = read_npz(path)
         arrays: dict[str, Any] = {name: file[name] for name in Answer.__dataclass_fields__}
-    except (OSError, KeyError, ValueError) as error:
-        raise SourceError(
-            f"there is no answer for subject {subject} ({error})",
-            place=str(path),
-            expected="the folder that 'nsd-bench simulate' writes beside its tree",
-            fix="simulate the tree again, with this subject",
-        ) from error
     return Answer(**arrays)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
-import json
 import os
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from itertools import accumulate
 from pathlib import Path
@@ -20,6 +20,7 @@ from PIL import Image
 
 from nsd_bench.cortex.raster import PixelGrid, Raster, gaussian_raster
 from nsd_bench.errors import NsdBenchError, PackageError, choices
+from nsd_bench.inputs import parse_json, read_text, reading
 from nsd_bench.package.storage import read_json, read_npz
 
 __all__ = [
@@ -196,18 +197,15 @@ class FlatSplit(Sequence[Record]):
             return Image.open(io.BytesIO(data))
 
 
-@contextlib.contextmanager
-def _whole(file: Path) -> Iterator[None]:
-    """Say of which file it is that it cannot be read; pyarrow's errors are among these."""
-    try:
-        yield
-    except (OSError, ValueError) as error:
-        raise PackageError(
-            f"is missing or damaged ({error})",
-            place=str(file),
-            expected="every file that 'nsd-bench export-flat' wrote, whole",
-            fix="copy the data set again, or export it again",
-        ) from error
+def _whole(file: Path) -> AbstractContextManager[None]:
+    """Say of which file it is that it cannot be read."""
+    refusal = partial(
+        PackageError,
+        place=str(file),
+        expected="every file that 'nsd-bench export-flat' wrote, whole",
+        fix="copy the data set again, or export it again",
+    )
+    return reading(file, refusal, "is missing or damaged")
 
 
 class _Arrow:
@@ -269,15 +267,14 @@ def read_manifest(path: str | os.PathLike[str]) -> dict[str, Any]:
         If the folder is not one that 'nsd-bench export-flat' wrote.
     """
     file = Path(path) / "manifest.json"
-    try:
+    refusal = partial(
+        PackageError,
+        place=str(file),
+        expected=f"format {FORMAT!r}, as 'nsd-bench export-flat' writes it",
+        fix="check the path, or export the data set again",
+    )
+    with reading(file, refusal, "not the manifest of a flat-map data set"):
         return read_json(file, FORMAT)
-    except (OSError, ValueError) as error:
-        raise PackageError(
-            f"not the manifest of a flat-map data set ({error})",
-            place=str(file),
-            expected=f"format {FORMAT!r}, as 'nsd-bench export-flat' writes it",
-            fix="check the path, or export the data set again",
-        ) from error
 
 
 def regions_file(subject: int) -> str:
@@ -312,15 +309,14 @@ def read_regions(path: str | os.PathLike[str], subject: int) -> list[dict[str, A
         If there are none, or they are damaged.
     """
     file = Path(path) / regions_file(subject)
-    try:
-        regions: list[dict[str, Any]] = json.loads(file.read_bytes())["features"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise PackageError(
-            f"not the outlines of regions ({type(error).__name__})",
-            place=str(file),
-            expected="what 'nsd-bench export-flat' writes for every subject of the data set",
-            fix="give a subject of the data set, or export it again",
-        ) from error
+    refusal = partial(
+        PackageError,
+        place=str(file),
+        expected="what 'nsd-bench export-flat' writes for every subject of the data set",
+        fix="give a subject of the data set, or export it again",
+    )
+    with reading(file, refusal, "not the outlines of regions"):
+        regions: list[dict[str, Any]] = parse_json(read_text(file))["features"]
     return regions
 
 
@@ -361,20 +357,19 @@ class FlatMap:
             If there is none, or it is damaged.
         """
         file = Path(path) / map_file(subject)
-        try:
+        refusal = partial(
+            PackageError,
+            place=str(file),
+            expected="what 'nsd-bench export-flat' writes for every subject of the data set",
+            fix="give a subject of the data set, or export it again",
+        )
+        with reading(file, refusal, "not a map"):
             arrays = read_npz(file)
             pixel_mm, left, bottom, width, height, fwhm = arrays["grid"].tolist()
             grid = PixelGrid(pixel_mm, left, bottom, int(width), int(height))
             raster = gaussian_raster(arrays["points"], grid, fwhm=fwhm)
             rois = {name.removeprefix("roi_"): arrays[name] for name in arrays if name.startswith("roi_")}
             return cls(raster, arrays["unit_ids"], rois)
-        except (OSError, ValueError, KeyError) as error:
-            raise PackageError(
-                f"not a map ({error})",
-                place=str(file),
-                expected="what 'nsd-bench export-flat' writes for every subject of the data set",
-                fix="give a subject of the data set, or export it again",
-            ) from error
 
     def arrays(self, fwhm: float) -> dict[str, npt.ArrayLike]:
         """Return what `read` needs, and the mask."""

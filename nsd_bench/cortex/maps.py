@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from nsd_bench.cortex.placing import misplaced
 from nsd_bench.errors import OptionError, PackageError, SubmissionError, choices
+from nsd_bench.inputs import reading
 from nsd_bench.package.read import Package
 from nsd_bench.package.spec import roi_column
 from nsd_bench.package.storage import read_npz
@@ -155,10 +156,10 @@ def array_map(package: Package, path: Path, key: str | None = None) -> UnitMap:
         If the file cannot be read, has no such array, or not one number for every unit.
     """
     ids = package.units["unit_ids"].to_numpy()
-    try:
-        found = read_npz(path) if path.suffix == ".npz" else {path.stem: np.load(path, allow_pickle=False)}
-    except (OSError, ValueError) as error:
-        raise _not_values(path, f"cannot be read ({error})", len(ids)) from error
+    with reading(path, lambda problem: _not_values(path, problem, len(ids))):
+        found = (
+            read_npz(path) if path.suffix == ".npz" else {path.stem: np.load(path, allow_pickle=False)[...]}
+        )
     key = next(iter(found)) if key is None and len(found) == 1 else key or path.stem
     if key not in found:
         raise OptionError(
@@ -283,11 +284,9 @@ def volume_map(package: Package, path: Path) -> UnitMap:
     if np.isnan(places_mm).any():
         problem = "is a volume, and the package's units are vertices"
         raise _not_on_grid(path, problem, "give one number for every unit, .npy or .npz")
-    try:
+    with reading(path, lambda problem: _not_on_grid(path, problem, "write it with nibabel.save")):
         image = nib.Nifti1Image.from_filename(path)
         volume = np.asarray(image.dataobj, dtype=np.float64)
-    except (OSError, EOFError, ValueError, nib.filebasedimages.ImageFileError) as error:
-        raise _not_on_grid(path, f"cannot be read ({error})", "write it with nibabel.save") from error
     if volume.ndim != 3:
         raise _not_on_grid(path, f"has shape {volume.shape}", "take one volume out of it first")
     problem = misplaced(ids, places_mm, volume.shape, np.asarray(image.affine))

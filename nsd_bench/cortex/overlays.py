@@ -6,6 +6,7 @@ import base64
 import io
 import re
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Final, TypeAlias
 from xml.etree import ElementTree
 
@@ -23,6 +24,7 @@ from nsd_bench.cortex.polygons import halfway_triangles, triangle_polygons
 from nsd_bench.cortex.store import PAGE_HEIGHT, FlatMesh, PycortexSubject, read_flat_mesh
 from nsd_bench.cortex.surfaces import HEMISPHERES, read_flat, read_mesh
 from nsd_bench.errors import OptionError, SourceError
+from nsd_bench.inputs import reading
 from nsd_bench.outputs import new_file
 
 __all__ = [
@@ -235,10 +237,8 @@ def save_drawing(subject: PycortexSubject, drawing: Drawing) -> None:
 
 
 def _parse(subject: PycortexSubject) -> Drawing:
-    try:
+    with reading(subject.drawing, partial(_broken, subject), ""):
         return ElementTree.parse(subject.drawing)
-    except ElementTree.ParseError as error:
-        raise _broken(subject, str(error)) from error
 
 
 def _new_drawing(mesh: FlatMesh) -> Drawing:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,6 +16,7 @@ from nsd_bench.cortex.canvas import Canvas, centres
 from nsd_bench.cortex.placing import Placement, check_sampling, nearest_units, trilinear_weights
 from nsd_bench.cortex.surfaces import Cortex
 from nsd_bench.errors import SourceError
+from nsd_bench.inputs import parse_json, read_text, reading, refuse_special
 
 __all__ = [
     "N_DEPTHS",
@@ -64,19 +65,19 @@ def read_transform(folder: Path) -> VolumeTransform:
     """
     import nibabel as nib
 
-    try:
-        matrix = np.array(json.loads((folder / "matrices.xfm").read_bytes())["coord"], dtype=np.float64)
+    refusal = partial(
+        SourceError,
+        place=str(folder),
+        expected="matrices.xfm with a 4 x 4 matrix 'coord', and reference.nii.gz",
+        fix="save the transform again",
+    )
+    with reading(folder, refusal, "not a transform"):
+        matrix = np.array(parse_json(read_text(folder / "matrices.xfm"))["coord"], dtype=np.float64)
+        refuse_special(folder / "reference.nii.gz")
         reference = nib.Nifti1Image.from_filename(folder / "reference.nii.gz")
         shape = tuple(reference.shape[:3])
         if matrix.shape != (4, 4) or len(shape) != 3:
             raise ValueError(f"matrix of shape {matrix.shape}, volume of shape {shape}")
-    except (OSError, ValueError, KeyError, TypeError, nib.filebasedimages.ImageFileError) as error:
-        raise SourceError(
-            f"not a transform ({type(error).__name__}: {error})",
-            place=str(folder),
-            expected="matrices.xfm with a 4 x 4 matrix 'coord', and reference.nii.gz",
-            fix="save the transform again",
-        ) from error
     return VolumeTransform(matrix, shape, np.asarray(reference.affine, dtype=np.float64), str(folder))
 
 
@@ -274,11 +275,9 @@ def read_matrix(path: Path, lines: slice = slice(None)) -> npt.NDArray[np.float6
     SourceError
         If the file cannot be read, holds no such matrix, or one that cannot be inverted.
     """
-    try:
-        found = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()][lines]
+    with reading(path, partial(_no_matrix, path), ""):
+        found = [line for line in read_text(path).decode().splitlines() if line.strip()][lines]
         matrix = np.array([[float(number) for number in line.split()] for line in found])
-    except (OSError, ValueError) as error:
-        raise _no_matrix(path, str(error)) from error
     problem = ""
     if matrix.shape != (4, 4):
         problem = f"its shape is {matrix.shape}"

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
-from xml.parsers.expat import ExpatError
 
 import numpy as np
 import numpy.typing as npt
 
 from nsd_bench.cortex.geometry import FlatGeometry, Mesh, join_hemispheres
 from nsd_bench.errors import NsdBenchError, OptionError, SourceError
+from nsd_bench.inputs import reading
 from nsd_bench.package.storage import read_npz
 
 __all__ = [
@@ -96,11 +97,9 @@ def _arrays(path: Path, *intents: str | None) -> list[npt.NDArray[Any]]:
     """Read one array of each kind; None is the only one that a file has."""
     import nibabel as nib
 
-    try:
+    with reading(path, partial(_broken, path), ""):
         image: Any = nib.load(path)
         found = [image.agg_data(intent) for intent in intents]
-    except (nib.filebasedimages.ImageFileError, ExpatError, OSError, EOFError, AttributeError) as error:
-        raise _broken(path, str(error) or type(error).__name__) from error
     for intent, array in zip(intents, found, strict=True):
         if not isinstance(array, np.ndarray):
             raise _broken(path, f"holds no single {intent or 'array'}")
@@ -397,13 +396,12 @@ def _read_folds(path: Path, unknown: npt.NDArray[np.float64]) -> npt.NDArray[np.
     """Read pycortex's curvature, whose sign is FreeSurfer's turned round."""
     if not path.is_file():
         return unknown
-    try:
+    refusal = partial(
+        SourceError,
+        place=str(path),
+        expected="arrays left and right, as pycortex writes them",
+        fix="remove it, and pycortex makes it again",
+    )
+    with reading(path, refusal, "holds no curvature"):
         sides = read_npz(path)
         return -np.concatenate([sides["left"], sides["right"]]).astype(np.float64)
-    except (ValueError, KeyError) as error:
-        raise SourceError(
-            f"holds no curvature ({error})",
-            place=str(path),
-            expected="arrays left and right, as pycortex writes them",
-            fix="remove it, and pycortex makes it again",
-        ) from error

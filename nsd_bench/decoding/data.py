@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -15,6 +16,7 @@ import pandas as pd
 from nsd_bench.decoding import files
 from nsd_bench.decoding.volumes import VolumeFile, open_volumes
 from nsd_bench.errors import NsdBenchError, OptionError, PackageError, choices
+from nsd_bench.inputs import reading
 from nsd_bench.package.storage import array_from_bytes
 
 __all__ = ["DecodingData", "broken_set", "from_nifti", "from_zarr", "has_zarr", "load_curated", "standardise"]
@@ -136,16 +138,14 @@ def _array(path: Path) -> npt.NDArray[Any]:
             expected="text or numbers",
             fix="if you trust it, numpy.save(path, numpy.load(path, allow_pickle=True).astype(str))",
         )
-    return array_from_bytes(path.read_bytes(), str(path))
+    with reading(path, partial(broken_set, path)):
+        return array_from_bytes(path.read_bytes(), str(path))
 
 
 def _dtype(path: Path) -> np.dtype[Any]:
-    try:
-        with path.open("rb") as file:
-            np.lib.format.read_magic(file)
-            return np.lib.format.read_array_header_1_0(file)[2]
-    except (OSError, ValueError) as error:
-        raise broken_set(path, f"cannot be read ({error})") from error
+    with reading(path, partial(broken_set, path)), path.open("rb") as file:
+        np.lib.format.read_magic(file)
+        return np.lib.format.read_array_header_1_0(file)[2]
 
 
 def _runs(path: Path, n_trials: int) -> npt.NDArray[np.int64]:
@@ -167,7 +167,8 @@ def _images(path: Path, n_trials: int) -> npt.NDArray[np.int64] | None:
     """Return the image of every volume, or None where there is no table, as in the original set."""
     if not path.is_file():
         return None
-    images = pd.read_csv(path, sep="\t")["nsd_id"].to_numpy()
+    with reading(path, partial(broken_set, path)):
+        images = pd.read_csv(path, sep="\t")["nsd_id"].to_numpy(np.int64)
     if len(images) != n_trials:
         raise broken_set(path, f"has {len(images)} rows, and there are {n_trials} labels")
     return images
@@ -286,17 +287,13 @@ def from_nifti(
 
 
 def _opened(path: Path) -> VolumeFile:
-    try:
+    with reading(path, partial(broken_set, path)):
         return open_volumes(path)
-    except (OSError, ValueError) as error:
-        raise broken_set(path, f"cannot be read ({error})") from error
 
 
 def _each(volumes: VolumeFile) -> Iterator[npt.NDArray[Any]]:
-    try:
+    with reading(volumes.path, partial(broken_set, volumes.path), "cannot be read whole"):
         yield from volumes
-    except (OSError, EOFError, ValueError) as error:
-        raise broken_set(volumes.path, f"cannot be read whole ({error})") from error
 
 
 def broken_set(path: Path, problem: str) -> PackageError:

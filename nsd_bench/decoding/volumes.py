@@ -112,14 +112,11 @@ def open_volumes(path: Path) -> VolumeFile:
     Raises
     ------
     ValueError
-        If it is none, its numbers have an offset, or its data begin inside its header.
-    OSError
-        If it cannot be opened.
+        If its numbers have an offset, or its data begin inside its header.
+    Exception
+        Of a dozen kinds, as nibabel has it, if it is none: call it within `nsd_bench.inputs.reading`.
     """
-    try:
-        image: Any = nib.Nifti1Image.from_filename(path)
-    except (nib.filebasedimages.ImageFileError, EOFError) as error:
-        raise ValueError(str(error)) from error
+    image: Any = nib.Nifti1Image.from_filename(path)
     stored = image.dataobj
     if stored.inter != 0:
         problem = f"its numbers have an offset of {stored.inter:g}"

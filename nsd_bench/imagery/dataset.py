@@ -19,6 +19,7 @@ from nsd_bench.imagery.pairing import SPLITS, split_by_run
 from nsd_bench.imagery.preprocessing import Transform
 from nsd_bench.imagery.trial import ImageryTrial
 from nsd_bench.imagery.volumes import read_volume_at
+from nsd_bench.inputs import reading
 from nsd_bench.outputs import array_to_bytes, new_file
 
 __all__ = ["FeatureCache", "ImageryDataset"]
@@ -250,10 +251,8 @@ class FeatureCache:
             If it is not there, or is not a float32 vector.
         """
         path = self._path(nsd_id)
-        try:
-            vector = np.load(path, allow_pickle=False)
-        except (OSError, ValueError) as error:
-            raise _no_vector(path, nsd_id, f"cannot be read ({error})") from error
+        with reading(path, lambda problem: _no_vector(path, nsd_id, problem)):
+            vector = np.load(path, allow_pickle=False)[...]
         if vector.ndim != 1 or vector.dtype != np.float32:
             raise _no_vector(path, nsd_id, f"is {vector.dtype} of shape {vector.shape}")
         return np.asarray(vector, dtype=np.float32)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -10,6 +11,7 @@ import pandas as pd
 
 from nsd_bench.errors import NsdBenchError, OptionError, PackageError
 from nsd_bench.imagery.trial import ImageryTrial
+from nsd_bench.inputs import cause, reading, refuse_special
 from nsd_bench.outputs import new_file
 
 __all__ = [
@@ -114,13 +116,13 @@ def write_index(path: Path, table: pd.DataFrame) -> None:
 
 def schema_problem(path: Path) -> str | None:
     """Say what is wrong with the columns of an index, None if nothing is."""
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
+        refuse_special(path)
         found = pq.read_schema(path)
-    except (OSError, pa.ArrowInvalid) as error:
-        return f"cannot be read ({error})"
+    except Exception as error:  # of pyarrow, whose errors have no base of their own
+        return f"cannot be read ({cause(error)})"
     expected = index_schema()
     for number, field in enumerate(expected):
         if number >= len(found) or found.names[number] != field.name:
@@ -153,7 +155,11 @@ def read_index(path: str | os.PathLike[str]) -> pd.DataFrame:
     problem = schema_problem(path)
     if problem:
         raise _not_an_index(path, problem)
-    table = pq.read_table(path)
+    with reading(path, partial(_not_an_index, path)):
+        return _frame(pq.read_table(path))
+
+
+def _frame(table: Any) -> pd.DataFrame:
     kinds = {"int32": "Int32", "string": "object", "float64": "float64"}
     columns = {}
     for name in table.column_names:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from functools import lru_cache
+from functools import lru_cache, partial
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nsd_bench.errors import PackageError
+from nsd_bench.inputs import reading
 
 __all__ = ["n_volumes", "read_volume_at", "volume_shape"]
 
@@ -46,14 +47,12 @@ def read_volume_at(path: Path, index: int) -> npt.NDArray[np.float32]:
     n = n_volumes(path)
     if not 0 <= index < n:
         raise _broken(path, f"has {n} volumes, not number {index}")
-    try:
+    with reading(path, partial(_broken, path), "cannot be read whole"):
         if path.suffix == ".hdf5":
             values = _loaded(path, *_version(path))[index].T
         else:
             data = _opened(path)
             values = np.asarray(data[..., index] if len(data.shape) == 4 else data)
-    except (OSError, EOFError, ValueError) as error:
-        raise _broken(path, f"cannot be read whole ({error})") from error
     scale = _PER_PERCENT if values.dtype == np.int16 else 1
     return np.asarray(values / np.float32(scale), dtype=np.float32)
 
@@ -92,10 +91,7 @@ def _open(path: Path, modified_ns: int, n_bytes: int, process: int) -> Any:
         return h5py.File(path)["betas"]
     import nibabel as nib
 
-    try:
-        image: Any = nib.Nifti1Image.from_filename(path, keep_file_open=True)
-    except nib.filebasedimages.ImageFileError as error:
-        raise ValueError(str(error)) from error
+    image: Any = nib.Nifti1Image.from_filename(path, keep_file_open=True)
     if image.dataobj.offset < _FIRST_VOXEL_BYTE:
         problem = f"vox_offset is {image.dataobj.offset:g}: its first voxels would be bytes of the header"
         raise ValueError(problem)
@@ -128,12 +124,11 @@ def _version(path: Path) -> tuple[int, int]:
 
 
 def _opened(path: Path) -> Any:
-    try:
-        return _open(path, *_version(path), os.getpid())
-    except FileNotFoundError as error:
-        raise _broken(path, "there is no such file") from error
-    except (OSError, EOFError, KeyError, ValueError) as error:
-        raise _broken(path, f"cannot be read ({error})") from error
+    with reading(path, partial(_broken, path)):
+        try:
+            return _open(path, *_version(path), os.getpid())
+        except FileNotFoundError as error:
+            raise _broken(path, "there is no such file") from error
 
 
 def _broken(path: Path, problem: str) -> PackageError:

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nsd_bench.errors import PackageError, TierError
+from nsd_bench.inputs import cause
 from nsd_bench.outputs import write_npz
 from nsd_bench.package import spec
 from nsd_bench.package.read import Package
@@ -91,9 +92,9 @@ def read_normalization(package: Package, folder: Path | None = None) -> Normaliz
             expected=f"its owner's file {path}",
             fix=fix,
         ) from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except Exception as error:
         raise PackageError(
-            f"does not hold means and deviations ({type(error).__name__}: {error})",
+            f"does not hold means and deviations ({cause(error)})",
             place=str(path),
             expected=f"a {spec.NORMALIZATION_SUFFIX} that 'nsd-bench export' wrote beside a package",
             fix=fix,
