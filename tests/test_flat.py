@@ -575,7 +575,7 @@ def test_missing_outlines_are_named(made):
     with pytest.raises(PackageError) as error:
         read_regions(made / "nsd-flat-png", 7)
     assert message(error) == (
-        f"{made}/nsd-flat-png/maps/subj07.geojson: not the outlines of regions (FileNotFoundError).\n"
+        f"{made}/nsd-flat-png/maps/subj07.geojson: not the outlines of regions (No such file or directory).\n"
         "  Expected: what 'nsd-bench export-flat' writes for every subject of the data set.\n"
         "  What to do: give a subject of the data set, or export it again."
     )

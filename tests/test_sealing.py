@@ -194,11 +194,11 @@ def test_apply_needs_the_normalization_of_the_package(sealed, tmp_path):
     beside.unlink()
     for change, problem in (
         (None, f"{path}: what its responses were z-scored with is not here.\n  Expected: its owner's file"),
-        (b"no zip", f"{beside}: does not hold means and deviations (ValueError: it is another kind of file"),
+        (b"no zip", f"{beside}: does not hold means and deviations (it is another kind of file"),
         (found, f"{beside}: belongs to another package: it names another manifest.\n"),
         (
             Normalization(found.sessions[:0], found.mean, found.std),
-            f"{beside}: does not hold means and deviations (ValueError: sessions has shape (0,), mean (1, ",
+            f"{beside}: does not hold means and deviations (sessions has shape (0,), mean (1, ",
         ),
     ):
         if isinstance(change, Normalization):
