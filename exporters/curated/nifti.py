@@ -128,6 +128,11 @@ def new_volumes(
     mode
         File mode.
 
+    Yields
+    ------
+    writer
+        Whose `append` writes one volume.
+
     Raises
     ------
     OutputError

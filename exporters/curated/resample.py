@@ -99,6 +99,11 @@ class Resampling:
         ----------
         keep : bool array of shape (n_units,)
             Which.
+
+        Returns
+        -------
+        resampling
+            Of these units.
         """
         return Resampling(self.fine, self.grid, self.units[keep], self.sources[keep], self.weights[keep])
 

@@ -238,6 +238,11 @@ def select_trials(
     options
         How many trials are kept, and of which classes.
 
+    Returns
+    -------
+    chosen
+        What is kept, beside all that was planned.
+
     Raises
     ------
     OptionError

@@ -115,7 +115,7 @@ class CacheLayout:
         return self.root / "nsd_hdf5/nsd_stimuli.hdf5"
 
     def manifest(self, subject: int) -> Path:
-        """One row per trial of a subject.
+        """Return the path of the table with one row per trial of a subject.
 
         Parameters
         ----------

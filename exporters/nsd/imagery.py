@@ -79,7 +79,7 @@ class ImageryLayout:
         return self.experiment / "designmatrixGLMsingle.mat"
 
     def own_design(self, run: str) -> Path:
-        """Design matrix of one run, under its name; checked where it is there.
+        """Return the path of a run's own design matrix, which is checked where it is there.
 
         Parameters
         ----------
@@ -89,7 +89,7 @@ class ImageryLayout:
         return self.experiment / f"{run}_dm.mat"
 
     def pair_list(self, letter: str) -> Path:
-        """Return the file that says which cue stands for which target of a set.
+        """Return the path of the file that says which cue stands for which target of a set.
 
         Parameters
         ----------
@@ -99,7 +99,7 @@ class ImageryLayout:
         return self.experiment / f"{letter}_pair_list.mat"
 
     def target(self, letter: str, name: str) -> Path:
-        """Picture of a target; there are none of set C.
+        """Return the path of a target's picture; there are none of set C.
 
         Parameters
         ----------
@@ -111,7 +111,7 @@ class ImageryLayout:
         return self.experiment / f"rawtargetimages/set{letter}/{name}"
 
     def behaviour(self, subject: int, run: str) -> Path:
-        """One row per trial of a run.
+        """Return the path of the table with one row per trial of a run.
 
         Parameters
         ----------
@@ -123,7 +123,7 @@ class ImageryLayout:
         return self.root / f"nsddata/bdata/nsdimagery/nsdimagery_subj{subject:02}_{run}.tsv"
 
     def betas(self, subject: int, space: str, version: str, suffix: str) -> tuple[Path, ...]:
-        """Betas of the session: one file, or one of each hemisphere's surface.
+        """Return the paths of the session's betas: one file, or one of each hemisphere's surface.
 
         Parameters
         ----------

@@ -75,7 +75,7 @@ class Layout:
         return self.root / "nsddata_stimuli/stimuli/nsd/nsd_stimuli.hdf5"
 
     def responses_table(self, subject: int) -> Path:
-        """One row per trial: image shown, button presses.
+        """Return the path of a subject's table with one row per trial: image shown, button presses.
 
         Parameters
         ----------
@@ -85,7 +85,7 @@ class Layout:
         return self._data(subject) / "behav/responses.tsv"
 
     def betas(self, subject: int, space: str, version: str, session: int, suffix: str) -> tuple[Path, ...]:
-        """Single-trial betas of one session: one file, or one of each hemisphere's surface.
+        """Return the paths of a session's single-trial betas: one file, or one of each hemisphere.
 
         Parameters
         ----------
@@ -104,7 +104,7 @@ class Layout:
         return tuple(folder / (head + name) for head in _heads(space))
 
     def ncsnr(self, subject: int, space: str, version: str) -> tuple[Path, ...]:
-        """Noise-ceiling signal-to-noise ratio of every unit; NSD has none in MNI space.
+        """Return the paths of the noise-ceiling signal-to-noise ratio of every unit; none in MNI space.
 
         Parameters
         ----------
@@ -118,7 +118,7 @@ class Layout:
         return tuple(folder / f"{head}ncsnr.{suffix}" for head in _heads(space))
 
     def valid(self, subject: int, space: str, session: int) -> Path:
-        """Which voxels have data in one session.
+        """Return the path of the volume that says which voxels have data in one session.
 
         Parameters
         ----------
@@ -128,7 +128,7 @@ class Layout:
         return self._data(subject) / space / f"valid_session{session:02}.nii.gz"
 
     def brainmask(self, subject: int, space: str) -> Path:
-        """Voxels inside the brain.
+        """Return the path of the mask of voxels inside the brain.
 
         Parameters
         ----------
@@ -138,7 +138,7 @@ class Layout:
         return self._data(subject) / space / "brainmask.nii.gz"
 
     def roi(self, subject: int, space: str, atlas: str, hemisphere: str | None = None) -> Path:
-        """Return the file with an atlas' labels in voxels.
+        """Return the path of an atlas' labels in voxels.
 
         Parameters
         ----------
@@ -153,7 +153,7 @@ class Layout:
         return self._data(subject) / space / "roi" / f"{head}{atlas}.nii.gz"
 
     def surface_labels(self, subject: int, space: str, atlas: str) -> tuple[Path, ...]:
-        """Labels of one atlas on the left and the right surface, the subject's own or fsaverage.
+        """Return the paths of an atlas' labels on the left and the right surface, the subject's or fsaverage.
 
         What was drawn on each subject's own surface is not there on fsaverage: the two files that say for
         every vertex of fsaverage which vertex of the subject it is, counted from 1, come behind the labels.
@@ -178,7 +178,7 @@ class Layout:
         return (*labels, *(transforms / name for name in names))
 
     def label_names(self, subject: int, atlas: str) -> Path:
-        """Return the file with the names of an atlas' labels.
+        """Return the path of the table with the names of an atlas' labels.
 
         Parameters
         ----------

@@ -67,7 +67,7 @@ class SyntheticLayout:
         return self.root / "nsddata_stimuli/stimuli/nsdsynthetic/nsdsynthetic_stimuli.hdf5"
 
     def colour_stimuli(self, subject: int) -> Path:
-        """Images that were made for one subject.
+        """Return the path of the images that were made for one subject.
 
         Parameters
         ----------
@@ -77,7 +77,7 @@ class SyntheticLayout:
         return self.stimuli.with_name(f"nsdsynthetic_colorstimuli_subj{subject:02}.hdf5")
 
     def betas(self, subject: int, space: str, version: str, suffix: str) -> tuple[Path, ...]:
-        """Betas of the session: one file, or one of each hemisphere's surface.
+        """Return the paths of the session's betas: one file, or one of each hemisphere's surface.
 
         Parameters
         ----------

@@ -44,6 +44,11 @@ def own_frame(points: Array, hemisphere: str) -> Array:
     points : float64 array of shape (n, 3)
     hemisphere
         "lh" or "rh".
+
+    Returns
+    -------
+    turned : float64 array of shape (n, 3)
+        The same ones for "lh"; for "rh", x with the other sign.
     """
     mirrored: Array = points * (1 if hemisphere == "lh" else -1, 1, 1)
     return mirrored

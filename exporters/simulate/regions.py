@@ -187,12 +187,17 @@ def ranks(values: Array) -> Array:
 
 
 def visual_labels(visual: Visual) -> dict[str, Labels]:
-    """Name the areas of nsdgeneral: atlas to an int64 array of shape (n_units,), 0 for none.
+    """Name the areas of nsdgeneral.
 
     Parameters
     ----------
     visual
         Where the units lie.
+
+    Returns
+    -------
+    labels
+        Atlas to an int64 array of shape (n_units,), 0 for units that are in no area.
     """
     area = np.digitize(visual.stage, _BORDERS)
     retinotopic = np.where(area < 3, 2 * area + np.where(visual.ventral, 1, 2), 0)

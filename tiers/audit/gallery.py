@@ -90,6 +90,11 @@ def open_gallery(package: Package, features: npt.NDArray[np.floating] | None = N
     features : array of shape (73000, n_features)
         Row i describes nsd_id i; None takes the built-in descriptor.
 
+    Returns
+    -------
+    gallery
+        One row per distinct image.
+
     Raises
     ------
     PackageError

@@ -77,6 +77,11 @@ def check_tiers(package: Package, gallery: Gallery, thresholds: Thresholds) -> F
     ----------
     package, gallery, thresholds
         As for every check: the package, its images, and from when on they count as the same.
+
+    Returns
+    -------
+    found
+        What is wrong, and what was measured.
     """
     counts = {tier: int((package.tiers == tier).sum()) for tier in np.unique(package.tiers).tolist()}
     missing = [

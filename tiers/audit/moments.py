@@ -107,6 +107,11 @@ def summarise(
     counts : int64 array of shape (n,)
         How often each row is there; None for once.
 
+    Returns
+    -------
+    summary
+        Of every column.
+
     Examples
     --------
     >>> two = summarise(np.array([[1.0], [4.0]]), guess=np.array([[2.5]]))

@@ -38,6 +38,11 @@ def thumbnail(image: npt.NDArray[Any], side: int) -> Image.Image:
         Three channels are red, green and blue; of others the first counts.
     side
         Height and width of the square in pixels.
+
+    Returns
+    -------
+    small
+        Pillow's image, grey or RGB.
     """
     if image.dtype != np.uint8:
         values = np.nan_to_num(image.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
@@ -127,6 +132,11 @@ def blocks(n: int) -> Iterator[slice]:
     ----------
     n
         How many rows.
+
+    Yields
+    ------
+    rows
+        At most 128 each.
     """
     yield from (slice(start, start + _BLOCK_ROWS) for start in range(0, n, _BLOCK_ROWS))
 
