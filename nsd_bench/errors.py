@@ -129,6 +129,8 @@ def legible(text: str, most: int = 4000) -> str:
 
     Parameters
     ----------
+    text
+        Of any number of lines.
     most
         Letters of a line.
 
@@ -148,6 +150,13 @@ def _escaped(letter: str) -> str:
 
 def choices(value: object, valid: Iterable[object]) -> str:
     """Name the valid choices: all of them if few, else those nearest to `value`, or else the first ones.
+
+    Parameters
+    ----------
+    value
+        What was given instead.
+    valid
+        What could have been given.
 
     Examples
     --------
@@ -199,5 +208,11 @@ class Issue:
 
 
 def has_errors(issues: list[Issue]) -> bool:
-    """Whether any of the issues makes the thing unusable."""
+    """Whether any of the issues makes the thing unusable.
+
+    Parameters
+    ----------
+    issues
+        What a check found.
+    """
     return any(issue.level == "error" for issue in issues)

@@ -43,6 +43,13 @@ _COMPLETE = ".complete"
 def array_to_bytes(array: npt.ArrayLike) -> bytes:
     r"""Encode an array as .npy, C-ordered, the same bytes everywhere.
 
+    Parameters
+    ----------
+    array
+        Of any dtype but object.
+
+    Examples
+    --------
     >>> array_to_bytes([1.5, 2.5])[:6]
     b'\x93NUMPY'
     """
@@ -54,6 +61,20 @@ def array_to_bytes(array: npt.ArrayLike) -> bytes:
 def json_bytes(value: object, *, sort_keys: bool = False) -> bytes:
     r"""Encode a value as the JSON that all our files hold: a blank a level, a newline at the end, no NaN.
 
+    Parameters
+    ----------
+    value
+        What JSON knows: numbers, texts, lists, and dicts with texts for keys.
+    sort_keys
+        Whether to sort dicts by key; otherwise they keep their order.
+
+    Raises
+    ------
+    ValueError
+        If a number is NaN or infinite.
+
+    Examples
+    --------
     >>> json_bytes({"p": None})
     b'{\n "p": null\n}\n'
     """
@@ -62,6 +83,13 @@ def json_bytes(value: object, *, sort_keys: bool = False) -> bytes:
 
 def refuse_existing(path: Path, *, force: bool = False) -> None:
     """Refuse to replace what is already there; an empty folder is nothing.
+
+    Parameters
+    ----------
+    path
+        Where something is to be written.
+    force
+        Whether what is there may be replaced.
 
     Raises
     ------
@@ -80,6 +108,18 @@ def refuse_existing(path: Path, *, force: bool = False) -> None:
 @contextlib.contextmanager
 def new_file(path: Path, mode: int = 0o644) -> Iterator[BinaryIO]:
     """Open a binary file that appears at `path` only when the block ends without an error.
+
+    Parameters
+    ----------
+    path
+        Where; folders are made.
+    mode
+        File mode.
+
+    Yields
+    ------
+    file
+        To write bytes to; another file beside `path` until the block ends.
 
     Raises
     ------
@@ -102,6 +142,16 @@ def new_file(path: Path, mode: int = 0o644) -> Iterator[BinaryIO]:
 @contextlib.contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
     """Give a temporary folder that is renamed to `path` when the block ends without an error.
+
+    Parameters
+    ----------
+    path
+        Where; folders above it are made.
+
+    Yields
+    ------
+    folder
+        Empty, beside `path` until the block ends.
 
     Raises
     ------
@@ -151,7 +201,18 @@ def new_outputs(parent: Path, names: Sequence[str], staging: Path | None = None)
 
 
 def finish_outputs(parent: Path, names: Sequence[str], staging: Path) -> bool:
-    """Move outputs into place if the block of `new_outputs` had ended; return whether it had."""
+    """Move outputs into place if the block of `new_outputs` had ended, but was killed before they were moved.
+
+    Parameters
+    ----------
+    parent, names, staging
+        As `new_outputs` was given them.
+
+    Returns
+    -------
+    finished
+        Whether it had ended; if not, nothing is moved.
+    """
     if not (staging / _COMPLETE).exists():
         return False
     for name in names:
@@ -186,6 +247,18 @@ def scratch_array(path: Path, shape: tuple[int, ...], dtype: npt.DTypeLike) -> n
     """Map a new file as an array of zeros, its disk space reserved.
 
     Without the reservation a full disk would kill the process (SIGBUS) and not raise OSError.
+
+    Parameters
+    ----------
+    path
+        Where.
+    shape, dtype
+        Of the array.
+
+    Raises
+    ------
+    OSError
+        If the disk is full.
     """
     n_bytes = max(1, int(np.prod(shape)) * np.dtype(dtype).itemsize)
     with path.open("wb") as file:
@@ -194,7 +267,13 @@ def scratch_array(path: Path, shape: tuple[int, ...], dtype: npt.DTypeLike) -> n
 
 
 def set_fixed_time(path: Path | str) -> None:
-    """Give a file or folder the modification and access time that entries of our zips have."""
+    """Give a file or folder the modification and access time that entries of our zips have.
+
+    Parameters
+    ----------
+    path
+        A file or folder.
+    """
     os.utime(path, (_FIXED_SECONDS, _FIXED_SECONDS))
 
 
@@ -202,6 +281,11 @@ def set_fixed_times(folder: Path) -> None:
     """Give a folder, and all below it, the time that entries of our zips have.
 
     When files were written tells in which order, and the order tells what was shown when.
+
+    Parameters
+    ----------
+    folder
+        With all that is below it.
     """
     for root, folders, files in os.walk(folder, topdown=False):
         for name in sorted(folders + files):
@@ -229,6 +313,13 @@ def write_npz(path: Path, arrays: Mapping[str, npt.ArrayLike], mode: int = 0o644
 def write_json(path: Path, value: object, *, sort_keys: bool = False) -> None:
     """Write a value as JSON (see `json_bytes`), whole or not at all.
 
+    Parameters
+    ----------
+    path
+        Where.
+    value, sort_keys
+        See `json_bytes`.
+
     Raises
     ------
     OutputError
@@ -239,7 +330,20 @@ def write_json(path: Path, value: object, *, sort_keys: bool = False) -> None:
 
 
 def write_zip(folder: Path, path: Path) -> None:
-    """Zip a folder, its own name on top: stored, sorted, fixed date, hence the same bytes every time."""
+    """Zip a folder, its own name on top: stored, sorted, fixed date, hence the same bytes every time.
+
+    Parameters
+    ----------
+    folder
+        What to zip.
+    path
+        Of the zip; appears whole or not at all.
+
+    Raises
+    ------
+    OutputError
+        If the disk is full or the folder cannot be written to.
+    """
     with new_file(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
         sources = {source.relative_to(folder.parent).as_posix(): source for source in folder.rglob("*")}
         for name, source in sorted(sources.items()):

@@ -78,7 +78,13 @@ _MODULE_OF = {command: module for module, commands in _MODULES.items() for comma
 
 
 def load_command(name: str) -> click.Command:
-    """Import a command of `COMMANDS`, and what it needs to show its help."""
+    """Import a command of `COMMANDS`, and what it needs to show its help.
+
+    Parameters
+    ----------
+    name
+        One of `COMMANDS`.
+    """
     module = importlib.import_module(f"nsd_bench.cli.{_MODULE_OF.get(name, name)}")
     command: click.Command = getattr(module, f"{name.replace('-', '_')}_command")
     return command
@@ -90,7 +96,18 @@ class Group(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command that the first of the words names."""
+        """Find the command that the first of the words names.
+
+        Parameters
+        ----------
+        ctx, args
+            As click gives them: of the group, and the words behind it.
+
+        Raises
+        ------
+        click.UsageError
+            If there is no such command; names the nearest.
+        """
         try:
             return super().resolve_command(ctx, args)
         except click.UsageError as error:

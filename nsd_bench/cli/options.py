@@ -40,7 +40,25 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
 def numbers(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[int, ...] | None:
-    """Read "1,2", "1-32", and "all" of NSD's subjects; a callback of click options."""
+    """Read "1,2", "1-32", and "all" of NSD's subjects; a callback of click options.
+
+    Parameters
+    ----------
+    ctx, param
+        As click gives them.
+    value
+        What was written, None if nothing was.
+
+    Returns
+    -------
+    numbers
+        In the order in which they were written; None if nothing was.
+
+    Raises
+    ------
+    click.BadParameter
+        If it is no list of numbers.
+    """
     if value is None:
         return None
     if value == "all" and param.name == "subjects":
@@ -54,6 +72,13 @@ def numbers(ctx: click.Context, param: click.Parameter, value: str | None) -> tu
 def dropped_units(n_units: Mapping[str, int]) -> str:
     """Say how many units were left out, and why.
 
+    Parameters
+    ----------
+    n_units
+        Reason to number of units.
+
+    Examples
+    --------
     >>> dropped_units({"no data in at least one session": 7, "ncsnr below 0.3 on training trials": 40})
     '7 with no data in at least one session, 40 with ncsnr below 0.3 on training trials'
     """
@@ -79,7 +104,13 @@ def check_exporters() -> None:
 
 
 def key_option(help_: str) -> Callable[[_Command], _Command]:
-    """Return the option --key of every command that takes one; its value is what the file holds."""
+    """Return the option --key of every command that takes one; its value is what the file holds.
+
+    Parameters
+    ----------
+    help_
+        What the option's help says.
+    """
     return click.option("--key", type=click.Path(path_type=Path), callback=_key, help=help_)
 
 
@@ -98,6 +129,11 @@ def packages_below(paths: Iterable[Path]) -> list[Path]:
     """Return packages given as folders, as zips, or as a folder that holds some of either.
 
     A package that is there both ways counts once, as a folder.
+
+    Parameters
+    ----------
+    paths
+        Packages, and folders that hold some.
 
     Raises
     ------
@@ -125,6 +161,11 @@ def packages_below(paths: Iterable[Path]) -> list[Path]:
 
 def submissions_below(path: Path) -> list[tuple[Path, Submission]]:
     """Read a submission, or all that a folder holds; one file may be Sensorium's .csv.
+
+    Parameters
+    ----------
+    path
+        A submission, or a folder.
 
     Raises
     ------
@@ -173,7 +214,14 @@ class Truths:
         return sorted(self._files) if self._is_folder else [load_truth(self._path, self._tiers).package]
 
     def of(self, submission: Submission, place: Path) -> Truth:
-        """Return the truth of a submission's package; `place` is the submission's file.
+        """Return the truth of a submission's package.
+
+        Parameters
+        ----------
+        submission
+            What was read.
+        place
+            Its file, which errors name.
 
         Raises
         ------
@@ -219,6 +267,13 @@ def _packages_in(folder: Path, *, optional: bool) -> dict[str, Path]:
 
 def echo_files(files: Sequence[PlannedFile], *, missing: bool) -> bool:
     """Print files with their sizes, or only the commands that fetch what is missing.
+
+    Parameters
+    ----------
+    files
+        What is needed.
+    missing
+        Whether to print commands only.
 
     Returns
     -------
@@ -267,12 +322,26 @@ _PLACE_OPTIONS: tuple[Decorator, ...] = (
 
 
 def place_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options that say how units are placed on a surface."""
+    """Give a command the options that say how units are placed on a surface.
+
+    Parameters
+    ----------
+    command
+        A function that click will make a command of.
+    """
     return with_options(_PLACE_OPTIONS, command)
 
 
 def with_options(options: Sequence[Decorator], command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command several options, the first one first in its help."""
+    """Give a command several options, the first one first in its help.
+
+    Parameters
+    ----------
+    options
+        Made by `click.option`.
+    command
+        A function that click will make a command of.
+    """
     for option in reversed(options):
         command = option(command)
     return command
@@ -295,12 +364,36 @@ _MAP_OPTIONS: tuple[Decorator, ...] = (
 
 
 def map_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options that `maps_wanted` reads besides --map."""
+    """Give a command the options that `maps_wanted` reads besides --map.
+
+    Parameters
+    ----------
+    command
+        A function that click will make a command of.
+    """
     return with_options(_MAP_OPTIONS, command)
 
 
 def maps_wanted(packages: Sequence[Package], options: dict[str, Any]) -> list[list[UnitMap]]:
-    """Read the maps that a command's options ask for, the same of every package; ncsnr if none."""
+    """Read the maps that a command's options ask for, the same of every package; ncsnr if none.
+
+    Parameters
+    ----------
+    packages
+        Whose maps they are.
+    options
+        What click read of `map_options` and of --map, by name.
+
+    Returns
+    -------
+    maps
+        A list for each package.
+
+    Raises
+    ------
+    NsdBenchError
+        If a map does not fit a package, or a file cannot be read.
+    """
     from nsd_bench.cortex.maps import whole_names
 
     names = whole_names(packages, options["maps"])

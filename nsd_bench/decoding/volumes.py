@@ -79,7 +79,17 @@ class VolumeFile:
                 raise ValueError(problem)
 
     def file_order(self, units: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """Return where voxels of flat C-order indices lie in a volume on disk."""
+        """Return where voxels lie in a volume on disk, see `file_order`.
+
+        Parameters
+        ----------
+        units : int64 array of shape (n_units,)
+            Flat C-order indices.
+
+        Returns
+        -------
+        places : int64 array of shape (n_units,)
+        """
         return file_order(units, self.shape)
 
 
@@ -108,6 +118,11 @@ def file_order(units: npt.NDArray[np.int64], shape: tuple[int, int, int]) -> npt
 
 def open_volumes(path: Path) -> VolumeFile:
     """Read the header of a NIfTI file.
+
+    Parameters
+    ----------
+    path
+        `.nii.gz` or `.nii`.
 
     Raises
     ------
