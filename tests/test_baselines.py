@@ -114,6 +114,24 @@ def test_planted_leak_is_refused(package, monkeypatch, name):
 
 
 @pytest.mark.parametrize("name", BASELINES)
+def test_a_model_stays_as_it_was_made(package, monkeypatch, name):
+    """Neither attributes nor cards change after the constructor: every figure is known before."""
+    made = []
+    for kind in set(MODELS.values()):
+        assert kind.__dataclass_params__.frozen
+
+        def init(model, *arguments, _init=kind.__init__, **named):
+            _init(model, *arguments, **named)
+            made.append((model, json.dumps(model.card), sorted(vars(model))))
+
+        monkeypatch.setattr(kind, "__init__", init)
+    model = fit(name, package)
+    assert any(one is model for one, _, _ in made)
+    for one, card, attributes in made:
+        assert (json.dumps(one.card), sorted(vars(one))) == (card, attributes)
+
+
+@pytest.mark.parametrize("name", BASELINES)
 def test_models_travel(package, models, tmp_path, name):
     model = models(name)
     for copy in ("a", "b"):

@@ -14,8 +14,8 @@ from sklearn.metrics import r2_score
 from sklearn.model_selection import GroupKFold
 
 from nsd_bench.errors import ModelError, OptionError
-from nsd_bench.models.averaged import Scaling, correlations
 from nsd_bench.models.guard import fitting_view
+from nsd_bench.models.image_means import Scaling, correlations
 from nsd_bench.models.linear import (
     LinearModel,
     fit_features_ridge,
@@ -24,8 +24,7 @@ from nsd_bench.models.linear import (
     fit_mean,
     fit_ridge,
 )
-from nsd_bench.models.ridge import Solver, ridge_by_folds, ridge_by_validation
-from nsd_bench.models.selection import folds_by_image
+from nsd_bench.models.ridge import Solver, folds_by_image, ridge_by_folds, ridge_by_validation
 from nsd_bench.package import spec
 from nsd_bench.package.read import Package
 

@@ -33,7 +33,7 @@ from nsd_bench.package.validate import validate
 from nsd_bench.scoring.score import Options, score
 from nsd_bench.transfer import TransferOptions
 from nsd_bench.transfer.companions import evaluate_companion, predict_companion, tier_truth
-from nsd_bench.transfer.fitting import PENALTIES, fit_ridge, training_data
+from nsd_bench.transfer.decoders import PENALTIES, fit_ridge, training_data
 from nsd_bench.transfer.ood import evaluate_ood
 from nsd_bench.transfer.session import evaluate_on_companion
 from nsd_bench.transfer.targets import ImageFeatures

@@ -21,11 +21,11 @@ from nsd_bench.imagery.dataset import FeatureCache
 from nsd_bench.imagery.index import read_index
 from nsd_bench.models.image_features import pixel_features
 from nsd_bench.package.read import Package
+from nsd_bench.package.spec import trials_file
 from nsd_bench.transfer import TransferOptions
 from nsd_bench.transfer.adapters import ResidualOptions, fit_residual
-from nsd_bench.transfer.checkpoints import DECODERS, FITS, load_decoder, save_decoder
-from nsd_bench.transfer.files import Selection, evaluate_checkpoint
-from nsd_bench.transfer.fitting import (
+from nsd_bench.transfer.decoder_files import DECODERS, FITS, load_decoder, save_decoder
+from nsd_bench.transfer.decoders import (
     PENALTIES,
     RidgeDecoder,
     RidgePath,
@@ -35,8 +35,13 @@ from nsd_bench.transfer.fitting import (
     training_data,
 )
 from nsd_bench.transfer.metrics import normalised
-from nsd_bench.transfer.mlp import MlpOptions, fit_mlp, fit_two_stage
-from nsd_bench.transfer.session import decode_trials, evaluate_on_companion
+from nsd_bench.transfer.network_decoders import MlpOptions, fit_mlp, fit_two_stage
+from nsd_bench.transfer.session import (
+    TrialSelection,
+    decode_trials,
+    evaluate_checkpoint,
+    evaluate_on_companion,
+)
 from nsd_bench.transfer.targets import ImageFeatures, KnownFeatures, read_features, source_of, targets_named
 
 FEW = TransferOptions(n_draws=20)
@@ -317,7 +322,7 @@ def test_betas_of_an_index_are_scaled_as_the_decoders_package(release):
 def test_a_checkpoint_is_evaluated_on_an_index(release):
     root, index, targets, _ = release
     found = evaluate_checkpoint(
-        index, identity_decoder("percent"), targets, Selection(["imagery"]), FEW, cache_root=root
+        index, identity_decoder("percent"), targets, TrialSelection(["imagery"]), FEW, cache_root=root
     ).metrics
     assert found["model"] == "identity" and found["conditions"]["imagery"]["n_trials"] == 288
     assert not found["conditions"]["perception"]["available"]
@@ -344,9 +349,10 @@ def test_units_that_are_not_in_the_volumes_are_refused(release):
 @pytest.fixture
 def companion(tmp_path, monkeypatch) -> Package:
     """Return the package by hand with its trials in tiers vision and imagery."""
-    monkeypatch.setattr(packages, "TIERS", np.array(["vision"] * 6 + ["imagery"] * 6))
     monkeypatch.setattr(packages, "IMAGE_OF_TRIAL", np.array([10, 11, 12] * 4))
-    return Package(make_package(tmp_path / "companion", name="tiny-imagery"))
+    folder = make_package(tmp_path / "companion", name="tiny-imagery")
+    np.save(folder / trials_file("tiers"), np.array(["vision"] * 6 + ["imagery"] * 6))
+    return Package(folder)
 
 
 def test_companions_are_decoded_in_the_scale_of_the_core(companion):

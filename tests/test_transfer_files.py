@@ -15,7 +15,7 @@ from nsd_bench.cli.transfer import transfer_command as command
 from nsd_bench.errors import OptionError, OutputError, SubmissionError
 from nsd_bench.imagery.index import read_index, write_index
 from nsd_bench.transfer.adapters import fit_linear
-from nsd_bench.transfer.files import Selection, evaluate_files
+from nsd_bench.transfer.session import TrialSelection, evaluate_files
 
 pytest.importorskip("pyarrow")
 
@@ -57,16 +57,18 @@ def test_targets_by_nsd_id_leave_out_what_is_no_image(files):
 
 def test_splits_and_conditions_narrow_what_is_evaluated(files):
     root, index = files
-    metrics = evaluate_files(index, root / "p.npz", root / "t.npz", Selection(["imagery"], "train")).metrics
+    metrics = evaluate_files(
+        index, root / "p.npz", root / "t.npz", TrialSelection(["imagery"], "train")
+    ).metrics
     assert not metrics["conditions"]["perception"]["available"]
     assert metrics["conditions"]["imagery"]["n_trials"] in range(48, 289, 48)
     by_stimulus = evaluate_files(
-        index, root / "p.npz", root / "t.npz", Selection(split="val", split_by="stimulus")
+        index, root / "p.npz", root / "t.npz", TrialSelection(split="val", split_by="stimulus")
     ).metrics
     assert by_stimulus["n_targets"] == 2 and by_stimulus["transfer"]["n_pairs"] == 2
     assert by_stimulus["conditions"]["imagery"]["n_trials"] == 32
     with pytest.raises(OptionError, match="split 'test' has no valid trial of imagery"):
-        evaluate_files(index, root / "p.npz", root / "t.npz", Selection(["imagery"], "test"))
+        evaluate_files(index, root / "p.npz", root / "t.npz", TrialSelection(["imagery"], "test"))
 
 
 def test_broken_files_are_refused(files, tmp_path):
@@ -93,7 +95,7 @@ def test_broken_files_are_refused(files, tmp_path):
     with pytest.raises(SubmissionError, match="cannot be read"):
         evaluate_files(index, tmp_path / "x.npz", root / "t.npz")
     with pytest.raises(OptionError, match="there is no condition 'vision' to evaluate"):
-        Selection(["vision"])
+        TrialSelection(["vision"])
 
 
 def test_indices_without_sets_or_names_are_evaluated_as_one_set(files, tmp_path):
@@ -120,7 +122,7 @@ def test_several_subjects_are_refused(files, tmp_path):
         "  Expected: one subject an evaluation: repeats and intervals are a subject's own.\n"
         "  What to do: give the index of one subject, such as subj01.parquet."
     )
-    assert set(Selection().trials(tmp_path / "full.parquet", "subj02")["subject"]) == {"subj02"}
+    assert set(TrialSelection().trials(tmp_path / "full.parquet", "subj02")["subject"]) == {"subj02"}
 
 
 def test_adapters_need_other_stimuli(files, tmp_path):

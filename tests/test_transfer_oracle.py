@@ -13,9 +13,9 @@ from scipy import stats
 
 from nsd_bench.errors import SubmissionError
 from nsd_bench.transfer import TransferOptions, evaluate_decoder, evaluate_encoder
-from nsd_bench.transfer.ceilings import repeat_cosines, repeat_retrieval
-from nsd_bench.transfer.metrics import cosines, normalised, places
-from nsd_bench.transfer.results import text_of, transfer_figure, write_evaluation
+from nsd_bench.transfer.metrics import cosines, normalised, places, repeat_cosines, repeat_retrieval
+from nsd_bench.transfer.page import transfer_figure, write_evaluation
+from nsd_bench.transfer.results import text_of
 
 FEW = TransferOptions(n_draws=50, retrieval_k=(1, 2))
 STIMULI = pd.DataFrame({"stimulus": list("abcdefg"), "stimulus_type": ["A"] * 4 + ["B"] * 3})

@@ -12,7 +12,7 @@ import pytest
 import safetensors.numpy
 
 from nsd_bench.errors import ModelError
-from nsd_bench.models.tensors import MODEL_FORMAT, card_file, read_card
+from nsd_bench.models.model_files import MODEL_FORMAT, card_file, read_card
 from nsd_bench.models.zoo import BASELINES, load_model, save_model
 from nsd_bench.package.read import Package
 from nsd_bench.package.storage import sha256_file

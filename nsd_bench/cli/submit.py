@@ -40,7 +40,7 @@ def submit_command(
 
 
 def _models_below(paths: Iterable[Path]) -> list[Path]:
-    from nsd_bench.models.tensors import MODEL_SUFFIX
+    from nsd_bench.models.model_files import MODEL_SUFFIX
 
     files: list[Path] = []
     for path in paths:

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from nsd_bench.cli.options import packages_below
-from nsd_bench.package.spec import trials_file
 
 if TYPE_CHECKING:
-    from nsd_bench.package.read import Package
+    pass
 
 __all__ = ["features_command", "train_command"]
 
@@ -59,8 +58,6 @@ def features_command(
     Images that the store has already are left out, so that a command that was interrupted can be run again,
     and subjects share their images. Then: nsd-bench train PACKAGE --baseline features-ridge.
     """
-    from tqdm import tqdm
-
     from nsd_bench.models.extract import Reduction, extract
     from nsd_bench.models.networks import load_network
     from nsd_bench.models.training_options import read_device
@@ -72,26 +69,19 @@ def features_command(
         return
     if not (packages and layers and out):
         raise click.UsageError("PACKAGES, --layers and --out are needed, or --list-layers.")
-    opened = [Package(path) for path in packages_below(packages)]
-    with tqdm(desc="extracting", total=sum(map(_n_images, opened)), unit=" images", disable=None) as bar:
-        store = extract(
-            opened,
-            network,
-            layers.split(","),
-            out,
-            reduction=Reduction(grid, project),
-            batch_size=batch_size,
-            device=str(read_device(device)),
-            advance=bar.update,
-        )
+    store = extract(
+        [Package(path) for path in packages_below(packages)],
+        network,
+        layers.split(","),
+        out,
+        reduction=Reduction(grid, project),
+        batch_size=batch_size,
+        device=str(read_device(device)),
+    )
     for name in store.names:
         layer = store.layer(name)
         shape = " x ".join(map(str, layer.shape))
         click.echo(f"{store.path}: {name}, {len(layer.row_of)} images x {shape}")
-
-
-def _n_images(package: Package) -> int:
-    return len(set(package.array(trials_file("frame_image_id")).tolist()))
 
 
 def _list_options(ctx: click.Context, param: click.Parameter, baseline: str | None) -> None:

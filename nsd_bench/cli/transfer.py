@@ -126,8 +126,8 @@ def train(
     """Fit a decoder to CORE, a package: from single trials that were seen to features of the image."""
     from nsd_bench.outputs import refuse_existing
     from nsd_bench.package.read import Package
-    from nsd_bench.transfer.checkpoints import FITS, save_decoder
-    from nsd_bench.transfer.fitting import training_data
+    from nsd_bench.transfer.decoder_files import FITS, save_decoder
+    from nsd_bench.transfer.decoders import training_data
     from nsd_bench.transfer.targets import targets_named
 
     if device is not None and model_type != "mlp":
@@ -241,13 +241,17 @@ def _evaluated(
     model: str | None,
 ) -> Evaluation:
     from nsd_bench.package.read import Package
-    from nsd_bench.transfer.checkpoints import load_decoder
-    from nsd_bench.transfer.files import Selection, evaluate_checkpoint, evaluate_files
-    from nsd_bench.transfer.session import evaluate_on_companion
+    from nsd_bench.transfer.decoder_files import load_decoder
+    from nsd_bench.transfer.session import (
+        TrialSelection,
+        evaluate_checkpoint,
+        evaluate_files,
+        evaluate_on_companion,
+    )
     from nsd_bench.transfer.targets import read_features, source_of
 
     common: Any = {"model": model, "adapter": adapter}
-    selection = Selection(conditions, split, split_by)
+    selection = TrialSelection(conditions, split, split_by)
     if index and targets and predictions:
         return evaluate_files(index, predictions, targets, selection, options, **common)
     checkpoint = Path(str(checkpoint))

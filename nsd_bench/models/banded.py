@@ -13,12 +13,12 @@ import numpy as np
 import numpy.typing as npt
 
 from nsd_bench.errors import ModelError, NsdBenchError
-from nsd_bench.models.averaged import Scaling, image_means, in_blocks, validation_card
 from nsd_bench.models.checked import CheckedOptions, Within
+from nsd_bench.models.feature_sources import source_named
 from nsd_bench.models.guard import fitting_view
+from nsd_bench.models.image_means import Scaling, image_means, in_blocks, validation_card
 from nsd_bench.models.linear import LinearModel, linear_model
-from nsd_bench.models.selection import folds_by_image
-from nsd_bench.models.sources import source_named
+from nsd_bench.models.ridge import folds_by_image
 from nsd_bench.package.read import Package
 
 __all__ = ["BandedRidgeOptions", "fit_banded_ridge"]

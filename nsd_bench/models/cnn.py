@@ -12,10 +12,10 @@ import numpy.typing as npt
 import torch
 
 from nsd_bench.errors import ModelError
-from nsd_bench.models.averaged import image_means, unit_ids, validation_card
 from nsd_bench.models.checked import Within
 from nsd_bench.models.cnn_module import Architecture, CnnModule
 from nsd_bench.models.guard import FittingView, fitting_view
+from nsd_bench.models.image_means import image_means, unit_ids, validation_card
 from nsd_bench.models.model import Model, distinct_images
 from nsd_bench.models.progress import History
 from nsd_bench.models.training import train_network
@@ -27,21 +27,30 @@ __all__ = ["CnnModel", "CnnOptions", "LinearCnnOptions", "fit_cnn", "fit_cnns", 
 _KEY = "own"
 
 
+@dataclass(frozen=True, eq=False)
 class CnnModel(Model):
     """A trained network with the readout of one package.
 
     Parameters
     ----------
     module
-        A `CnnModule` with one readout.
+        A `CnnModule` with one readout; it is put into evaluation mode.
     unit_ids : int64 array of shape (n_units,)
     card
         With `architecture` and `image_shape`, from which the module can be built anew.
     """
 
-    def __init__(self, module: CnnModule, unit_ids: npt.NDArray[np.int64], card: dict[str, Any]) -> None:
-        self.module, self.unit_ids, self.card = module.eval(), unit_ids, card
-        (self._key,) = module.readouts
+    module: CnnModule
+    unit_ids: npt.NDArray[np.int64]
+    card: dict[str, Any]
+
+    def __post_init__(self) -> None:
+        self.module.eval()
+
+    @property
+    def _key(self) -> str:
+        (key,) = self.module.readouts
+        return str(key)
 
     @torch.no_grad()
     def predict(self, images: npt.NDArray[Any]) -> npt.NDArray[np.float32]:

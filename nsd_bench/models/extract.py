@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
 from math import isqrt
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from nsd_bench.errors import OptionError
 from nsd_bench.models.feature_store import FeatureStore, StoredLayer, image_digests
@@ -23,7 +25,7 @@ __all__ = ["Reduction", "as_maps", "extract"]
 
 
 def extract(
-    packages: Iterable[Package],
+    packages: Sequence[Package],
     network: Network,
     layers: Sequence[str],
     out: str | os.PathLike[str],
@@ -31,7 +33,7 @@ def extract(
     reduction: Reduction | None = None,
     batch_size: int = 32,
     device: str = "cpu",
-    advance: Callable[[int], object] | None = None,
+    progress: bool | None = None,
 ) -> FeatureStore:
     """Add features of the images of packages to a store, of those that it lacks.
 
@@ -54,8 +56,8 @@ def extract(
         Images at once.
     device
         As torch calls it.
-    advance
-        Called with the number of images after each batch.
+    progress
+        Whether to draw a progress bar; None draws it where the output is a terminal.
 
     Raises
     ------
@@ -67,14 +69,19 @@ def extract(
     reduction = reduction or Reduction()
     store = FeatureStore.create(out, network.card)
     files: dict[str, StoredLayer] = {}
-    with store.writing():
-        for package in packages:
-            rows = _distinct(package)
+    distinct = [_distinct(package) for package in packages]
+    shown = tqdm(
+        desc="extracting",
+        total=sum(map(len, distinct)),
+        unit=" images",
+        disable=None if progress is None else not progress,
+    )
+    with store.writing(), shown:
+        for package, rows in zip(packages, distinct, strict=True):
             for start in range(0, len(rows), batch_size):
                 images = package.images(rows[start : start + batch_size])
                 _add(store, files, network, layers, reduction, images, device)
-                if advance is not None:
-                    advance(len(images))
+                shown.update(len(images))
     return store
 
 
@@ -144,7 +151,6 @@ class Reduction:
     grid: int | None = None
     project: int | None = None
     seed: int = 0
-    _directions: dict[int, Tensor] = field(default_factory=dict, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         for name, value in (("grid", self.grid), ("project", self.project)):
@@ -179,13 +185,8 @@ class Reduction:
         if self.project is None:
             return features
         flat = features.flatten(1)
-        return (self._on(flat) @ flat.T).T.contiguous()
-
-    def _on(self, flat: Tensor) -> Tensor:
-        n_features = flat.shape[1]
-        if n_features not in self._directions:
-            self._directions[n_features] = _directions(n_features, self.project or 1, self.seed)
-        return self._directions[n_features].to(flat.device)
+        directions = _directions(flat.shape[1], self.project, self.seed).to(flat.device)
+        return (directions @ flat.T).T.contiguous()
 
 
 def as_maps(output: Tensor) -> Tensor:
@@ -213,6 +214,7 @@ def as_maps(output: Tensor) -> Tensor:
     return places.transpose(1, 2).reshape(len(output), -1, side, side)
 
 
+@lru_cache(maxsize=16)
 def _directions(n_features: int, n_directions: int, seed: int) -> Tensor:
     from sklearn.random_projection import SparseRandomProjection
 

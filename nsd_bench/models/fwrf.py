@@ -15,13 +15,13 @@ import numpy as np
 import numpy.typing as npt
 
 from nsd_bench.errors import ModelError
-from nsd_bench.models.averaged import Scaling, base_card, image_means, in_blocks, unit_ids, validation_card
 from nsd_bench.models.checked import Within
+from nsd_bench.models.feature_sources import FeatureSource, source_named
 from nsd_bench.models.guard import fitting_view
+from nsd_bench.models.image_means import Scaling, base_card, image_means, in_blocks, unit_ids, validation_card
 from nsd_bench.models.model import ReadOut
 from nsd_bench.models.ridge import RidgeFit
-from nsd_bench.models.selection import FeaturesRidgeOptions, Select
-from nsd_bench.models.sources import FeatureSource, source_named
+from nsd_bench.models.ridge_options import FeaturesRidgeOptions, Select
 from nsd_bench.package.read import Package
 
 __all__ = ["PENALTIES", "FwrfModel", "FwrfOptions", "candidate_fields", "fit_fwrf", "gaussian_pools"]

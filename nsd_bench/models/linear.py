@@ -10,7 +10,10 @@ from typing import Annotated, Any, ClassVar, Final, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from nsd_bench.models.averaged import (
+from nsd_bench.models.checked import CheckedOptions, Within
+from nsd_bench.models.feature_sources import FeatureSource, FixedFeatures, source_named
+from nsd_bench.models.guard import FittingView, fitting_view
+from nsd_bench.models.image_means import (
     ImageMeans,
     Scaling,
     base_card,
@@ -19,12 +22,9 @@ from nsd_bench.models.averaged import (
     unit_ids,
     validation_card,
 )
-from nsd_bench.models.checked import CheckedOptions, Within
-from nsd_bench.models.guard import FittingView, fitting_view
 from nsd_bench.models.model import ReadOut
 from nsd_bench.models.ridge import RidgeFit
-from nsd_bench.models.selection import FeaturesRidgeOptions, RidgeOptions
-from nsd_bench.models.sources import FeatureSource, FixedFeatures, source_named
+from nsd_bench.models.ridge_options import FeaturesRidgeOptions, RidgeOptions
 from nsd_bench.package.read import Package
 
 __all__ = [
@@ -147,7 +147,7 @@ def fit_features_ridge(
     package
         Its train and validation tiers are read, no other.
     options, **given
-        See `nsd_bench.models.selection.FeaturesRidgeOptions`; those by name count.
+        See `nsd_bench.models.ridge_options.FeaturesRidgeOptions`; those by name count.
 
     Raises
     ------
@@ -168,7 +168,7 @@ def fit_ridge(package: Package, options: RidgeOptions | None = None, **given: An
     package
         Its train and validation tiers are read, no other.
     options, **given
-        See `nsd_bench.models.selection.RidgeOptions`; those by name count.
+        See `nsd_bench.models.ridge_options.RidgeOptions`; those by name count.
 
     Raises
     ------
@@ -188,7 +188,7 @@ def fit_linear_pixels(package: Package, options: RidgeOptions | None = None, **g
     package
         Its train and validation tiers are read, no other.
     options, **given
-        See `nsd_bench.models.selection.RidgeOptions`; those by name count.
+        See `nsd_bench.models.ridge_options.RidgeOptions`; those by name count.
 
     Raises
     ------
@@ -208,7 +208,7 @@ def fit_linear_gabor(package: Package, options: RidgeOptions | None = None, **gi
     package
         Its train and validation tiers are read, no other.
     options, **given
-        See `nsd_bench.models.selection.RidgeOptions`; those by name count.
+        See `nsd_bench.models.ridge_options.RidgeOptions`; those by name count.
 
     Raises
     ------

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nsd_bench.errors import ModelError, PackageError
-from nsd_bench.models.sources import FeatureSource, source_from_card
+from nsd_bench.models.feature_sources import FeatureSource, source_from_card
 from nsd_bench.package import spec
 from nsd_bench.package.read import Package
 from nsd_bench.package.submission import Submission

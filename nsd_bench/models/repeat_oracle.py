@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from nsd_bench.errors import ModelError
-from nsd_bench.models.averaged import base_card, image_means, unit_ids
 from nsd_bench.models.checked import CheckedOptions, Within
 from nsd_bench.models.guard import fitting_view
+from nsd_bench.models.image_means import base_card, image_means, unit_ids
 from nsd_bench.models.model import Model
 from nsd_bench.package import spec
 from nsd_bench.package.read import Package

@@ -6,7 +6,7 @@ those of all images, so that a fold costs one eigendecomposition and no pass ove
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Annotated, Any, ClassVar, Literal, TypeAlias
@@ -31,6 +31,7 @@ __all__ = [
     "Split",
     "Sums",
     "fewer_columns",
+    "folds_by_image",
     "ridge_by_folds",
     "ridge_by_validation",
 ]
@@ -232,6 +233,49 @@ class RidgeFit:
     score: npt.NDArray[np.float64]
 
 
+def folds_by_image(images: npt.NDArray[Any], n_folds: int = 5, *, seed: int = 0) -> npt.NDArray[np.int64]:
+    """Deal distinct images into folds of equal size, as far as their number allows.
+
+    Folds over trials would leak: NSD shows an image up to three times, so that a trial would be predicted by
+    a model that was fitted on other trials of the same image.
+
+    Parameters
+    ----------
+    images : array of shape (n_trials,)
+        Which image each trial showed: any ids.
+    n_folds
+        How many folds.
+    seed
+        Of the order in which images are dealt.
+
+    Returns
+    -------
+    folds : int64 array of shape (n_trials,)
+        Fold of every trial, from 0.
+
+    Raises
+    ------
+    ModelError
+        If there are fewer than two folds, or fewer images than folds.
+
+    Examples
+    --------
+    >>> folds = folds_by_image(np.array([7, 7, 3, 9, 3]), n_folds=3)
+    >>> sorted(set(folds[[0, 2, 3]].tolist())), bool(folds[0] == folds[1]), bool(folds[2] == folds[4])
+    ([0, 1, 2], True, True)
+    """
+    distinct, which = np.unique(images, return_inverse=True)
+    if not 2 <= n_folds <= len(distinct):
+        raise ModelError(
+            f"{n_folds} folds were asked for",
+            place=f"folds over {len(distinct)} images",
+            expected="at least 2 folds, and at least one image for each",
+            fix="choose another number of folds",
+        )
+    dealt = np.random.default_rng(seed).permutation(len(distinct)) % n_folds
+    return np.asarray(dealt[which], dtype=np.int64)
+
+
 def ridge_by_folds(
     features: Floats,
     responses: Floats,
@@ -251,7 +295,7 @@ def ridge_by_folds(
     alphas : array of shape (n_alphas,)
         Penalties above 0. Of equally good ones the first is taken.
     folds : int64 array of shape (n_images,)
-        Fold of every image, see `nsd_bench.models.selection.folds_by_image`.
+        Fold of every image, see `folds_by_image`.
     k : array of shape (n_images,)
         Weight of every image in the fit, such as its number of repeats; None for equal ones.
     solver
@@ -277,11 +321,11 @@ def ridge_by_folds(
     x, back = fewer_columns(solver.tensor(features[order]))
     folded = Folds(x, solver.tensor(k[order]), folds[order])
     penalties = solver.tensor(alphas)
-    out = _empty(features.shape[1], responses.shape[1])
-    for units in solver.blocks(responses.shape[1]):
-        block = folded.block(solver.tensor(responses[order, units]), penalties, solver.criterion)
-        _put(out, units, folded.whole, block, penalties, back)
-    return out
+    blocks = (
+        (units, folded.block(solver.tensor(responses[order, units]), penalties, solver.criterion))
+        for units in solver.blocks(responses.shape[1])
+    )
+    return _fitted(folded.whole, blocks, penalties, back, (features.shape[1], responses.shape[1]))
 
 
 def ridge_by_validation(
@@ -316,35 +360,35 @@ def ridge_by_validation(
     eigen, held_out = Eigen(Sums.of(x, weight)), solver.tensor(tested)
     split = Split(eigen, held_out if back is None else held_out @ back)
     weighted = x * weight[:, None]
-    out = _empty(features.shape[1], responses.shape[1])
-    for units in solver.blocks(responses.shape[1]):
-        fitted, held_y = solver.tensor(responses[:, units]), solver.tensor(observed[:, units])
-        y = weight @ fitted
-        projected = eigen.project(weighted.T @ fitted, y)
-        block = Block(projected, y, split.scores(projected, y, held_y, penalties, solver.criterion))
-        _put(out, units, eigen, block, penalties, back)
-    return out
+
+    def blocks() -> Iterator[tuple[slice, Block]]:
+        for units in solver.blocks(responses.shape[1]):
+            fitted, held_y = solver.tensor(responses[:, units]), solver.tensor(observed[:, units])
+            y = weight @ fitted
+            projected = eigen.project(weighted.T @ fitted, y)
+            scores = split.scores(projected, y, held_y, penalties, solver.criterion)
+            yield units, Block(projected, y, scores)
+
+    return _fitted(eigen, blocks(), penalties, back, (features.shape[1], responses.shape[1]))
 
 
-def _empty(n_features: int, n_units: int) -> RidgeFit:
-    return RidgeFit(
-        weights=np.empty((n_features, n_units), dtype=np.float32),
-        intercept=np.empty(n_units, dtype=np.float32),
-        alpha=np.empty(n_units),
-        score=np.empty(n_units),
-    )
-
-
-def _put(
-    out: RidgeFit, units: slice, eigen: Eigen, block: Block, penalties: Tensor, back: Tensor | None
-) -> None:
-    """Fit a block of units under their best penalties, and put the fits where they belong."""
-    best = block.scores.argmax(dim=0)
-    weights, intercept = eigen.solve(block.projected, block.y, penalties[best])
-    out.weights[:, units] = (weights if back is None else back @ weights).cpu().numpy()
-    out.intercept[units] = intercept.cpu().numpy()
-    out.alpha[units] = penalties[best].cpu().numpy()
-    out.score[units] = block.scores.gather(0, best[None])[0].cpu().numpy()
+def _fitted(
+    eigen: Eigen,
+    blocks: Iterable[tuple[slice, Block]],
+    penalties: Tensor,
+    back: Tensor | None,
+    shape: tuple[int, int],
+) -> RidgeFit:
+    """Fit blocks of units under their best penalties, shape (n_features, n_units) altogether."""
+    weights, intercept = np.empty(shape, dtype=np.float32), np.empty(shape[1], dtype=np.float32)
+    alpha, score = np.empty(shape[1]), np.empty(shape[1])
+    for units, block in blocks:
+        best = block.scores.argmax(dim=0)
+        of_columns, constant = eigen.solve(block.projected, block.y, penalties[best])
+        weights[:, units] = (of_columns if back is None else back @ of_columns).cpu().numpy()
+        intercept[units], alpha[units] = constant.cpu().numpy(), penalties[best].cpu().numpy()
+        score[units] = block.scores.gather(0, best[None])[0].cpu().numpy()
+    return RidgeFit(weights, intercept, alpha, score)
 
 
 def _check(x: Floats, y: Floats, alphas: Floats, *columns: npt.NDArray[Any]) -> None:

@@ -27,9 +27,7 @@ from nsd_bench.models.linear import (
     fit_ridge,
 )
 from nsd_bench.models.model import Model
-from nsd_bench.models.repeat_oracle import RepeatOracle, RepeatOracleOptions, fit_repeat_oracle
-from nsd_bench.models.selection import FeaturesRidgeOptions, RidgeOptions
-from nsd_bench.models.tensors import (
+from nsd_bench.models.model_files import (
     MODEL_SUFFIX,
     broken_model,
     fitting_card,
@@ -37,6 +35,8 @@ from nsd_bench.models.tensors import (
     read_tensors,
     write_tensors,
 )
+from nsd_bench.models.repeat_oracle import RepeatOracle, RepeatOracleOptions, fit_repeat_oracle
+from nsd_bench.models.ridge_options import FeaturesRidgeOptions, RidgeOptions
 from nsd_bench.outputs import refuse_existing
 from nsd_bench.package.read import Package
 from nsd_bench.package.spec import SUBMISSION_CSV_SUFFIX, SUBMISSION_SUFFIX

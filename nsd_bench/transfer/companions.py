@@ -13,7 +13,7 @@ from nsd_bench.errors import PackageError, SubmissionError, choices
 from nsd_bench.package.read import Package
 from nsd_bench.package.submission import Submission
 from nsd_bench.package.truth import Truth
-from nsd_bench.transfer.encoder import evaluate_encoder
+from nsd_bench.transfer.encoder_scores import evaluate_encoder
 from nsd_bench.transfer.results import Evaluation, TransferOptions
 
 __all__ = ["evaluate_companion", "imagery_trials", "predict_companion", "rows_of_tier", "tier_truth"]

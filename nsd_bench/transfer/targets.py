@@ -15,9 +15,9 @@ import pandas as pd
 from nsd_bench.errors import OptionError, PackageError, SubmissionError
 from nsd_bench.imagery.dataset import FeatureCache
 from nsd_bench.inputs import reading
+from nsd_bench.models.feature_sources import source_from_card, source_named
 from nsd_bench.models.image_features import FEATURES
 from nsd_bench.models.model import distinct_images
-from nsd_bench.models.sources import source_from_card, source_named
 from nsd_bench.package.read import Package
 from nsd_bench.package.storage import read_npz
 

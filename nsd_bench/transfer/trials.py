@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from nsd_bench.errors import SubmissionError
-from nsd_bench.transfer.results import SEEN_AND_IMAGINED, unavailable
+from nsd_bench.transfer.results import FORMAT, SEEN_AND_IMAGINED, Evaluation, unavailable
 
-__all__ = ["ScoredTrials"]
+__all__ = ["Evaluator", "ScoredTrials", "evaluation"]
 
 
 @dataclass(frozen=True)
@@ -106,3 +106,36 @@ class ScoredTrials:
             "stimulus_type": self.sets[self.code],
             "condition": self.table["condition"],
         }
+
+
+class Evaluator(Protocol):
+    """What scores the trials of a session."""
+
+    trials: ScoredTrials
+
+    def condition_json(self, condition: str) -> dict[str, Any]:
+        """Return the scores of a condition, or why there are none."""
+
+    def transfer_json(self) -> dict[str, Any]:
+        """Compare imagery with perception, or say why not."""
+
+    def per_trial(self) -> pd.DataFrame:
+        """Return a row for every trial."""
+
+
+def evaluation(head: dict[str, Any], work: Evaluator) -> Evaluation:
+    """Put together what all evaluations have.
+
+    Parameters
+    ----------
+    head
+        `kind`, `model`, `headline`, and what only this kind has.
+    """
+    metrics = {
+        "format": FORMAT,
+        **head,
+        "n_trials_left_out": work.trials.n_left_out,
+        "conditions": {name: work.condition_json(name) for name in SEEN_AND_IMAGINED},
+        "transfer": work.transfer_json(),
+    }
+    return Evaluation(metrics, work.per_trial())

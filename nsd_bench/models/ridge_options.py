@@ -1,4 +1,4 @@
-"""What penalties of ridge regressions are chosen on: never the test tiers."""
+"""Options of ridge regressions: how they are computed, and what penalties are chosen on, never test tiers."""
 
 from __future__ import annotations
 
@@ -10,12 +10,11 @@ from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from nsd_bench.errors import ModelError
-from nsd_bench.models.averaged import ImageMeans
 from nsd_bench.models.checked import Within
-from nsd_bench.models.ridge import RidgeFit, Solver, ridge_by_folds, ridge_by_validation
+from nsd_bench.models.image_means import ImageMeans
+from nsd_bench.models.ridge import RidgeFit, Solver, folds_by_image, ridge_by_folds, ridge_by_validation
 
-__all__ = ["FeaturesRidgeOptions", "RidgeOptions", "Select", "folds_by_image"]
+__all__ = ["FeaturesRidgeOptions", "RidgeOptions", "Select"]
 
 Select: TypeAlias = Literal["validation", "folds"]
 
@@ -101,46 +100,3 @@ class FeaturesRidgeOptions(RidgeOptions):
     place: ClassVar[str] = "features-ridge"
     features: str | Path = "gabor"
     layers: str | Sequence[str] | None = None
-
-
-def folds_by_image(images: npt.NDArray[Any], n_folds: int = 5, *, seed: int = 0) -> npt.NDArray[np.int64]:
-    """Deal distinct images into folds of equal size, as far as their number allows.
-
-    Folds over trials would leak: NSD shows an image up to three times, so that a trial would be predicted by
-    a model that was fitted on other trials of the same image.
-
-    Parameters
-    ----------
-    images : array of shape (n_trials,)
-        Which image each trial showed: any ids.
-    n_folds
-        How many folds.
-    seed
-        Of the order in which images are dealt.
-
-    Returns
-    -------
-    folds : int64 array of shape (n_trials,)
-        Fold of every trial, from 0.
-
-    Raises
-    ------
-    ModelError
-        If there are fewer than two folds, or fewer images than folds.
-
-    Examples
-    --------
-    >>> folds = folds_by_image(np.array([7, 7, 3, 9, 3]), n_folds=3)
-    >>> sorted(set(folds[[0, 2, 3]].tolist())), bool(folds[0] == folds[1]), bool(folds[2] == folds[4])
-    ([0, 1, 2], True, True)
-    """
-    distinct, which = np.unique(images, return_inverse=True)
-    if not 2 <= n_folds <= len(distinct):
-        raise ModelError(
-            f"{n_folds} folds were asked for",
-            place=f"folds over {len(distinct)} images",
-            expected="at least 2 folds, and at least one image for each",
-            fix="choose another number of folds",
-        )
-    dealt = np.random.default_rng(seed).permutation(len(distinct)) % n_folds
-    return np.asarray(dealt[which], dtype=np.int64)

@@ -10,10 +10,10 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from nsd_bench.models.selection import folds_by_image
+from nsd_bench.models.ridge import folds_by_image
 from nsd_bench.models.training_options import read_device
 from nsd_bench.transfer.adapters import ResidualOptions, fit_residual
-from nsd_bench.transfer.fitting import Array, Decoder, RidgePath, TrainingData, fit_ridge, mean_cosine
+from nsd_bench.transfer.decoders import Array, Decoder, RidgePath, TrainingData, fit_ridge, mean_cosine
 from nsd_bench.transfer.metrics import normalised
 
 __all__ = ["MlpDecoder", "MlpOptions", "TwoStageDecoder", "fit_mlp", "fit_two_stage"]

@@ -17,10 +17,9 @@ from nsd_bench.transfer.results import (
     Evaluation,
     TransferOptions,
     drawn,
-    evaluation,
     unavailable,
 )
-from nsd_bench.transfer.trials import ScoredTrials
+from nsd_bench.transfer.trials import ScoredTrials, evaluation
 
 __all__ = ["evaluate_encoder"]
 

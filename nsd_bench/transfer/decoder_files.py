@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Final
 
 from nsd_bench.errors import ModelError, choices
-from nsd_bench.models.tensors import MODEL_SUFFIX, fitting_card, read_card, read_tensors, write_tensors
-from nsd_bench.transfer.fitting import Decoder, RidgeDecoder, fit_ridge
-from nsd_bench.transfer.mlp import MlpDecoder, TwoStageDecoder, fit_mlp, fit_two_stage
+from nsd_bench.models.model_files import MODEL_SUFFIX, fitting_card, read_card, read_tensors, write_tensors
+from nsd_bench.transfer.decoders import Decoder, RidgeDecoder, fit_ridge
+from nsd_bench.transfer.network_decoders import MlpDecoder, TwoStageDecoder, fit_mlp, fit_two_stage
 
 __all__ = ["DECODERS", "FITS", "load_decoder", "save_decoder"]
 

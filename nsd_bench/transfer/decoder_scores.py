@@ -9,20 +9,26 @@ import numpy.typing as npt
 import pandas as pd
 
 from nsd_bench.errors import SubmissionError
-from nsd_bench.transfer.ceilings import repeat_cosines, repeat_retrieval, scored_between, weighted_oracle
-from nsd_bench.transfer.metrics import cosines, legacy_retrieval, places
+from nsd_bench.transfer.metrics import (
+    cosines,
+    legacy_retrieval,
+    places,
+    repeat_cosines,
+    repeat_retrieval,
+    scored_between,
+    weighted_oracle,
+)
 from nsd_bench.transfer.results import (
     SEEN_AND_IMAGINED,
     Array,
     Evaluation,
     TransferOptions,
     by_stimulus,
-    evaluation,
     unavailable,
     valued,
     without_each,
 )
-from nsd_bench.transfer.trials import ScoredTrials
+from nsd_bench.transfer.trials import ScoredTrials, evaluation
 
 __all__ = ["evaluate_decoder"]
 
@@ -46,7 +52,7 @@ def evaluate_decoder(
 
     The null calls each set's stimuli by each other's names, in all ways. The oracle takes for target what
     was decoded from the other repeats of the same stimulus in the same condition, see
-    `nsd_bench.transfer.ceilings`. `share` is how far a score has come from the null's mean to the oracle; the
+    `nsd_bench.transfer.metrics`. `share` is how far a score has come from the null's mean to the oracle; the
     noise of single trials costs none of it.
 
     Parameters
