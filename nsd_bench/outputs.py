@@ -112,7 +112,7 @@ def new_file(path: Path, mode: int = 0o644) -> Iterator[BinaryIO]:
     Parameters
     ----------
     path
-        Where; folders are made.
+        File to write; the folders above it are made.
     mode
         File mode.
 
@@ -146,7 +146,7 @@ def new_folder(path: Path) -> Iterator[Path]:
     Parameters
     ----------
     path
-        Where; folders above it are made.
+        Folder to make, with those above it.
 
     Yields
     ------
@@ -201,7 +201,7 @@ def new_outputs(parent: Path, names: Sequence[str], staging: Path | None = None)
 
 
 def finish_outputs(parent: Path, names: Sequence[str], staging: Path) -> bool:
-    """Move outputs into place if the block of `new_outputs` had ended, but was killed before they were moved.
+    """Complete what a kill interrupted: move the outputs of a block of `new_outputs` that had ended.
 
     Parameters
     ----------
@@ -251,7 +251,7 @@ def scratch_array(path: Path, shape: tuple[int, ...], dtype: npt.DTypeLike) -> n
     Parameters
     ----------
     path
-        Where.
+        File to write.
     shape, dtype
         Of the array.
 
@@ -299,7 +299,7 @@ def write_npz(path: Path, arrays: Mapping[str, npt.ArrayLike], mode: int = 0o644
     Parameters
     ----------
     path
-        Where; appears whole or not at all.
+        File to write; it appears whole or not at all.
     arrays
         Name to array, or to a str, which is stored as a zero-dimensional text array.
     mode
@@ -316,7 +316,7 @@ def write_json(path: Path, value: object, *, sort_keys: bool = False) -> None:
     Parameters
     ----------
     path
-        Where.
+        File to write.
     value, sort_keys
         See `json_bytes`.
 

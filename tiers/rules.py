@@ -174,7 +174,7 @@ def parse_tier_file(text: str, name: str, place: str = "tiers") -> TierFile:
     Parameters
     ----------
     text
-        TOML.
+        The rules, in TOML.
     name
         What the tiers are called.
     place

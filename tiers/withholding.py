@@ -164,7 +164,7 @@ def key_of_kind(key: bytes, kind: str) -> bytes:
     Parameters
     ----------
     key
-        The owner's.
+        The secret of the package's owner.
     kind
         Of the package: "track1" or "track2".
     """
@@ -227,7 +227,7 @@ def possible_keys(package: Package, truth: Truth | None, key: bytes | None) -> I
     Parameters
     ----------
     package
-        That withholds.
+        One that withholds responses.
     truth
         What it withholds; None where that is not known.
     key

@@ -41,7 +41,7 @@ class CocoExport:
     Parameters
     ----------
     n_images
-        Records.
+        Number of records.
     n_left_out
         NSD's images that COCO's files do not have, where those may be left out.
     n_unknown

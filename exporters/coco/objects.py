@@ -195,7 +195,7 @@ def write_records(described: Iterator[dict[str, Any]], path: Path) -> None:
     described
         See `records`.
     path
-        Where; it ends in one of `FORMATS`.
+        File to write; its name ends in one of `FORMATS`.
 
     Raises
     ------
@@ -237,7 +237,7 @@ def write_table(table: pd.DataFrame, path: Path) -> None:
     table
         Without its index.
     path
-        Where.
+        File to write.
 
     Raises
     ------

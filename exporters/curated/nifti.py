@@ -116,7 +116,7 @@ def new_volumes(
     Parameters
     ----------
     path
-        Where.
+        File to write.
     shape, affine
         Grid of the volumes.
     units : int64 array of shape (n_units,)

@@ -98,7 +98,7 @@ class Resampling:
         Parameters
         ----------
         keep : bool array of shape (n_units,)
-            Which.
+            Which units to keep.
 
         Returns
         -------
@@ -243,7 +243,7 @@ def _note_mask(path: Path, resampling: Resampling) -> bool:
     Parameters
     ----------
     path
-        Where.
+        File to write.
     resampling
         Of that subject.
 

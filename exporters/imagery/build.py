@@ -121,7 +121,7 @@ def build_index(
     force
         Whether to replace what is there.
     dry_run
-        Write nothing.
+        Whether to write nothing.
 
     Raises
     ------

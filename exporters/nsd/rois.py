@@ -120,7 +120,7 @@ def whole_labels(values: npt.NDArray[np.generic], path: Path) -> Labels:
     Parameters
     ----------
     values
-        As read.
+        As they were read.
     path
         The file, named in errors.
 

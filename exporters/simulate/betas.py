@@ -204,7 +204,7 @@ def make_voxel_model(anatomy: Anatomy, rng: np.random.Generator) -> VoxelModel:
     anatomy
         Of the subject.
     rng
-        Draws them.
+        Draws mean and spread.
     """
     n = len(anatomy.brain)
     mean = rng.normal(0.1, 0.2, n)

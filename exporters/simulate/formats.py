@@ -43,9 +43,9 @@ def write_text(path: Path, text: str) -> None:
     Parameters
     ----------
     path
-        Where; folders are made.
+        File to write; the folders above it are made.
     text
-        What.
+        What to write.
     """
     _parents(path).write_text(text, encoding="utf-8")
 
@@ -56,7 +56,7 @@ def write_mat(path: Path, variables: Mapping[str, npt.ArrayLike]) -> None:
     Parameters
     ----------
     path
-        Where; folders are made.
+        File to write; the folders above it are made.
     variables
         Name to array; one of dtype object is a cell array.
     """
@@ -75,7 +75,7 @@ def write_nifti(
     Parameters
     ----------
     path
-        Where; folders are made.
+        File to write; the folders above it are made.
     values : array of shape (n_voxels,) or (n_voxels, n_trials)
         Voxels in C order of (x, y, z).
     shape
@@ -110,7 +110,7 @@ def write_hdf5_betas(path: Path, voxels: npt.NDArray[np.int16], shape: tuple[int
     Parameters
     ----------
     path
-        Where; folders are made.
+        File to write; the folders above it are made.
     voxels : int16 array of shape (n_voxels, n_trials)
         Voxels in C order of (x, y, z).
     shape
@@ -130,7 +130,7 @@ def write_mgh(path: Path, values: npt.NDArray[np.floating[Any]]) -> None:
     Parameters
     ----------
     path
-        Where; folders are made.
+        File to write; the folders above it are made.
     values : float array of shape (n_vertices,) or (n_vertices, n_frames)
     """
     frames = values.reshape(len(values), 1, 1, -1).astype(np.float32)
@@ -144,7 +144,7 @@ def write_stimuli(path: Path, images: Iterable[tuple[int, npt.NDArray[np.uint8]]
     Parameters
     ----------
     path
-        Where; folders are made.
+        File to write; the folders above it are made.
     images
         nsd_id, from 0, and uint8 pixels of shape (425, 425, 3).
     """

@@ -178,7 +178,7 @@ def fibonacci_sphere(n_vertices: int) -> tuple[Array, Indices]:
     Parameters
     ----------
     n_vertices
-        How many.
+        How many vertices.
 
     Returns
     -------

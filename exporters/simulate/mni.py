@@ -99,7 +99,7 @@ def write_mni_mask(path: Path, shape: tuple[int, int, int]) -> None:
     Parameters
     ----------
     path
-        Where; folders are made.
+        File to write; the folders above it are made.
     shape
         X, Y, Z of the grid at 1 mm.
     """

@@ -96,7 +96,7 @@ def _near(stored: Floats, computed: Floats, within: float | Floats = 0.0) -> npt
 def summarise(
     values: npt.NDArray[Any], guess: Floats, counts: npt.NDArray[np.int64] | None = None
 ) -> Summary:
-    """Summarise values.
+    """Summarise values, column by column.
 
     Parameters
     ----------

@@ -49,7 +49,7 @@ class _Watch(Protocol):
         Parameters
         ----------
         tier
-            Theirs.
+            Tier of these trials.
         rows : int64 array of shape (n,)
             Which trials, by row of the trial table.
         values : array of shape (n, n_units)
@@ -77,7 +77,7 @@ def _sessions_of(package: Package) -> npt.NDArray[np.int64] | None:
     Parameters
     ----------
     package
-        Whose trials.
+        Whose trials they are.
 
     Returns
     -------
