@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+import nsd_bench
+
 ROOT = Path(__file__).parents[1]
 LACKING = {
     "exporters/cortex": 16,
@@ -178,3 +180,55 @@ def command(y):
 
 def test_what_is_lacking_is_found():
     assert lacking(WRONG) == ["Public: c", "Public.method: rest", "Public.still: z", "Fields: one"]
+
+
+MODULES = {
+    path.relative_to(ROOT).with_suffix("").as_posix().replace("/", ".").removesuffix(".__init__"): path
+    for top in ("nsd_bench", "exporters", "tiers")
+    for path in (ROOT / top).rglob("*.py")
+}
+
+
+def holds(module: str, names: list[str]) -> bool:
+    """Whether a module binds a name, and the names after it are of its class."""
+    if module == "nsd_bench":  # which loads its names when they are asked for
+        return set(names[:1]) <= set(nsd_bench.__all__)
+    tree: ast.AST = ast.parse(MODULES[module].read_text())
+    for name in names:
+        found = [
+            node
+            for node in ast.walk(tree)
+            if name == getattr(node, "name", None)
+            or name in {getattr(node, "id", None), getattr(node, "asname", None)}
+        ]
+        if not found:
+            return False
+        tree = found[0]
+    return True
+
+
+def leads_somewhere(reference: str) -> bool:
+    """Whether a dotted name is a module's, or that of something in one."""
+    parts = reference.split(".")
+    known = [n for n in range(1, len(parts) + 1) if ".".join(parts[:n]) in MODULES]
+    return bool(known) and holds(".".join(parts[: known[-1]]), parts[known[-1] :])
+
+
+def test_what_texts_refer_to_is_there():
+    """In docstrings and documents: dotted names in backticks."""
+    texts = [*MODULES.values(), *(ROOT / "docs").glob("*.md"), ROOT / "README.md"]
+    dotted = re.compile(r"`((?:nsd_bench|exporters|tiers)(?:\.[A-Za-z_]\w*)+)`")
+    wrong = {
+        f"{path.relative_to(ROOT)}: {reference}"
+        for path in texts
+        for reference in dotted.findall(path.read_text())
+        if not reference.endswith((".toml", ".json", ".md")) and not leads_somewhere(reference)
+    }
+    assert not wrong
+
+
+def test_a_name_that_is_not_there_is_found():
+    assert leads_somewhere("exporters.nsd.volumes.Grid.n_units")
+    assert leads_somewhere("tiers.audit")
+    for wrong in ("exporters.nsd.volumes.Gird", "exporters.nsd.volumes.Grid.n_voxels", "tiers.nowhere"):
+        assert not leads_somewhere(wrong)
