@@ -24,14 +24,14 @@ from matplotlib.path import Path as Polygon
 from packages import N_UNITS, UNIT_IDS, make_package
 from PIL import Image
 
-from exporters.cortex.flatmaps import make_easels, score_pictures
 from exporters.nsd.layout import Layout
 from nsd_bench.cli.flatmap import flatmap_command as command
 from nsd_bench.cortex.canvas import make_canvas
-from nsd_bench.cortex.drawing import Easel, flatmap_image, outline_atlas, scale_of
-from nsd_bench.cortex.figure import Pen, Scale, draw_labels, draw_values, folds, place_names, shared_scale
+from nsd_bench.cortex.drawing import Easel, make_easels, outline_atlas, scale_of, score_pictures
+from nsd_bench.cortex.drawing_options import DrawingOptions
+from nsd_bench.cortex.figure import Scale, draw_labels, draw_values, folds, place_names, shared_scale
 from nsd_bench.cortex.geometry import join_hemispheres
-from nsd_bench.cortex.maps import array_map, package_map, score_map, volume_map, whole_names
+from nsd_bench.cortex.maps import UnitMap, array_map, package_map, score_map, volume_map, whole_names
 from nsd_bench.cortex.matching import fsaverage_placement, fsaverage_vertices, nearest_placement
 from nsd_bench.cortex.outlines import Region, regions_on
 from nsd_bench.cortex.placing import NOWHERE, Placement
@@ -62,12 +62,12 @@ def package(tmp_path) -> Package:
     return Package(make_package(tmp_path))
 
 
-def easel(canvas, package, atlas="") -> Easel:
+def easel(canvas, package, atlas="none") -> Easel:
     """The package's five units on the first vertices of each half of the squares."""
     units = np.full((2 * N_SIDE, 1), NOWHERE)
     units[:N_UNITS, 0] = UNIT_IDS
     placement = Placement(units, (4, 5, 6), "toy")
-    return Easel(canvas, np.full(2 * N_SIDE, np.nan), package, placement, atlas)
+    return Easel(canvas, np.full(2 * N_SIDE, np.nan), package, placement, DrawingOptions(outlines=atlas))
 
 
 # pixels
@@ -495,7 +495,7 @@ def test_a_figure_that_is_given_keeps_its_size(canvas, tmp_path):
 
 def test_the_title_stands_where_it_is_wanted(canvas):
     figure = Figure(figsize=(4, 3))
-    values, pen = np.ones(len(canvas.points)), Pen(title_at=(0.5, 0.13))
+    values, options = np.ones(len(canvas.points)), DrawingOptions(title_at=(0.5, 0.13))
     draw_values(
         canvas,
         values,
@@ -503,7 +503,7 @@ def test_the_title_stands_where_it_is_wanted(canvas):
         title="below",
         label="l",
         background=values,
-        pen=pen,
+        options=options,
         figure=figure,
     )
     assert {text.get_text(): text.get_position() for text in figure.texts}["below"] == (0.5, 0.13)
@@ -514,13 +514,63 @@ def test_resolution_and_colour_bar(canvas, tmp_path):
     shown = {"title": "t", "label": "l", "background": folds(values)}
     made = [
         opened(
-            draw_values(canvas, values, Scale("inferno", 0, 50), pen=pen, **shown), tmp_path / f"{number}.png"
+            draw_values(canvas, values, Scale("inferno", 0, 50), options=options, **shown),
+            tmp_path / f"{number}.png",
         )
-        for number, pen in enumerate((Pen(), Pen(dpi=32), Pen(colour_bar=False)))
+        for number, options in enumerate(
+            (DrawingOptions(), DrawingOptions(dpi=32), DrawingOptions(colour_bar=False))
+        )
     ]
     assert [image.width for image in made] == [160, 320, 160]
     below = [np.asarray(image.convert("L"))[-image.width // 18 :].min() for image in made]
     assert below[0] < 200 and below[1] < 200 and below[2] == 255
+
+
+@pytest.mark.parametrize("option", ["line_width", "label_size"])
+def test_a_width_and_a_size_of_0_are_0(canvas, option):
+    labels = circle(canvas.points, (-20, 20), 9).astype(int)
+    regions = regions_on(canvas, labels, {1: "V1"})
+    shown = {"title": "", "background": folds(labels), "regions": regions, "kind": "svg"}
+    usual, none = (
+        draw_labels(canvas, labels, options=options, **shown).decode()
+        for options in (DrawingOptions(), DrawingOptions(**{option: 0}))
+    )
+    counts = {"line_width": "stroke: #000000; stroke-width: 2.2", "label_size": ">V1</text>"}
+    assert all(text in usual for text in counts.values())
+    assert [text in none for text in counts.values()] == [option != name for name in counts]
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "expected"),
+    [
+        ("height", 0, "16 pixels or more"),
+        ("dpi", 0, "1 pixel per inch or more"),
+        ("line_width", -1, "points, 0 or more"),
+        ("label_size", float("nan"), "points, 0 or more"),
+        ("title_at", (0.5, 1.2), "two shares of the figure, 0 to 1"),
+        ("low", float("inf"), "a finite number, or None"),
+        ("engine", "", "'own', 'pycortex'"),
+        ("outlines", "", "a name"),
+        ("transform", "", "a name"),
+    ],
+)
+def test_options_that_are_not_possible_are_refused(option, value, expected):
+    with pytest.raises(OptionError, match=re.escape(f"{option} = {value!r} is not possible")) as error:
+        DrawingOptions(**{option: value})
+    assert expected in str(error.value)
+
+
+def test_no_depth_and_unknown_sampling_are_refused():
+    with pytest.raises(OptionError, match="0 depths are not possible"):
+        DrawingOptions(depths=0)
+    with pytest.raises(OptionError, match="sampling = 'cubic' is not known"):
+        DrawingOptions(sampling="cubic")
+
+
+def test_ends_of_0_are_taken_as_0():
+    shown = UnitMap("x", "x", np.arange(3), np.array([-3.0, 2.0, 5.0]))
+    assert scale_of([shown], DrawingOptions(low=0)) == Scale("inferno", 0, pytest.approx(4.94))
+    assert scale_of([shown], DrawingOptions(high=0, low=-2)) == Scale("RdBu_r", -2, 0)
 
 
 def test_sulci_are_dashed_and_have_no_names(canvas):
@@ -532,7 +582,7 @@ def test_sulci_are_dashed_and_have_no_names(canvas):
             title="",
             background=folds(labels),
             regions=regions_on(canvas, labels, {1: "V1"}, are_sulci=are_sulci),
-            pen=Pen(2.5, 17),
+            options=DrawingOptions(line_width=2.5, label_size=17),
             kind="svg",
         ).decode()
         for are_sulci in (False, True)
@@ -713,12 +763,12 @@ def test_columns_that_do_not_fit(package):
 
 def test_image_for_a_report(canvas, package, tmp_path):
     shown = easel(canvas, package, outline_atlas(package))
-    data = flatmap_image(shown, np.arange(5.0), "title", label="r")
+    data = shown.draw(np.arange(5.0), title="title", label="r")
     image = opened(data, tmp_path / "a.png")
     assert colour_at(image, -30, 38)[0] == colour_at(image, -30, 38)[1]  # no unit: the grey below
     # The five units lie in the lowest row from the left; the last one has the largest value.
     assert sum(colour_at(image, -31.8, 0.4)) > sum(colour_at(image, -39.5, 0.4))
-    assert data == flatmap_image(shown, np.arange(5.0), "title", label="r")
+    assert data == shown.draw(np.arange(5.0), title="title", label="r")
 
 
 def test_units_of_another_grid_are_refused(canvas, package):
@@ -793,6 +843,9 @@ def test_command_says_how_to_place_units(exported, tmp_path, fs5):
         "  Expected: NSD's transforms, or what was kept of them.\n"
         "  What to do: give --nsd-root or --placements; --approximate places voxels by where they are."
     )
+    with pytest.raises(OptionError, match="height = 0 is not possible"):
+        run(command, package, "--out", tmp_path, "--height", 0, "--approximate")
+    assert run(command, package, "--out", tmp_path, "--dpi", 0)[0] == 2
     code, output = run(command, package, "--out", tmp_path, "--label-size", "20px")
     assert code == 2 and "'20px' is no size like 20 or 20pt" in output
     for option, needed in (("--minus", "--scores"), ("--column", "--scores"), ("--key", "--values")):
@@ -818,7 +871,7 @@ def test_placements_of_another_surface_are_refused(exported, tmp_path, fs5):
 def test_pictures_for_a_report_share_one_scale(exported, fs5):
     """The same numbers look the same in both packages, although one of them has a single larger one."""
     packages = [Package(path) for path in sorted(exported.glob("*-subj0?"))]
-    easels = make_easels(packages, {"surface": "fsaverage5", "height": 40, "approximate": True})
+    easels = make_easels(packages, DrawingOptions(height=40, approximate=True))
     columns = {}
     for package, largest in zip(packages, (1, 9), strict=True):
         ids = package.units["unit_ids"].to_numpy()

@@ -16,12 +16,12 @@ from PIL import Image
 
 from exporters.cortex.placing import transform_placement
 from nsd_bench.cli.flatmap import view_command as command
+from nsd_bench.cortex.cortex_page import Atlas, BrainMap, ViewSurface, package_page, view_page
 from nsd_bench.cortex.figure import Scale
 from nsd_bench.cortex.geometry import join_hemispheres
 from nsd_bench.cortex.maps import package_map
 from nsd_bench.cortex.placing import Placement
 from nsd_bench.cortex.surfaces import read_cortex, read_inflated, read_mesh, read_scalars, write_mesh
-from nsd_bench.cortex.view import Atlas, BrainMap, ViewSurface, package_page, view_page
 from nsd_bench.errors import OptionError, PackageError, SourceError
 from nsd_bench.outputs import write_npz
 from nsd_bench.package.read import Package

@@ -19,8 +19,8 @@ from PIL import Image
 from exporters.flat.pictures import encode_png
 from nsd_bench.cli.flat import view_flat_command as command
 from nsd_bench.cortex.flat import FORMAT, FlatMap, load
+from nsd_bench.cortex.flat_page import viewer_page
 from nsd_bench.cortex.raster import PixelGrid, gaussian_raster
-from nsd_bench.cortex.viewer import viewer_page
 from nsd_bench.errors import OptionError, PackageError
 from nsd_bench.outputs import write_npz
 

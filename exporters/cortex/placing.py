@@ -1,7 +1,8 @@
-"""Find the voxels that a subject's vertices lie in, through one of its transforms."""
+"""Place units and volumes on vertices: by NSD's own transforms, or by those of a pycortex subject."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +12,63 @@ import numpy.typing as npt
 from scipy.ndimage import map_coordinates
 
 from exporters.cortex.transforms import flirt_to_world
+from exporters.nsd.layout import Layout
 from exporters.nsd.rois import whole_labels
+from exporters.nsd.transforms import read_placement
 from exporters.nsd.volumes import Grid, load_nifti, read_grid, read_volume
+from nsd_bench.cortex.drawing_options import DrawingOptions
+from nsd_bench.cortex.matching import fsaverage_placement, is_fsaverage, package_space
 from nsd_bench.cortex.pixelwise import VERTEX_DEPTHS as N_DEPTHS
 from nsd_bench.cortex.pixelwise import between, read_matrix, read_transform, vertexwise
 from nsd_bench.cortex.placing import Placement
 from nsd_bench.cortex.store import PycortexSubject
-from nsd_bench.cortex.surfaces import read_cortex
+from nsd_bench.cortex.surfaces import read_cortex, read_flat
 from nsd_bench.errors import OptionError
 from nsd_bench.outputs import new_file, refuse_existing
+from nsd_bench.package.read import Package
 
-__all__ = ["mni_to_subject", "resample", "transform_placement", "volume_labels", "volume_values"]
+__all__ = [
+    "mni_to_subject",
+    "nsd_placements",
+    "resample",
+    "transform_placement",
+    "volume_labels",
+    "volume_values",
+]
+
+
+def nsd_placements(packages: Sequence[Package], nsd_root: Path, options: DrawingOptions) -> list[Placement]:
+    """Place the units of packages on a surface by NSD's own transforms.
+
+    Parameters
+    ----------
+    packages
+        Of any space that NSD has.
+    nsd_root
+        Folder with nsddata/.
+    options
+        `surface` and `sampling` count.
+
+    Returns
+    -------
+    placements
+        One for every package, as `nsd_bench.cortex.draw` and `nsd_bench.cortex.view` take them.
+
+    Raises
+    ------
+    SourceError
+        If a file is missing or damaged, or the surface is neither an fsaverage nor the package's own subject.
+    """
+    flat, layout, placements = read_flat(options.surface), Layout(nsd_root), []
+    for package in packages:
+        space, units = package_space(package), package.units
+        if space == "fsaverage" and is_fsaverage(flat):
+            placements.append(
+                fsaverage_placement(flat, units["unit_ids"].to_numpy(), units["layer"].to_numpy(str))
+            )
+        else:
+            placements.append(read_placement(layout, package.subject, space, flat, sampling=options.sampling))
+    return placements
 
 
 def transform_placement(subject: PycortexSubject, name: str, *, n_depths: int = N_DEPTHS) -> Placement:

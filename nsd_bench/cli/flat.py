@@ -158,22 +158,7 @@ def _print_plan(options: FlatOptions, nsd_root: Path) -> None:
 @click.option("--seed", default=0, show_default=True, help="Another one draws another sample.")
 def view_flat_command(dataset: Path, out: Path, split: str | None, sample: int, seed: int) -> None:
     """Show a sample of DATASET: photograph, flat map with regions, captions and objects."""
-    from nsd_bench.cortex.viewer import viewer_page
-    from nsd_bench.errors import NsdBenchError, PackageError
-    from nsd_bench.outputs import new_file, refuse_existing
+    from nsd_bench.cortex.flat_page import view_flat
 
-    refuse_existing(out)
-    try:
-        page = viewer_page(dataset, split, n_records=sample, seed=seed)
-    except NsdBenchError:
-        raise
-    except (OSError, ValueError) as error:  # A file was removed or cut off; pyarrow's errors are ValueErrors.
-        raise PackageError(
-            f"a file of it is missing or damaged ({error})",
-            place=str(dataset),
-            expected="every file that 'nsd-bench export-flat' wrote, whole",
-            fix="copy the data set again, or export it again",
-        ) from error
-    with new_file(out) as file:
-        file.write(page.encode())
+    view_flat(dataset, out, split, n_records=sample, seed=seed)
     click.echo(f"{out}: open it in a browser; it shows NSD's photographs and may not be passed on")

@@ -11,12 +11,10 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 import click
 
 from nsd_bench.errors import NsdBenchError, PackageError, SubmissionError, choices
-from nsd_bench.package.spec import SUBMISSION_SUFFIX, TABLES, TIERS, TRUTH_SUFFIX, package_stem
+from nsd_bench.package.spec import SUBMISSION_SUFFIX, TABLES, TRUTH_SUFFIX, package_stem
 
 if TYPE_CHECKING:
     from exporters.packages.plan import PlannedFile
-    from nsd_bench.cortex.maps import UnitMap
-    from nsd_bench.package.read import Package
     from nsd_bench.package.submission import Submission
     from nsd_bench.package.truth import Truth
 
@@ -27,11 +25,8 @@ __all__ = [
     "dropped_units",
     "echo_files",
     "key_option",
-    "map_options",
-    "maps_wanted",
     "numbers",
     "packages_below",
-    "place_options",
     "submissions_below",
     "with_options",
 ]
@@ -294,42 +289,7 @@ def echo_files(files: Sequence[PlannedFile], *, missing: bool) -> bool:
     return not absent
 
 
-_PATH = click.Path(path_type=Path)
 Decorator: TypeAlias = Callable[[Callable[..., None]], Callable[..., None]]
-
-_PLACE_OPTIONS: tuple[Decorator, ...] = (
-    click.option("--nsd-root", type=_PATH, help="NSD's files: units are placed by its own transforms."),
-    click.option("--placements", type=_PATH, help="Folder of *.placement.npz that --keep-placements wrote."),
-    click.option(
-        "--transform", help="Transform of a pycortex --surface: average through the depth of cortex."
-    ),
-    click.option("--mni-matrix", type=_PATH, help="MNI space: 4 x 4, from the surface's mm to MNI's."),
-    click.option("--approximate", is_flag=True, help="Place voxels by stretching the cortex to their grid."),
-    click.option(
-        "--sampling",
-        type=click.Choice(["nearest", "trilinear"]),
-        default="nearest",
-        show_default=True,
-        help="How voxels are read between their centres.",
-    ),
-    click.option(
-        "--depths",
-        type=click.IntRange(min=1),
-        help="Places between white matter and pia, for --transform and MNI.",
-    ),
-    click.option("--no-nanmean", is_flag=True, help="One missing voxel makes the whole depth unknown."),
-)
-
-
-def place_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options that say how units are placed on a surface.
-
-    Parameters
-    ----------
-    command
-        A function that click will make a command of.
-    """
-    return with_options(_PLACE_OPTIONS, command)
 
 
 def with_options(options: Sequence[Decorator], command: Callable[..., None]) -> Callable[..., None]:
@@ -345,93 +305,3 @@ def with_options(options: Sequence[Decorator], command: Callable[..., None]) -> 
     for option in reversed(options):
         command = option(command)
     return command
-
-
-_MAP_OPTIONS: tuple[Decorator, ...] = (
-    click.option(
-        "--values", type=_PATH, help="Your own numbers: one a unit, .npy or .npz, or a volume, .nii.gz."
-    ),
-    click.option("--key", help="Which array of an .npz."),
-    click.option("--scores", type=_PATH, help="scores.json: draw columns of what was scored."),
-    click.option("--minus", type=_PATH, help="Another scores.json, subtracted."),
-    click.option(
-        "--tier", type=click.Choice(TIERS), default="test", show_default=True, help="Tier of --scores."
-    ),
-    click.option(
-        "--column", "columns", multiple=True, help="Column of --scores, or share; r and share by default."
-    ),
-)
-
-
-def map_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options that `maps_wanted` reads besides --map.
-
-    Parameters
-    ----------
-    command
-        A function that click will make a command of.
-    """
-    return with_options(_MAP_OPTIONS, command)
-
-
-def maps_wanted(packages: Sequence[Package], options: dict[str, Any]) -> list[list[UnitMap]]:
-    """Read the maps that a command's options ask for, the same of every package; ncsnr if none.
-
-    Parameters
-    ----------
-    packages
-        Whose maps they are.
-    options
-        What click read of `map_options` and of --map, by name.
-
-    Returns
-    -------
-    maps
-        A list for each package.
-
-    Raises
-    ------
-    NsdBenchError
-        If a map does not fit a package, or a file cannot be read.
-    """
-    from nsd_bench.cortex.maps import whole_names
-
-    names = whole_names(packages, options["maps"])
-    return [_maps(package, names, options) for package in packages]
-
-
-def _maps(package: Package, names: Sequence[str], options: dict[str, Any]) -> list[UnitMap]:
-    from nsd_bench.cortex.maps import package_map, score_map
-
-    maps = [package_map(package, name) for name in names]
-    if options["values"]:
-        maps.append(_own_map(package, options["values"], options["key"]))
-    if options["scores"]:
-        units = _read_units(options["scores"])
-        minus = _read_units(options["minus"]) if options["minus"] else None
-        columns = options["columns"] or ("r", "share")
-        maps += [score_map(units, package, options["tier"], column, minus) for column in columns]
-    return maps or [package_map(package, "ncsnr")]
-
-
-def _own_map(package: Package, path: Path, key: str | None) -> UnitMap:
-    from nsd_bench.cortex.maps import array_map, volume_map
-
-    if path.name.endswith((".nii", ".nii.gz")):
-        return volume_map(package, path)
-    return array_map(package, path, key)
-
-
-def _read_units(path: Path) -> dict[str, Any]:
-    from nsd_bench.package.storage import read_npz
-
-    file = path.with_name(f"{path.stem}.units.npz")
-    try:
-        return read_npz(file)
-    except (OSError, ValueError) as error:
-        raise SubmissionError(
-            f"cannot be read ({error})",
-            place=str(file),
-            expected="what 'nsd-bench score' wrote beside scores.json",
-            fix="give the scores.json of a score, or score again",
-        ) from error

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from nsd_bench.cli.options import Truths, packages_below, place_options, submissions_below
+from nsd_bench.cli.flatmap import drawing_options, nsd_placed, place_options
+from nsd_bench.cli.options import Truths, packages_below, submissions_below
 from nsd_bench.errors import SubmissionError
 from nsd_bench.package.spec import TIERS
 from nsd_bench.scoring.scores import SCORES_FORMAT
@@ -91,17 +92,15 @@ def _flatmaps(
 ) -> dict[str, bytes]:
     """Draw the share of the ceiling of every package on the flattened cortex, if it is said where or how."""
     is_placed = placing["nsd_root"] or placing["placements"] or placing["approximate"]
-    surface = placing["surface"] or ("fsaverage5" if is_placed else "")
-    if not surface:
+    if not (is_placed or placing["surface"]):
         return {}
-    from exporters.cortex.flatmaps import make_easels, score_pictures
+    from nsd_bench.cortex.drawing import make_easels, score_pictures
 
     coarse = all(_FLATMAP_OUTLINES in package.roi_names for package in packages)
-    outlines = _FLATMAP_OUTLINES if coarse else ""
-    easels = make_easels(
-        packages, {**placing, "surface": surface, "outlines": outlines, "height": _FLATMAP_HEIGHT}
-    )
-    return score_pictures(easels, units, tier)
+    usual = {"outlines": _FLATMAP_OUTLINES if coarse else None, "height": _FLATMAP_HEIGHT}
+    options = drawing_options({**placing, **usual})
+    placements = nsd_placed(packages, placing["nsd_root"], options)
+    return score_pictures(make_easels(packages, options, placements=placements), units, tier)
 
 
 def _evidence(

@@ -15,6 +15,7 @@ from nsd_bench.errors import OptionError
 
 __all__ = [
     "HEIGHT",
+    "LEAST_HEIGHT",
     "Canvas",
     "centres",
     "make_canvas",
@@ -24,7 +25,8 @@ __all__ = [
 
 HEIGHT: Final = 1024
 """Rows of a picture, as in pycortex."""
-_LEAST_HEIGHT = 16
+LEAST_HEIGHT: Final = 16
+"""Fewer rows show nothing."""
 
 
 @dataclass(frozen=True)
@@ -86,11 +88,11 @@ def make_canvas(flat: FlatGeometry, height: int = HEIGHT) -> Canvas:
     OptionError
         If `height` is below 16.
     """
-    if height < _LEAST_HEIGHT:
+    if height < LEAST_HEIGHT:
         raise OptionError(
             f"height = {height} is not possible",
             place="flat map",
-            expected=f"{_LEAST_HEIGHT} pixels or more",
+            expected=f"{LEAST_HEIGHT} pixels or more",
             fix="give a larger height; 1024 is pycortex's",
         )
     points = nudged(flat)

@@ -17,11 +17,12 @@ from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
 from nsd_bench.cortex.canvas import Canvas
+from nsd_bench.cortex.drawing_options import DrawingOptions
 from nsd_bench.cortex.outlines import Region
 from nsd_bench.errors import OptionError, choices
 from nsd_bench.figures import _STYLE, INK, SOFT, _svg
 
-__all__ = ["FORMATS", "Pen", "Scale", "draw_labels", "draw_values", "folds", "place_names", "shared_scale"]
+__all__ = ["FORMATS", "Scale", "draw_labels", "draw_values", "folds", "place_names", "shared_scale"]
 
 DIVERGING: Final = "RdBu_r"
 SEQUENTIAL: Final = "inferno"
@@ -124,33 +125,7 @@ _NO_DATE: Final[dict[str, dict[str, None]]] = {
     "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
 }
 
-
-@dataclass(frozen=True)
-class Pen:
-    """How a figure is drawn.
-
-    Parameters
-    ----------
-    line_width
-        Of outlines, in points.
-    label_size
-        Of names, in points.
-    colour_bar
-        Whether there is one.
-    dpi
-        Of the file; None makes one pixel of the map one pixel of the file.
-    title_at
-        Middle of the title, as shares of the figure from below on the left; None puts it above the map.
-    """
-
-    line_width: float = 1.0
-    label_size: float = 9.0
-    colour_bar: bool = True
-    dpi: float | None = None
-    title_at: tuple[float, float] | None = None
-
-
-_PEN: Final = Pen()
+_USUAL: Final = DrawingOptions()
 
 
 def folds(curvature: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
@@ -172,7 +147,7 @@ def draw_values(
     label: str,
     background: npt.NDArray[np.floating],
     regions: Sequence[Region] = (),
-    pen: Pen = _PEN,
+    options: DrawingOptions = _USUAL,
     kind: str = "png",
     figure: Figure | None = None,
 ) -> bytes:
@@ -192,8 +167,8 @@ def draw_values(
         Greys from 0 to 1, see `folds`.
     regions
         To be outlined and named.
-    pen
-        How.
+    options
+        Lines, names, title, colour bar and resolution.
     kind
         One of `FORMATS`.
     figure
@@ -210,7 +185,7 @@ def draw_values(
         If there is not one value for every vertex, or no such format.
     """
     with mpl.rc_context(_STYLE):
-        figure, axes = _begin(canvas, background, title, pen, kind, figure)
+        figure, axes = _begin(canvas, background, title, options, kind, figure)
         image = axes.imshow(
             canvas.picture(values),
             extent=canvas.extent,
@@ -219,10 +194,10 @@ def draw_values(
             vmax=scale.high,
             interpolation="nearest",
         )
-        if pen.colour_bar:
+        if options.colour_bar:
             _add_bar(figure, image, label)
-        _add_regions(axes, regions, pen)
-        return _finish(figure, title, kind, pen.dpi)
+        _add_regions(axes, regions, options)
+        return _finish(figure, title, kind, options.dpi)
 
 
 def draw_labels(
@@ -232,13 +207,13 @@ def draw_labels(
     title: str,
     background: npt.NDArray[np.floating],
     regions: Sequence[Region],
-    pen: Pen = _PEN,
+    options: DrawingOptions = _USUAL,
     kind: str = "png",
     figure: Figure | None = None,
 ) -> bytes:
     """Fill regions with a colour each, as `draw_values` draws numbers; 0 and less show the background."""
     with mpl.rc_context(_STYLE):
-        figure, axes = _begin(canvas, background, title, pen, kind, figure)
+        figure, axes = _begin(canvas, background, title, options, kind, figure)
         known = np.unique(labels[labels > 0])
         code = np.where(labels > 0, np.searchsorted(known, labels), np.nan).astype(np.float64)
         colours = ListedColormap(_hues(len(known)))
@@ -250,8 +225,8 @@ def draw_labels(
             vmax=max(len(known), 1) - 0.5,
             interpolation="nearest",
         )
-        _add_regions(axes, regions, pen)
-        return _finish(figure, title, kind, pen.dpi)
+        _add_regions(axes, regions, options)
+        return _finish(figure, title, kind, options.dpi)
 
 
 def _hues(n_labels: int) -> npt.NDArray[np.float64]:
@@ -267,7 +242,7 @@ def _begin(
     canvas: Canvas,
     background: npt.NDArray[np.floating],
     title: str,
-    pen: Pen,
+    options: DrawingOptions,
     kind: str,
     figure: Figure | None,
 ) -> tuple[Figure, Any]:
@@ -294,7 +269,7 @@ def _begin(
         interpolation="nearest",
     )
     middle = 1 - strip / 2
-    x, y = pen.title_at or (0.5, middle)
+    x, y = (0.5, middle) if options.title_at is None else options.title_at
     heading = figure.text(x, y, title, ha="center", va="center", fontsize=_TITLE_POINTS, color=INK)
     wide = heading.get_window_extent().width / figure.bbox.width / _TITLE_SHARE
     heading.set_fontsize(_TITLE_POINTS / max(wide, 1))
@@ -319,20 +294,20 @@ def _add_bar(figure: Figure, image: Any, label: str) -> None:
     bar.set_label(label, fontsize=10, labelpad=1)
 
 
-def _add_regions(axes: Any, regions: Sequence[Region], pen: Pen) -> None:
-    limits = axes.axis()
-    for region in regions:
+def _add_regions(axes: Any, regions: Sequence[Region], options: DrawingOptions) -> None:
+    limits, width, size = axes.axis(), options.line_width, options.label_size
+    for region in regions if width else ():
         dashes = (0, (3, 2)) if region.is_sulcus else "-"
-        for colour, width in (("black", pen.line_width + _HALO), ("white", pen.line_width)):
+        for colour, points in (("black", width + _HALO), ("white", width)):
             for loop in region.loops:
-                axes.plot(*loop.T, color=colour, linewidth=width, linestyle=dashes, solid_joinstyle="round")
+                axes.plot(*loop.T, color=colour, linewidth=points, linestyle=dashes, solid_joinstyle="round")
     halo = [withStroke(linewidth=2 * _HALO, foreground="black")]
     axes.apply_aspect()
     width_in = axes.get_window_extent().width / axes.figure.dpi
-    size_mm = pen.label_size / _POINTS_PER_IN * (limits[1] - limits[0]) / width_in
-    for name, x, y in place_names(regions, size_mm):  # above all outlines
+    size_mm = size / _POINTS_PER_IN * (limits[1] - limits[0]) / width_in
+    for name, x, y in place_names(regions if size else (), size_mm):  # above all outlines
         for effects in (halo, []):  # what has an effect becomes paths in an SVG; the name stays text
-            axes.text(x, y, name, path_effects=effects, fontsize=pen.label_size, **_NAME)
+            axes.text(x, y, name, path_effects=effects, fontsize=size, **_NAME)
     axes.axis(limits)
 
 
@@ -340,7 +315,7 @@ def _finish(figure: Figure, title: str, kind: str, dpi: float | None) -> bytes:
     if kind == "svg":
         return _svg(figure, html.escape(title)).encode()
     stream = io.BytesIO()
-    figure.savefig(stream, format=kind, dpi=dpi or figure.dpi, metadata=_NO_DATE[kind])
+    figure.savefig(stream, format=kind, dpi=figure.dpi if dpi is None else dpi, metadata=_NO_DATE[kind])
     return stream.getvalue()
 
 

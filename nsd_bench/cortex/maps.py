@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,7 +18,16 @@ from nsd_bench.package.read import Package
 from nsd_bench.package.spec import roi_column
 from nsd_bench.package.storage import read_npz
 
-__all__ = ["DERIVED", "UnitMap", "array_map", "package_map", "score_map", "volume_map", "whole_names"]
+__all__ = [
+    "DERIVED",
+    "UnitMap",
+    "array_map",
+    "package_map",
+    "score_map",
+    "volume_map",
+    "wanted_maps",
+    "whole_names",
+]
 
 DERIVED: Final = {"share": ("r", "noise_ceiling")}
 """Columns of a score that are computed from others."""
@@ -60,6 +70,111 @@ class UnitMap:
     label_names: dict[int, str] | None = None
     limits: tuple[float, float] | None = None
     is_difference: bool = False
+
+    @classmethod
+    def of_package(cls, package: Package, name: str, label: str, values: npt.NDArray[Any]) -> UnitMap:
+        """Take one number for every unit of a package.
+
+        Parameters
+        ----------
+        package
+            Whose units.
+        name, label
+            See `UnitMap`.
+        values : array of shape (n_units,)
+            In the order of `package.units`.
+
+        Raises
+        ------
+        OptionError
+            If there is not one number for every unit.
+        """
+        ids = package.units["unit_ids"].to_numpy()
+        if values.shape != ids.shape or values.dtype.kind not in "fiub":
+            raise _not_values(
+                str(package.path), f"values are {values.dtype} of shape {values.shape}", len(ids)
+            )
+        return cls(name, label, ids, values.astype(np.float64))
+
+
+def wanted_maps(
+    packages: Sequence[Package],
+    names: Sequence[str] = (),
+    *,
+    values: Path | None = None,
+    key: str | None = None,
+    scores: Path | None = None,
+    minus: Path | None = None,
+    tier: str = "test",
+    columns: Sequence[str] = (),
+) -> list[list[UnitMap]]:
+    """Read the maps that are asked for, the same of every package; ncsnr if none is.
+
+    Parameters
+    ----------
+    packages
+        Whose units.
+    names
+        See `package_map`; "roi:all" stands for every atlas that all packages have.
+    values
+        One's own numbers: one for every unit, .npy or .npz (see `array_map`), or a volume (see `volume_map`).
+    key
+        Which array of an .npz.
+    scores, minus
+        scores.json that 'nsd-bench score' wrote, and another one to be subtracted.
+    tier
+        Tier of `scores`.
+    columns
+        Of `scores`, see `score_map`; "r" and "share" if none is named.
+
+    Returns
+    -------
+    maps
+        One list for every package.
+
+    Raises
+    ------
+    OptionError
+        If a package has no such map, the own numbers do not fit, or an option is given that changes nothing.
+    SubmissionError
+        If a score cannot be read, or has no such column.
+    """
+    for option, given, needed, base in (
+        ("minus", minus, "scores", scores),
+        ("columns", columns, "scores", scores),
+        ("key", key, "values", values),
+    ):
+        if given and base is None:
+            raise OptionError(
+                f"{option} is given without {needed}",
+                place="maps",
+                expected=f"{needed}, which it is of",
+                fix=f"give {needed}, or leave {option} out",
+            )
+    names = whole_names(packages, names)
+    units, other = (None if path is None else _read_units(path) for path in (scores, minus))
+    maps = []
+    for package in packages:
+        found = [package_map(package, name) for name in names]
+        if values is not None:
+            is_volume = values.name.endswith((".nii", ".nii.gz"))
+            found.append(volume_map(package, values) if is_volume else array_map(package, values, key))
+        if units is not None:
+            found += [score_map(units, package, tier, column, other) for column in columns or ("r", "share")]
+        maps.append(found or [package_map(package, "ncsnr")])
+    return maps
+
+
+def _read_units(scores: Path) -> dict[str, npt.NDArray[Any]]:
+    file = scores.with_name(f"{scores.stem}.units.npz")
+    refusal = partial(
+        SubmissionError,
+        place=str(file),
+        expected="what 'nsd-bench score' wrote beside scores.json",
+        fix="give the scores.json of a score, or score again",
+    )
+    with reading(file, refusal):
+        return read_npz(file)
 
 
 def whole_names(packages: Sequence[Package], wanted: Sequence[str]) -> list[str]:
@@ -156,7 +271,7 @@ def array_map(package: Package, path: Path, key: str | None = None) -> UnitMap:
         If the file cannot be read, has no such array, or not one number for every unit.
     """
     ids = package.units["unit_ids"].to_numpy()
-    with reading(path, lambda problem: _not_values(path, problem, len(ids))):
+    with reading(path, lambda problem: _not_values(str(path), problem, len(ids))):
         found = (
             read_npz(path) if path.suffix == ".npz" else {path.stem: np.load(path, allow_pickle=False)[...]}
         )
@@ -167,14 +282,14 @@ def array_map(package: Package, path: Path, key: str | None = None) -> UnitMap:
         )
     values = found[key]
     if values.shape != ids.shape or values.dtype.kind not in "fiub":
-        raise _not_values(path, f"{key!r} is {values.dtype} of shape {values.shape}", len(ids))
+        raise _not_values(str(path), f"{key!r} is {values.dtype} of shape {values.shape}", len(ids))
     return UnitMap(key.replace("/", "-"), key, ids, values.astype(np.float64))
 
 
-def _not_values(path: Path, problem: str, n_units: int) -> OptionError:
+def _not_values(place: str, problem: str, n_units: int) -> OptionError:
     return OptionError(
         problem,
-        place=str(path),
+        place=place,
         expected=f"one number for each of the package's {n_units} units, in their order",
         fix="write it with numpy.save, in the order of package.units",
     )

@@ -1,20 +1,41 @@
-"""Find the unit of every vertex of a flat map without a subject's own transforms."""
+"""Which unit each vertex of a cortex shows, by the best means at hand but for NSD's own files."""
 
 from __future__ import annotations
 
+from functools import partial
+from pathlib import Path
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 from scipy.spatial import cKDTree
 
+from nsd_bench.cortex.canvas import Canvas
+from nsd_bench.cortex.drawing_options import DrawingOptions
 from nsd_bench.cortex.geometry import FlatGeometry
-from nsd_bench.cortex.pixelwise import VolumeTransform, between, vertexwise
+from nsd_bench.cortex.pixelwise import N_DEPTHS as PIXEL_DEPTHS
+from nsd_bench.cortex.pixelwise import (
+    VERTEX_DEPTHS,
+    VolumeTransform,
+    between,
+    pixelwise,
+    read_matrix,
+    read_transform,
+    vertexwise,
+)
 from nsd_bench.cortex.placing import NOWHERE, Placement
+from nsd_bench.cortex.store import PycortexSubject
 from nsd_bench.cortex.surfaces import Cortex
 from nsd_bench.errors import OptionError, PackageError, SourceError
+from nsd_bench.inputs import reading
+from nsd_bench.package.read import Package
+from nsd_bench.package.storage import read_npz
 
 __all__ = [
+    "PLACEMENT_SUFFIX",
+    "package_space",
+    "pixel_units",
+    "place_units",
     "MNI305_TO_MNI152",
     "N_DEPTHS",
     "fsaverage_placement",
@@ -297,3 +318,120 @@ def volume_grid(
         expected="unit_ids that count voxels in C order of (x, y, z), in several slices along each axis",
         fix="export the package again, or choose more units",
     )
+
+
+PLACEMENT_SUFFIX: Final = ".placement.npz"
+"""After a package's name: the file that keeps which units the vertices of one surface show."""
+
+
+def place_units(
+    package: Package, cortex: Cortex, options: DrawingOptions, placement: Placement | None = None
+) -> Placement:
+    """Place a package's units on the vertices of a cortex.
+
+    A `transform` of the surface goes before all else, then `placements`, then a placement that is given.
+    Vertices of fsaverage on fsaverage, and MNI space, need none of them.
+
+    Parameters
+    ----------
+    package
+        Whose units.
+    cortex
+        The surface that `options` name.
+    options
+        How: `transform`, `placements`, `mni_matrix`, `approximate`, `sampling` and `depths` count.
+    placement
+        One that was made elsewhere, such as by `exporters.cortex.placing.nsd_placements`.
+
+    Returns
+    -------
+    placement
+        Not yet compared with the package's units; see `Placement.check`.
+
+    Raises
+    ------
+    OptionError
+        If it is not known where the units lie, or the surface has no such transform.
+    PackageError
+        If what was kept in `placements` cannot be read or is of another surface.
+    SourceError
+        If a file is damaged, or the surface has no white matter and pia where they are needed.
+    """
+    if options.transform is not None:
+        shares = between(VERTEX_DEPTHS if options.depths is None else options.depths)
+        return vertexwise(cortex, _transform(options), shares, sampling=options.sampling)
+    if options.placements is not None:
+        return _kept(options.placements / f"{package.name}{PLACEMENT_SUFFIX}", cortex)
+    if placement is not None:
+        return placement
+    space, units = package_space(package), package.units
+    ids, where_mm = units["unit_ids"].to_numpy(), units[["x_mm", "y_mm", "z_mm"]]
+    if space == "fsaverage":
+        return fsaverage_placement(cortex.flat, ids, units["layer"].to_numpy(str))
+    if space == "MNI":
+        matrix = None if options.mni_matrix is None else read_matrix(options.mni_matrix)
+        depths = N_DEPTHS if options.depths is None else options.depths
+        return mni_placement(
+            cortex, ids, where_mm.to_numpy(), matrix=matrix, n_depths=depths, sampling=options.sampling
+        )
+    if options.approximate and where_mm.notna().all(axis=None):
+        return nearest_placement(cortex.middle_mm, ids, where_mm.to_numpy())
+    raise OptionError(
+        f"it is not known where units of space {space!r} lie on the surface",
+        place=str(package.path),
+        expected="NSD's transforms, or what was kept of them",
+        fix="give --nsd-root or --placements; --approximate places voxels by where they are",
+    )
+
+
+def pixel_units(canvas: Canvas, cortex: Cortex, options: DrawingOptions) -> tuple[Canvas, Placement]:
+    """Find the voxels that every pixel shows, by the transform that `options` name.
+
+    Parameters
+    ----------
+    canvas
+        Pixels of the surface's flat map.
+    cortex
+        The surface, with white matter and pia.
+    options
+        `transform`, `sampling` and `depths` count.
+
+    Returns
+    -------
+    canvas, placement
+        See `nsd_bench.cortex.pixelwise.pixelwise`.
+
+    Raises
+    ------
+    OptionError
+        If the surface is no pycortex subject, or has no such transform.
+    SourceError
+        If a file is damaged, or white matter and pia are missing.
+    """
+    depths = PIXEL_DEPTHS if options.depths is None else options.depths
+    return pixelwise(canvas, cortex, _transform(options), depths, sampling=options.sampling)
+
+
+def package_space(package: Package) -> str:
+    """Return which of NSD's spaces a package's units are of, such as "func1pt8mm"; "" if it does not say."""
+    recipe = package.manifest.get("recipe", {}).get("values", {})
+    return str(recipe.get("responses", {}).get("space", ""))
+
+
+def _transform(options: DrawingOptions) -> VolumeTransform:
+    subject = PycortexSubject.of_surface(options.surface)
+    return read_transform(subject.require_transform(str(options.transform)))
+
+
+def _kept(path: Path, cortex: Cortex) -> Placement:
+    refusal = partial(
+        PackageError,
+        place=str(path),
+        expected="what 'nsd-bench flatmap --keep-placements' wrote for this package and surface",
+        fix="write it again, or give --nsd-root",
+    )
+    with reading(path, refusal, "not a placement"):
+        placement = Placement.of_arrays(read_npz(path))
+        if len(placement.units) != len(cortex.flat):
+            raise ValueError(f"of {len(placement.units)} vertices, the surface has {len(cortex.flat)}")
+    return placement

@@ -78,6 +78,29 @@ class PycortexSubject:
         folder = Path(path)
         return cls(folder.parent, folder.name)
 
+    @classmethod
+    def of_surface(cls, surface: str | os.PathLike[str]) -> PycortexSubject:
+        """Take the subject that a surface is.
+
+        Parameters
+        ----------
+        surface
+            As of `nsd_bench.cortex.surfaces.read_flat`.
+
+        Raises
+        ------
+        OptionError
+            If it is no folder: neither fsaverage5 nor two files have transforms or a drawing.
+        """
+        if Path(surface).is_dir():
+            return cls.at(surface)
+        raise OptionError(
+            f"the surface {os.fspath(surface)!r} is no pycortex subject",
+            place="flat map",
+            expected="the folder of one: only these have transforms and drawings",
+            fix="give --surface STORE/SUBJECT, or leave --transform and 'overlays' out",
+        )
+
     @property
     def path(self) -> Path:
         """The subject's folder."""

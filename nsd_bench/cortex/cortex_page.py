@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from pathlib import Path
 from typing import Any, Final
 
 import jinja2
@@ -16,15 +17,19 @@ import numpy as np
 import numpy.typing as npt
 
 from nsd_bench.cortex.drawing import outline_atlas, scale_of
+from nsd_bench.cortex.drawing_options import DrawingOptions
 from nsd_bench.cortex.figure import Scale, shared_scale
 from nsd_bench.cortex.geometry import FlatGeometry
 from nsd_bench.cortex.maps import UnitMap
+from nsd_bench.cortex.matching import place_units
 from nsd_bench.cortex.placing import Placement
+from nsd_bench.cortex.surfaces import read_cortex, read_inflated
 from nsd_bench.errors import OptionError
+from nsd_bench.outputs import new_file, refuse_existing
 from nsd_bench.package.read import Package
 from nsd_bench.package.spec import roi_column
 
-__all__ = ["Atlas", "BrainMap", "ViewSurface", "package_page", "view_page"]
+__all__ = ["Atlas", "BrainMap", "ViewSurface", "package_page", "view", "view_page"]
 
 _STEPS: Final = 32767  # positions as int16: 0.01 mm and finer
 _FEW: Final = 1 << 16  # vertices that uint16 can name
@@ -93,6 +98,60 @@ class ViewSurface:
     curvature: npt.NDArray[np.floating]
 
 
+def view(
+    package: Package,
+    maps: Sequence[UnitMap],
+    out: Path,
+    options: DrawingOptions = DrawingOptions(),  # noqa: B008 - frozen
+    *,
+    placement: Placement | None = None,
+    title: str = "",
+) -> Path:
+    """Write a page with a package's cortex, to be turned, unfolded and read in a browser.
+
+    It is what `nsd-bench view` does. The same arguments give the same bytes.
+
+    Parameters
+    ----------
+    package
+        Whose units are shown; all of its atlases can be outlined.
+    maps
+        Numbers of units, to choose from; see `nsd_bench.cortex.maps.wanted_maps`.
+    out
+        Page to write; it appears whole or not at all.
+    options
+        `surface`, `nanmean`, and how units are placed; see `DrawingOptions`. The surface has an inflated one.
+    placement
+        Which unit each vertex shows; None where `options` say how units are placed.
+    title
+        Heading; the package's name by default. It says so when places are approximate.
+
+    Returns
+    -------
+    out
+
+    Raises
+    ------
+    OutputError
+        If the page is there already.
+    OptionError
+        If it is not known where the units lie, a map holds labels, or no vertex shows a unit.
+    PackageError
+        If the placement is of another grid than the package's units.
+    SourceError
+        If the surface cannot be read, or has no inflated one.
+    """
+    refuse_existing(out)
+    cortex = read_cortex(options.surface)
+    inflated = read_inflated(options.surface, cortex.flat)
+    surface = ViewSurface(cortex.flat, inflated.points, inflated.triangles, cortex.curvature)
+    placement = place_units(package, cortex, options, placement)
+    page = package_page(surface, placement, package, maps, title=title, nanmean=options.nanmean)
+    with new_file(out) as file:
+        file.write(page.encode())
+    return out
+
+
 def view_page(
     surface: ViewSurface,
     maps: Sequence[BrainMap],
@@ -141,7 +200,7 @@ def view_page(
 
 @cache
 def _template() -> jinja2.Template:
-    text = files("nsd_bench.cortex").joinpath("view.html").read_text(encoding="utf-8")
+    text = files("nsd_bench.cortex").joinpath("cortex_page.html").read_text(encoding="utf-8")
     return jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(text)
 
 
@@ -272,7 +331,7 @@ def package_page(
     Returns
     -------
     html
-        See `nsd_bench.cortex.view.view_page`.
+        See `nsd_bench.cortex.cortex_page.view_page`.
 
     Raises
     ------

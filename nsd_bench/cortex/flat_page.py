@@ -19,14 +19,55 @@ from PIL import Image
 from nsd_bench.cortex.flat import LIMIT, FlatMap, Record, load, read_manifest, read_regions
 from nsd_bench.cortex.geometry import signed_area
 from nsd_bench.cortex.raster import PixelGrid
-from nsd_bench.errors import OptionError
+from nsd_bench.errors import NsdBenchError, OptionError, PackageError
+from nsd_bench.outputs import new_file, refuse_existing
 
-__all__ = ["viewer_page"]
+__all__ = ["view_flat", "viewer_page"]
 
 _COLOURS: Final = "RdBu_r"
 _OUTSIDE: Final = 255  # palette index; the highest level shares 254 with its neighbour
 _IMAGE_SIDE: Final = 425  # COCO's boxes are in pixels of NSD's own images
 _LEAST_PIXELS: Final = 4  # smaller parts of regions are specks
+
+
+def view_flat(path: Path, out: Path, split: str | None = None, *, n_records: int = 24, seed: int = 0) -> Path:
+    """Write a page with a sample of a flat-map data set, as `nsd-bench view-flat` does.
+
+    Parameters
+    ----------
+    path, split, n_records, seed
+        See `viewer_page`.
+    out
+        Page to write; it appears whole or not at all.
+
+    Returns
+    -------
+    out
+
+    Raises
+    ------
+    OutputError
+        If the page is there already.
+    OptionError
+        If no record is asked for.
+    PackageError
+        If it is not a data set, has no such split, or a file of it is missing or damaged.
+    """
+    refuse_existing(out)
+    try:
+        page = viewer_page(path, split, n_records=n_records, seed=seed)
+    except NsdBenchError:
+        raise
+    except (OSError, ValueError) as error:  # A file was removed or cut off; pyarrow's errors are ValueErrors.
+        raise PackageError(
+            f"a file of it is missing or damaged ({error})",
+            place=str(path),
+            expected="every file that 'nsd-bench export-flat' wrote, whole",
+            fix="copy the data set again, or export it again",
+        ) from error
+    with new_file(out) as file:
+        file.write(page.encode())
+    return out
 
 
 def viewer_page(path: Path, split: str | None = None, *, n_records: int = 24, seed: int = 0) -> str:
@@ -94,7 +135,7 @@ def viewer_page(path: Path, split: str | None = None, *, n_records: int = 24, se
 
 @cache
 def _template() -> jinja2.Template:
-    text = files("nsd_bench.cortex").joinpath("viewer.html").read_text(encoding="utf-8")
+    text = files("nsd_bench.cortex").joinpath("flat_page.html").read_text(encoding="utf-8")
     return jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(text)
 
 
