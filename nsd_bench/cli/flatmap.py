@@ -73,7 +73,13 @@ _PLACE_OPTIONS: tuple[Decorator, ...] = (
 
 
 def place_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options that say how units are placed on a surface."""
+    """Give a command the options that say how units are placed on a surface.
+
+    Parameters
+    ----------
+    command
+        A function that click will make a command of.
+    """
     return with_options(_PLACE_OPTIONS, command)
 
 
@@ -110,7 +116,18 @@ def _maps(packages: Sequence[Package], given: Mapping[str, Any]) -> list[list[Un
 
 
 def drawing_options(given: Mapping[str, Any]) -> DrawingOptions:
-    """Take what a command was given; what was left out, None, stays as it usually is."""
+    """Take what a command was given; what was left out, None, stays as it usually is.
+
+    Parameters
+    ----------
+    given
+        Name of an option to what click read of it; options of other names are left alone.
+
+    Raises
+    ------
+    OptionError
+        If the options do not go together.
+    """
     from dataclasses import fields
 
     from nsd_bench.cortex.drawing_options import DrawingOptions
@@ -124,7 +141,27 @@ def drawing_options(given: Mapping[str, Any]) -> DrawingOptions:
 def nsd_placed(
     packages: Sequence[Package], nsd_root: Path | None, options: DrawingOptions
 ) -> list[Placement] | None:
-    """Place units by NSD's files where these are given and the options name no other way."""
+    """Place units by NSD's files where these are given and the options name no other way.
+
+    Parameters
+    ----------
+    packages
+        Whose units are placed.
+    nsd_root
+        Folder with NSD's files; None for none.
+    options
+        How to draw.
+
+    Returns
+    -------
+    placements
+        One for each package; None where another way to place units is named.
+
+    Raises
+    ------
+    SourceError
+        If one of NSD's files is missing or damaged.
+    """
     if nsd_root is None or options.transform is not None or options.placements is not None:
         return None
     from exporters.cortex.placing import nsd_placements
