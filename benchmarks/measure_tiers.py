@@ -18,6 +18,7 @@ import numpy as np
 from near_duplicates import dead_leaves
 
 from nsd_bench.package import spec
+from nsd_bench.package.keys import file_order
 from nsd_bench.package.statistics import column_statistics
 from nsd_bench.package.write import PackageWriter, new_package
 from tiers import load_tier_file, parse_tier_file
@@ -25,7 +26,6 @@ from tiers.audit.audit import audit
 from tiers.rewrite import rebuild as rebuilding
 from tiers.rewrite.apply import apply_tiers
 from tiers.rewrite.held import Held
-from tiers.withholding import file_order
 
 N_IMAGES, N_SHARED, N_SESSIONS = 10_000, 1_000, 40
 STOPWATCH = {"statistics": 0.0}

@@ -2,11 +2,11 @@
 
 import importlib
 
-__all__ = ["open"]
+__all__ = ["open", "write_package"]
 
 __version__ = "0.2.0"
 
-_HOME = {"open": "nsd_bench.loaders"}
+_HOME = {"open": "nsd_bench.loaders", "write_package": "nsd_bench.package.assemble"}
 
 
 def __getattr__(name: str) -> object:

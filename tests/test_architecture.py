@@ -44,7 +44,7 @@ def test_opening_a_package_needs_no_torch():
 
 
 def test_nothing_else_is_public():
-    assert nsd_bench.__all__ == ["open"]
+    assert nsd_bench.__all__ == ["open", "write_package"]
     with pytest.raises(AttributeError, match="module 'nsd_bench' has no attribute 'opne'"):
         nsd_bench.opne  # noqa: B018
 

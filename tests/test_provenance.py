@@ -62,7 +62,7 @@ DECIDES = {
     "exporters/curated/grey_matter_3mm.nii.gz": {"exporters.curated.curate"},
     "exporters/packages/companions.py": {"exporters.packages.companions"},
     "tiers/assign.py": {"exporters.packages.export", "exporters.flat.dataset"},
-    "tiers/withholding.py": {"exporters.packages.export"},
+    "nsd_bench/package/keys.py": {"exporters.packages.export"},
 }
 """File to the exports whose bytes it decides."""
 DECIDES_NOTHING = [

@@ -31,18 +31,18 @@ from exporters.packages.recipe import load_recipe
 from nsd_bench.cli import cli
 from nsd_bench.errors import OptionError, OutputError, PackageError, RecipeError
 from nsd_bench.loaders.packing import pack
-from nsd_bench.package import spec
+from nsd_bench.package import keys, spec
+from nsd_bench.package.keys import read_key
 from nsd_bench.package.lock import read_lock, verify_lock
 from nsd_bench.package.read import Package
 from nsd_bench.package.sealing import TELLS_ORDER
 from nsd_bench.package.truth import Truth
 from nsd_bench.package.validate import validate
 from nsd_bench.package.write import new_package
-from tiers import load_tier_file, withholding
+from tiers import load_tier_file
 from tiers.rewrite.apply import apply_tiers
 from tiers.rewrite.renormalise import Normalization, read_normalization
 from tiers.rewrite.swap import alone
-from tiers.withholding import read_key
 
 OTHER = load_tier_file("shared1000")
 
@@ -98,11 +98,11 @@ def test_the_seed_orders_open_packages_alone(nsd_root, tmp_path, track1):
 def test_a_derived_key_does_not_depend_on_the_order_of_files():
     rng = np.random.default_rng(3)
     withheld = rng.normal(size=(20, 7)).astype(np.float32)
-    key = withholding.derive_key("p", withheld)
-    assert withholding.derive_key("p", withheld[rng.permutation(20)]) == key
-    assert withholding.derive_key("q", withheld) != key
+    key = keys.derive_key("p", withheld)
+    assert keys.derive_key("p", withheld[rng.permutation(20)]) == key
+    assert keys.derive_key("q", withheld) != key
     withheld[4, 2] += 1e-6
-    assert withholding.derive_key("p", withheld) != key
+    assert keys.derive_key("p", withheld) != key
 
 
 def test_a_key_is_not_made_of_next_to_nothing(nsd_root, tmp_path, sealed):

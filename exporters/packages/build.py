@@ -20,12 +20,11 @@ from exporters.packages.sources import MASK, Source
 from exporters.packages.units import unit_table
 from nsd_bench import __version__
 from nsd_bench.outputs import new_file, scratch_array
-from nsd_bench.package import spec
+from nsd_bench.package import keys, spec
 from nsd_bench.package.statistics import count_tiers
 from nsd_bench.package.truth import Truth, finish_package
 from nsd_bench.package.write import Contents, PackageWriter, write_contents
-from tiers import NOT_EXPORTED, TierFile, withholding
-from tiers.rewrite.renormalise import SEALING
+from tiers import NOT_EXPORTED, TierFile
 
 __all__ = ["PackageBuild", "applied_values", "package_manifest"]
 
@@ -62,7 +61,7 @@ def package_manifest(
         "units_dropped": {why: unit_ids.tolist() for why, unit_ids in dropped.items() if unit_ids.size},
         "withheld_tiers": withheld,
         "commitments": {},
-        **({} if recipe.kind == "open" else {"sealing": SEALING}),
+        **({} if recipe.kind == "open" else {"sealing": spec.SEALING}),
         "fitted": {
             "statistics": "train tier of this package",
             "session z-score": (
@@ -148,19 +147,19 @@ class PackageBuild:
         trials = trials[trials["tier"] != NOT_EXPORTED]
         trials["withheld"] = withholds & trials["tier"].isin(spec.WITHHELD_TIERS)
         if not withholds:
-            order = withholding.file_order(trials["trial"].to_numpy(), subject, self.recipe.seed)
+            order = keys.file_order(trials["trial"].to_numpy(), subject, self.recipe.seed)
             trials = trials.iloc[order].reset_index(drop=True)
             return trials.assign(trial_idx=trials["trial"], frame_image_id=trials["nsd_id"], salt="")
         if key is None:
-            key = withholding.derive_key(self.name, self._responses(trials["withheld"], trials))
-        key = withholding.key_of_kind(key, self.recipe.kind)
-        order = withholding.keyed_order(trials["trial"].to_numpy(), self.name, subject, key)
+            key = keys.derive_key(self.name, self._responses(trials["withheld"], trials))
+        key = keys.key_of_kind(key, self.recipe.kind)
+        order = keys.keyed_order(trials["trial"].to_numpy(), self.name, subject, key)
         trials = trials.iloc[order].reset_index(drop=True)
         trial, nsd_id = trials["trial"].to_numpy(), trials["nsd_id"].to_numpy()
         return trials.assign(
-            trial_idx=withholding.keyed_trial_ids(trial, self.name, subject, key),
-            frame_image_id=withholding.keyed_image_ids(nsd_id, self.name, subject, key),
-            salt=withholding.keyed_salts(trial, self.name, subject, key),
+            trial_idx=keys.keyed_trial_ids(trial, self.name, subject, key),
+            frame_image_id=keys.keyed_image_ids(nsd_id, self.name, subject, key),
+            salt=keys.keyed_salts(trial, self.name, subject, key),
         )
 
     def _responses(self, chosen: pd.Series[bool], trials: pd.DataFrame) -> npt.NDArray[np.float32]:

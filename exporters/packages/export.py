@@ -21,11 +21,11 @@ from exporters.packages.sources import Source, examine
 from exporters.packages.work import check_room, resumable, work_folder
 from nsd_bench.errors import NsdBenchError, RecipeError, choices
 from nsd_bench.outputs import finish_outputs, refuse_existing
-from nsd_bench.package import spec
+from nsd_bench.package import keys, spec
+from nsd_bench.package.keys import checked_key
 from nsd_bench.package.read import Package
 from nsd_bench.package.write import new_package, output_names
-from tiers import TierFile, load_tier_file, withholding
-from tiers.withholding import checked_key
+from tiers import TierFile, load_tier_file
 
 __all__ = ["Exported", "export_packages", "export_sessions", "needed_room", "unread_sessions"]
 
@@ -131,7 +131,7 @@ def export_packages(
             source = examine(recipe, layout, subject, tier_file)
             if recipe.kind != "open" and key is None:
                 n_withheld = int(source.trials["tier"].isin(spec.WITHHELD_TIERS).sum())
-                withholding.refuse_guessable(name, n_withheld * len(source.units))
+                keys.refuse_guessable(name, n_withheld * len(source.units))
             sources.append(source)
     for source in sources:
         name = recipe.package_name(source.subject)

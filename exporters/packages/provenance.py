@@ -52,8 +52,8 @@ NOT_FOLLOWED: Final[dict[tuple[str, str], str]] = {
     ): "which columns are refused: such an export makes nothing",
     ("nsd_bench.package.truth", "nsd_bench.package.read"): _READS,
     ("tiers.rewrite.renormalise", "nsd_bench.package.read"): _READS,
-    ("tiers.withholding", "nsd_bench.package.read"): _READS,
-    ("tiers.withholding", "nsd_bench.package.truth"): _READS,
+    ("nsd_bench.package.keys", "nsd_bench.package.read"): _READS,
+    ("nsd_bench.package.keys", "nsd_bench.package.truth"): _READS,
 }
 """Who imports whom without that deciding any byte ("*" is everybody), and why."""
 

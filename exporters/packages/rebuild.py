@@ -19,10 +19,9 @@ from exporters.packages.recipe import Recipe, load_recipe_values
 from exporters.packages.sources import Shown, find_trials
 from exporters.packages.units import read_geometry
 from nsd_bench.errors import Issue, PackageError
-from nsd_bench.package import spec
+from nsd_bench.package import keys, spec
 from nsd_bench.package.read import Package
 from nsd_bench.package.truth import Truth
-from tiers import withholding
 from tiers.rewrite.renormalise import Normalization, read_normalization
 
 __all__ = ["Rebuilt", "private_files", "rebuild_sample"]
@@ -128,8 +127,8 @@ def _rows_shown(
                 fix="run 'nsd-bench validate' on it, and export it again",
             )
         return np.asarray(rows, dtype=np.int64)
-    keys = withholding.possible_keys(package, truth, key)
-    found, n_unknown = withholding.true_trials(ids, trials, package.name, package.subject, keys)
+    possible = keys.possible_keys(package, truth, key)
+    found, n_unknown = keys.true_trials(ids, trials, package.name, package.subject, possible)
     if n_unknown:
         raise PackageError(
             f"the ids of {n_unknown} of {package.n_trials} trials come from neither a key nor a truth",

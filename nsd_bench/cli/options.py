@@ -112,7 +112,7 @@ def key_option(help_: str) -> Callable[[_Command], _Command]:
 def _key(ctx: click.Context, param: click.Parameter, path: Path | None) -> bytes | None:
     if path is None or ctx.resilient_parsing:
         return None
-    from tiers.withholding import is_private, read_key
+    from nsd_bench.package.keys import is_private, read_key
 
     key = read_key(path)
     if not is_private(path):

@@ -110,8 +110,8 @@ def _ids(package: Package) -> Found:
 
 def _order(package: Package) -> Found:
     """Where files and tables say in which order trials were shown."""
-    said = package.manifest.get("sealing", {"file_order": "key"})
-    if said != {"file_order": "key"}:
+    said = package.manifest.get("sealing", spec.SEALING)
+    if said != spec.SEALING:
         yield _error(spec.MANIFEST, f"says that files are numbered by {said!r}, not by the key")
     train = package.array(spec.trials_file("trial_idx"))[package.tiers == "train"].tolist()
     fitted = package.fit_on.get("trial_idx", train)

@@ -31,6 +31,7 @@ __all__ = [
     "OPEN_TRIAL_COLUMNS",
     "PACKED_SUFFIX",
     "ROI_NAMES",
+    "SEALING",
     "STATISTICS",
     "STATISTICS_FOLDER",
     "STATISTICS_GROUPS",
@@ -64,6 +65,9 @@ FORMAT_VERSION: Final = 1
 KINDS: Final = ("open", "track1", "track2")
 """`open`: nothing withheld. `track1`: responses of the withheld tiers, all behaviour and all order.
 `track2`: as track1, but behaviour is present."""
+
+SEALING: Final = {"file_order": "key"}
+"""What the manifest of a withholding package says of its sealing; those made before nsd-bench 0.2 lack it."""
 
 TIERS: Final = ("train", "validation", "test", "final_test")
 WITHHELD_TIERS: Final = ("test", "final_test")

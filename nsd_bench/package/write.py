@@ -13,7 +13,7 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +23,11 @@ from nsd_bench.package import spec
 from nsd_bench.package.statistics import column_statistics, pixel_statistics
 from nsd_bench.package.storage import sha256_file
 
-__all__ = ["Contents", "PackageWriter", "new_package", "output_names", "write_contents"]
+__all__ = ["FORMS", "Contents", "PackageWriter", "new_package", "output_names", "write_contents"]
+
+
+FORMS: Final = ("folder", "zip")
+"""What a package may be written as."""
 
 
 class PackageWriter:
@@ -271,7 +275,8 @@ class Contents:
         The distinct images; may be a memory map, of which one image is read at a time.
     image : int64 array of shape (n_trials,)
         Which of them each trial showed.
-    behavior : float32 array of shape (n_trials, n_behavior)
+    behavior : float32 array of shape (n_trials, n_behavior), or None
+        None where there is none.
     behavior_names
         Of its columns.
     """
@@ -284,7 +289,7 @@ class Contents:
     withheld: npt.NDArray[np.bool_]
     images: npt.NDArray[np.uint8]
     image: npt.NDArray[np.int64]
-    behavior: npt.NDArray[np.float32]
+    behavior: npt.NDArray[np.float32] | None
     behavior_names: Sequence[str]
 
 
@@ -301,14 +306,12 @@ def write_contents(writer: PackageWriter, contents: Contents) -> None:
     train = np.flatnonzero(contents.trials["tiers"] == "train")
     writer.add_trials(contents.trials)
     writer.add_units(contents.units, contents.roi_names)
-    writer.add_json(spec.BEHAVIOR_NAMES, list(contents.behavior_names))
     writer.add_fit_on(contents.trials["trial_idx"][train])
     zeros = np.zeros(contents.responses.shape[1], dtype=np.float32)
     for number, (row, hidden) in enumerate(
         zip(contents.rows.tolist(), contents.withheld.tolist(), strict=True)
     ):
         writer.add_array(spec.data_file("responses", number), zeros if hidden else contents.responses[row])
-        writer.add_array(spec.data_file("behavior", number), contents.behavior[number])
     n_trained = np.bincount(contents.image[train], minlength=len(contents.images))
     histogram = np.zeros(256, dtype=np.int64)
     for number, image in enumerate(contents.image.tolist()):
@@ -317,7 +320,11 @@ def write_contents(writer: PackageWriter, contents: Contents) -> None:
             histogram += np.bincount(pixels.ravel(), minlength=256) * int(n_trained[image])
     writer.add_statistics("images", pixel_statistics(histogram))
     writer.add_statistics("responses", column_statistics(contents.responses, contents.rows[train]))
-    writer.add_statistics("behavior", column_statistics(contents.behavior, train))
+    if contents.behavior is not None:
+        writer.add_json(spec.BEHAVIOR_NAMES, list(contents.behavior_names))
+        for number, values in enumerate(contents.behavior):
+            writer.add_array(spec.data_file("behavior", number), values)
+        writer.add_statistics("behavior", column_statistics(contents.behavior, train))
 
 
 def output_names(name: str, forms: tuple[str, ...]) -> list[str]:
@@ -338,7 +345,7 @@ def output_names(name: str, forms: tuple[str, ...]) -> list[str]:
 
 @contextlib.contextmanager
 def new_package(
-    parent: Path, name: str, forms: tuple[str, ...] = ("folder", "zip"), staging: Path | None = None
+    parent: Path, name: str, forms: tuple[str, ...] = FORMS, staging: Path | None = None
 ) -> Iterator[PackageWriter]:
     """Make a package that appears, whole, when the block ends without an error.
 

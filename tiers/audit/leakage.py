@@ -14,10 +14,9 @@ from sklearn.cluster import MiniBatchKMeans
 from sklearn.exceptions import ConvergenceWarning
 
 from nsd_bench.errors import Issue
-from nsd_bench.package import spec
+from nsd_bench.package import keys, spec
 from nsd_bench.package.read import Package
 from nsd_bench.package.sealing import check_sealing as sealing_issues
-from tiers import withholding
 from tiers.audit.duplicates import Duplicate, near_duplicates
 from tiers.audit.gallery import Gallery
 from tiers.audit.similarity import close_pairs, nearest
@@ -337,7 +336,7 @@ def _guessed_keys(package: Package) -> list[Issue]:
     if package.kind == "open":
         return []
     guessed = [b"", b"key", b"secret", package.name.encode(), package.kind.encode()]
-    guessed += [withholding.key_of_kind(key, package.kind) for key in guessed]
+    guessed += [keys.key_of_kind(key, package.kind) for key in guessed]
     place, ids = spec.trials_file("trial_idx"), package.array(spec.trials_file("trial_idx"))
     said = package.manifest.get("sessions", [])
     trials = np.arange(750 * max((one for one in said if one in range(1, 41)), default=1))
@@ -346,9 +345,7 @@ def _guessed_keys(package: Package) -> list[Issue]:
         Issue("error", place, f"{count} ids follow from a key that anybody can guess, {key!r}", fix)
         for key in guessed
         if (
-            count := int(
-                np.isin(ids, withholding.keyed_trial_ids(trials, package.name, package.subject, key)).sum()
-            )
+            count := int(np.isin(ids, keys.keyed_trial_ids(trials, package.name, package.subject, key)).sum())
         )
     ]
 

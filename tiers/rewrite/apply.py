@@ -11,12 +11,12 @@ import pandas as pd
 
 from nsd_bench.errors import PackageError, TierError
 from nsd_bench.outputs import scratch_array
-from nsd_bench.package import spec
+from nsd_bench.package import keys, spec
+from nsd_bench.package.keys import checked_key
 from nsd_bench.package.packed import is_packed
 from nsd_bench.package.read import Package
 from nsd_bench.package.truth import Truth
 from nsd_bench.package.write import output_names
-from tiers import withholding
 from tiers.assign import assign_trials
 from tiers.design import image_table, package_design, read_design_table
 from tiers.rewrite.held import Held
@@ -24,7 +24,6 @@ from tiers.rewrite.rebuild import Change, rebuild
 from tiers.rewrite.renormalise import read_normalization, renormalise
 from tiers.rewrite.swap import alone, finish_replacement, replacement
 from tiers.rules import NOT_EXPORTED, TierFile
-from tiers.withholding import checked_key
 
 __all__ = ["Applied", "apply_tiers", "design_of"]
 
@@ -176,8 +175,8 @@ def _new_key(
         return None
     if key is None:
         values = held.gather("responses", withheld) if responses is None else responses[withheld]
-        key = withholding.derive_key(held.package.name, values)
-    return withholding.key_of_kind(key, held.package.kind)
+        key = keys.derive_key(held.package.name, values)
+    return keys.key_of_kind(key, held.package.kind)
 
 
 def _file_order(held: Held, rows: npt.NDArray[np.int64], key: bytes | None) -> npt.NDArray[np.int64]:
@@ -185,8 +184,8 @@ def _file_order(held: Held, rows: npt.NDArray[np.int64], key: bytes | None) -> n
     trial, subject = held.trials["trial"].to_numpy(np.int64)[rows], held.package.subject
     if key is None:
         seed = held.package.manifest["recipe"]["values"]["seed"]
-        return withholding.file_order(trial, subject, seed)
-    return withholding.keyed_order(trial, held.package.name, subject, key)
+        return keys.file_order(trial, subject, seed)
+    return keys.keyed_order(trial, held.package.name, subject, key)
 
 
 def _staging(path: Path) -> Path:

@@ -10,10 +10,9 @@ import numpy.typing as npt
 import pandas as pd
 
 from nsd_bench.errors import PackageError
-from nsd_bench.package import spec
+from nsd_bench.package import keys, spec
 from nsd_bench.package.read import Package
 from nsd_bench.package.truth import Truth
-from tiers import withholding
 
 __all__ = ["Held"]
 
@@ -56,8 +55,8 @@ class Held:
         self.truth_row = self._truth_rows()
         self._digests = [_digests(home) for home in self.homes]
         # Not package.data_keys, which looks at every file on disk.
-        keys = {spec.data_key_of(name) for name in self.names()}
-        self.data_keys = sorted(key for key in keys if key is not None)
+        found = {spec.data_key_of(name) for name in self.names()}
+        self.data_keys = sorted(key for key in found if key is not None)
 
     def __len__(self) -> int:
         return len(self.trials)
@@ -125,12 +124,12 @@ def _true_trials(
     trial_idx = package.array(spec.trials_file("trial_idx"))
     if package.kind == "open":
         return trial_idx.astype(np.int64)
-    found, n_unknown = withholding.true_trials(
+    found, n_unknown = keys.true_trials(
         trial_idx,
         np.sort(design["trial"].to_numpy(np.int64)),
         package.name,
         package.subject,
-        withholding.possible_keys(package, truth, key),
+        keys.possible_keys(package, truth, key),
     )
     if n_unknown:
         raise PackageError(

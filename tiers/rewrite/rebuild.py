@@ -11,14 +11,13 @@ import numpy.typing as npt
 import pandas as pd
 
 from nsd_bench.outputs import set_fixed_times
-from nsd_bench.package import spec
+from nsd_bench.package import keys, spec
 from nsd_bench.package.read import Package
 from nsd_bench.package.statistics import column_statistics, count_tiers, pixel_statistics
 from nsd_bench.package.truth import Truth, finish_package
 from nsd_bench.package.write import PackageWriter, new_package
-from tiers import withholding
 from tiers.rewrite.held import Held
-from tiers.rewrite.renormalise import SEALING, Normalization
+from tiers.rewrite.renormalise import Normalization
 from tiers.rules import TierFile
 
 __all__ = ["Change", "rebuild"]
@@ -98,9 +97,9 @@ class _Rebuilt:
             return trials.assign(trial_idx=trials["trial"], frame_image_id=trials["nsd_id"], salt="")
         trial, nsd_id = trials["trial"].to_numpy(), trials["nsd_id"].to_numpy()
         return trials.assign(
-            trial_idx=withholding.keyed_trial_ids(trial, name, subject, key),
-            frame_image_id=withholding.keyed_image_ids(nsd_id, name, subject, key),
-            salt=withholding.keyed_salts(trial, name, subject, key),
+            trial_idx=keys.keyed_trial_ids(trial, name, subject, key),
+            frame_image_id=keys.keyed_image_ids(nsd_id, name, subject, key),
+            salt=keys.keyed_salts(trial, name, subject, key),
         )
 
     def _responses(self, chosen: npt.NDArray[np.bool_]) -> npt.NDArray[np.float32]:
@@ -213,7 +212,7 @@ class _Rebuilt:
             "n_trials": n_trials,
             "withheld_tiers": [tier for tier in n_trials if self.package.is_withheld(tier)],
             "tiers": self.change.tier_file.model_dump(include={"name", "title", "source", "text"}),
-            **({"sealing": SEALING} if self.sealed else {}),
+            **({"sealing": spec.SEALING} if self.sealed else {}),
         }
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +22,7 @@ from nsd_bench.package import spec
 from nsd_bench.package.read import Package
 from nsd_bench.package.storage import read_npz
 
-__all__ = ["SEALING", "Normalization", "read_normalization", "renormalise"]
+__all__ = ["Normalization", "read_normalization", "renormalise"]
 
 _FORMAT = "nsd_bench.normalization/1"
 _ARRAYS = ("sessions", "mean", "std")
@@ -52,10 +52,6 @@ class Normalization:
         """Write the file that lies beside a withholding package and only its owner can read."""
         header = {"format": _FORMAT, "package": package, "manifest_sha256": manifest_sha256}
         write_npz(path, {"header": json.dumps(header, sort_keys=True), **self.arrays()}, mode=0o600)
-
-
-SEALING: Final = {"file_order": "key"}
-"""What the manifest of a withholding package says of its sealing; those made before nsd-bench 0.2 lack it."""
 
 
 def read_normalization(package: Package, folder: Path | None = None) -> Normalization | None:
