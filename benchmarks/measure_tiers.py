@@ -84,14 +84,11 @@ def make_package(parent: Path, n_units: int, side: int) -> Path:
 
 
 def write_images(writer: PackageWriter, image: np.ndarray, side: int, rng: np.random.Generator) -> None:
-    first: dict[int, str] = {}
+    known: dict[int, np.ndarray] = {}
     for row, number in enumerate(image.tolist()):
-        name = spec.data_file("images", row)
-        if number in first:
-            writer.add_link(name, first[number])
-            continue
-        writer.add_array(name, np.asarray(dead_leaves(rng, side)).transpose(2, 0, 1))
-        first[number] = name
+        if number not in known:
+            known[number] = np.asarray(dead_leaves(rng, side)).transpose(2, 0, 1)
+        writer.add_image(row, number, known[number])
 
 
 def measure_apply(path: Path) -> None:

@@ -10,6 +10,8 @@ import threading
 import warnings
 from pathlib import Path
 
+import h5py
+import numpy as np
 import pytest
 from click.testing import CliRunner
 from exports import BESIDE, BETAS, export, recipe, replace
@@ -42,6 +44,68 @@ def test_interrupted_export_leaves_no_package_and_goes_on(nsd_root, tmp_path, mo
     assert [paths[0].name for paths in seen] == ["betas_session01.nii.gz", "betas_session02.nii.gz"]
     assert again.manifest_sha256 == opened.manifest_sha256
     assert not (tmp_path / ".demo-subj01.work").exists()
+
+
+def stopped_behind_the_first_session(root: Path, out: Path, monkeypatch, **changes) -> None:
+    """Leave a work folder in which one session was read."""
+    read, seen = responses.read_betas, []
+
+    def interrupted(paths, units, geometry):
+        if seen:
+            raise KeyboardInterrupt
+        seen.append(paths)
+        return read(paths, units, geometry)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(responses, "read_betas", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            export(root, out, **changes)
+    assert [path.name for path in (out / ".demo-subj01.work").glob("*.npy")] == ["session01.npy"]
+
+
+def test_what_was_read_for_another_recipe_is_not_used(nsd_root, tmp_path, monkeypatch):
+    left, right = ({"units": {"hemispheres": (side,)}} for side in ("lh", "rh"))
+    stopped_behind_the_first_session(nsd_root, tmp_path / "out", monkeypatch, **left)
+    resumed = export(nsd_root, tmp_path / "out", **right)
+    fresh = export(nsd_root, tmp_path / "fresh", **right)
+    assert resumed.manifest_sha256 == fresh.manifest_sha256
+
+
+def test_a_source_file_that_changed_meanwhile_is_read_again(nsd_copy, tmp_path, monkeypatch):
+    """The file has the same name and size: its date tells."""
+    hdf5 = {"responses": {"format": "hdf5"}}
+    stopped_behind_the_first_session(nsd_copy, tmp_path / "out", monkeypatch, **hdf5)
+    path = nsd_copy / BETAS / "betas_session01.hdf5"
+    size = path.stat().st_size
+    replace(path, path.read_bytes())
+    with h5py.File(path, "r+") as file:
+        file["betas"][...] = np.roll(file["betas"][...], 1, axis=0)
+    assert path.stat().st_size == size
+    resumed = export(nsd_copy, tmp_path / "out", **hdf5)
+    fresh = export(nsd_copy, tmp_path / "fresh", **hdf5)
+    assert resumed.manifest_sha256 == fresh.manifest_sha256
+
+
+def test_a_voxel_lost_in_the_first_session_only_is_dropped(nsd_copy, tmp_path):
+    """Also in the last only: whichever session lacks it, the unit is in none."""
+    hdf5 = {"responses": {"format": "hdf5"}}
+    whole = export(nsd_copy, tmp_path / "whole", **hdf5)
+    units = whole.units["unit_ids"].to_numpy()
+    for session, unit in ((1, units[3]), (2, units[7])):
+        path = nsd_copy / BETAS / f"betas_session0{session}.hdf5"
+        replace(path, path.read_bytes())
+        with h5py.File(path, "r+") as file:
+            x, y, z = np.unravel_index(unit, file["betas"].shape[:0:-1])
+            assert file["betas"][:, z, y, x].any()
+            file["betas"][:, z, y, x] = 0
+    package = export(nsd_copy, tmp_path / "out", **hdf5)
+    lost = [units[3], units[7]]
+    assert package.units["unit_ids"].tolist() == np.setdiff1d(units, lost).tolist()
+    why = "no data in at least one session"
+    dropped = whole.units_dropped.get(why, [])
+    assert sorted(package.units_dropped[why]) == sorted([*dropped, *lost])
+    kept = ~np.isin(units, lost)
+    np.testing.assert_array_equal(package.responses([0, 9]), whole.responses([0, 9])[:, kept])
 
 
 @pytest.mark.parametrize("moment", ["session", "images", "zip", "rename"])

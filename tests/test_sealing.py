@@ -236,15 +236,10 @@ def as_before(unsealed: Path, parent: Path, key: bytes | None) -> Path:
         salt=ids("salt", open_.trials["trial_idx"][withheld]),
     )
     tables = {"tiers": open_.tiers, "trial_idx": trial_idx, "frame_image_id": image}
-    recipe, first = open_.manifest["recipe"], {}
+    recipe = open_.manifest["recipe"]
     with new_package(parent, name) as writer:
         for row in range(open_.n_trials):
-            file = spec.data_file("images", row)
-            if image[row] in first:
-                writer.add_link(file, first[image[row]])
-            else:
-                writer.add_bytes(file, bytes(open_.store.view(file)))
-                first[image[row]] = file
+            writer.add_image(row, int(image[row]), open_.images([row])[0])
             shown = np.zeros(open_.n_units, np.float32) if withheld[row] else responses[row]
             writer.add_array(spec.data_file("responses", row), shown)
         for file in open_.store.names():
