@@ -102,7 +102,7 @@ def test_a_simulated_cache_gives_its_stated_gain_back(tmp_path):
     with np.load(tmp_path / "cache.answer/subj03.imagery.npz") as truth:
         stimuli = pd.DataFrame({"stimulus": [f"nsd-{one}" for one in truth["nsd_ids"]]})
         found = evaluate_encoder(
-            load_responses(data), truth["signals"], data.table, stimuli.assign(stimulus_type="complex")
+            truth["signals"], load_responses(data), data.table, stimuli.assign(stimulus_type="complex")
         ).metrics["transfer"]
     for name, stated in (("ratio", 0.7), ("gap", -0.3)):
         low, high = found[name]["interval"]

@@ -323,7 +323,7 @@ def oracle(root, companion: Package, name: str) -> Submission:
 
 def test_the_gains_interval_contains_the_stated_gain(made):
     root, _, imagery, _ = made
-    metrics = evaluate_companion(imagery, oracle(root, imagery, "imagery")).metrics
+    metrics = evaluate_companion(oracle(root, imagery, "imagery"), imagery).metrics
     low, high = metrics["transfer"]["ratio"]["interval"]
     assert low <= GAIN <= high and high - low < 0.2
     gap = metrics["transfer"]["gap"]
@@ -390,11 +390,11 @@ def test_models_predict_every_distinct_image_once(made):
         predict_companion(model, imagery)
     part = Submission(submission.trial_idx[1:], submission.unit_ids, submission.predictions[1:], {})
     with pytest.raises(SubmissionError, match="1 of 288 trials and 0 of"):
-        evaluate_companion(imagery, part, TransferOptions(n_draws=2))
+        evaluate_companion(part, imagery, TransferOptions(n_draws=2))
     card = {"package": "demo-subj01-synthetic"}
     other = Submission(submission.trial_idx, submission.unit_ids, submission.predictions, card)
     with pytest.raises(SubmissionError) as caught:
-        evaluate_companion(imagery, other)
+        evaluate_companion(other, imagery)
     assert str(caught.value).startswith(
         "submission for 'demo-subj01-synthetic': is for package 'demo-subj01-synthetic'.\n"
         f"  Expected: predictions of {imagery.name!r}.\n"

@@ -17,11 +17,10 @@ from scipy import stats
 from torch import nn
 
 from nsd_bench.errors import ModelError, NsdBenchError, OptionError
-from nsd_bench.models.checkpoints import read_checkpoint, write_checkpoint
 from nsd_bench.models.distributed import Processes, is_first_process, processes
 from nsd_bench.models.progress import Progress
 from nsd_bench.models.schedules import LOSSES, EarlyStopping, learning_rate_factor, unit_correlation
-from nsd_bench.models.training import Trainer, train_network
+from nsd_bench.models.training import Trainer, read_checkpoint, train_network, write_checkpoint
 from nsd_bench.models.training_loaders import training_loaders
 from nsd_bench.models.training_options import TrainingOptions, read_device
 from nsd_bench.package.read import Package

@@ -59,7 +59,7 @@ def test_the_interval_of_the_gap_contains_the_truth(gain):
     inside = {"gap": 0, "ratio": 0}
     for seed in range(20):
         responses, signal = session(gain, seed)
-        found = evaluate_encoder(responses, signal, TABLE, STIMULI, FEW).metrics["transfer"]
+        found = evaluate_encoder(signal, responses, TABLE, STIMULI, FEW).metrics["transfer"]
         for name, truth in (("gap", gain - 1), ("ratio", gain)):
             low, high = found[name]["interval"]
             inside[name] += low <= truth <= high
@@ -69,7 +69,7 @@ def test_the_interval_of_the_gap_contains_the_truth(gain):
 
 def test_noiseless_responses_give_the_gain_itself():
     responses, signal = session(0.5, 3, noise=0)
-    metrics = evaluate_encoder(responses, 2 * signal + 7, TABLE, STIMULI, FEW).metrics
+    metrics = evaluate_encoder(2 * signal + 7, responses, TABLE, STIMULI, FEW).metrics
     assert metrics["transfer"]["ratio"]["value"] == pytest.approx(0.5)
     assert metrics["transfer"]["gap"]["value"] == pytest.approx(-0.25)  # predictions are twice the signal
     for name in ("perception", "imagery"):
@@ -82,7 +82,7 @@ def test_noiseless_responses_give_the_gain_itself():
 
 def test_correlation_is_the_mean_over_sets_and_units_of_pearsons_r():
     responses, signal = session(0.6, 1)
-    metrics = evaluate_encoder(responses, signal, TABLE, STIMULI, FEW).metrics
+    metrics = evaluate_encoder(signal, responses, TABLE, STIMULI, FEW).metrics
     imagined = (TABLE["condition"] == "imagery").to_numpy()
     means = pd.DataFrame(responses[imagined]).groupby(TABLE.loc[imagined, "stimulus"].to_numpy()).mean()
     means = means.loc[STIMULI["stimulus"]].to_numpy()
@@ -97,7 +97,7 @@ def test_correlation_is_the_mean_over_sets_and_units_of_pearsons_r():
 
 def test_encoders_null_is_what_relabelling_by_hand_gives():
     responses, signal = session(0.05, 1, n_units=4)
-    metrics = evaluate_encoder(responses, signal, TABLE, STIMULI, FEW).metrics
+    metrics = evaluate_encoder(signal, responses, TABLE, STIMULI, FEW).metrics
     imagined = (TABLE["condition"] == "imagery").to_numpy()
     simple = [
         responses[imagined & (TABLE["stimulus"] == name).to_numpy()].mean(axis=0)
@@ -119,7 +119,7 @@ def test_random_predictions_are_within_their_null():
     for seed in range(20):
         responses, _ = session(0.6, seed, n_units=10)
         guess = np.random.default_rng(100 + seed).normal(size=(12, 10))
-        found = evaluate_encoder(responses, guess, TABLE, STIMULI, TransferOptions(n_draws=2)).metrics
+        found = evaluate_encoder(guess, responses, TABLE, STIMULI, TransferOptions(n_draws=2)).metrics
         p_values.append(found["conditions"]["imagery"]["null"]["p_value"])
     assert 0.2 < np.mean(p_values) < 0.8 and min(p_values) > 0.001
 
@@ -127,7 +127,7 @@ def test_random_predictions_are_within_their_null():
 def test_missing_conditions_are_missing_and_not_0():
     responses, signal = session(0.6, 1)
     seen = (TABLE["condition"] == "perception").to_numpy()
-    metrics = evaluate_encoder(responses[seen], signal, TABLE[seen], STIMULI, FEW).metrics
+    metrics = evaluate_encoder(signal, responses[seen], TABLE[seen], STIMULI, FEW).metrics
     assert metrics["conditions"]["imagery"] == {
         "available": False,
         "reason": "no imagery trial of a stimulus that was predicted",
@@ -141,8 +141,8 @@ def test_missing_conditions_are_missing_and_not_0():
 def test_shuffled_trials_change_nothing():
     responses, signal = session(0.6, 1)
     order = np.random.default_rng(0).permutation(len(TABLE))
-    first = evaluate_encoder(responses, signal, TABLE, STIMULI, FEW).metrics
-    again = evaluate_encoder(responses[order], signal, TABLE.iloc[order], STIMULI, FEW).metrics
+    first = evaluate_encoder(signal, responses, TABLE, STIMULI, FEW).metrics
+    again = evaluate_encoder(signal, responses[order], TABLE.iloc[order], STIMULI, FEW).metrics
     for name in ("perception", "imagery"):
         one, other = (found["conditions"][name]["correlation"]["value"] for found in (first, again))
         assert one == pytest.approx(other)
@@ -151,9 +151,9 @@ def test_shuffled_trials_change_nothing():
 def test_wrong_shapes_are_refused():
     responses, signal = session(0.6, 1)
     with pytest.raises(SubmissionError, match=r"predictions \(11, 40\)"):
-        evaluate_encoder(responses, signal[:11], TABLE, STIMULI)
+        evaluate_encoder(signal[:11], responses, TABLE, STIMULI)
     with pytest.raises(SubmissionError, match="not all finite"):
-        evaluate_encoder(responses, signal * np.nan, TABLE, STIMULI)
+        evaluate_encoder(signal * np.nan, responses, TABLE, STIMULI)
     with pytest.raises(SubmissionError, match=r"predictions have shape \(3, 40\)"):
         evaluate_decoder(responses[:3], signal, TABLE, STIMULI)
     with pytest.raises(SubmissionError, match="none of 12 stimuli has a target"):
@@ -333,7 +333,7 @@ def test_p_of_drawn_relabellings_counts_the_right_one(draws, expected):
 
 def test_files_of_an_evaluation_are_whole_and_the_same_every_time(tmp_path):
     responses, signal = session(0.5, 0)
-    evaluation = evaluate_encoder(responses, signal, TABLE, STIMULI, FEW, model="mine")
+    evaluation = evaluate_encoder(signal, responses, TABLE, STIMULI, FEW, model="mine")
     for name in ("a", "b"):
         write_evaluation(tmp_path / name, evaluation)
     files = sorted(path.name for path in (tmp_path / "a").iterdir())
@@ -351,7 +351,7 @@ def test_files_of_an_evaluation_are_whole_and_the_same_every_time(tmp_path):
 def test_files_say_what_is_missing(tmp_path):
     responses, signal = session(0.5, 0)
     seen = (TABLE["condition"] == "perception").to_numpy()
-    write_evaluation(tmp_path / "a", evaluate_encoder(responses[seen], signal, TABLE[seen], STIMULI, FEW))
+    write_evaluation(tmp_path / "a", evaluate_encoder(signal, responses[seen], TABLE[seen], STIMULI, FEW))
     text = (tmp_path / "a/README.md").read_text()
     assert "| imagery | missing: no imagery trial" in text and "No transfer: no imagery trial" in text
     assert "missing" in (tmp_path / "a/transfer.svg").read_text()

@@ -322,17 +322,17 @@ def test_betas_of_an_index_are_scaled_as_the_decoders_package(release):
 def test_a_checkpoint_is_evaluated_on_an_index(release):
     root, index, targets, _ = release
     found = evaluate_checkpoint(
-        index, identity_decoder("percent"), targets, TrialSelection(["imagery"]), FEW, cache_root=root
+        identity_decoder("percent"), index, targets, TrialSelection(["imagery"]), FEW, cache_root=root
     ).metrics
     assert found["model"] == "identity" and found["conditions"]["imagery"]["n_trials"] == 288
     assert not found["conditions"]["perception"]["available"]
     assert found["trained_on"] == {"nsd_ids": [28751, 61177]}
     assert found["decoder"]["subject"] == 1 and found["zscore"] == "package"
     with pytest.raises(OptionError, match="has no valid trial of subj05 of perception or imagery"):
-        evaluate_checkpoint(index, identity_decoder("percent", subject=5), targets, cache_root=root)
+        evaluate_checkpoint(identity_decoder("percent", subject=5), index, targets, cache_root=root)
     short = replace(targets, features=targets.features[:, :3])
     with pytest.raises(ModelError, match="decodes 5 features, and the targets have 3"):
-        evaluate_checkpoint(index, identity_decoder("percent"), short, cache_root=root)
+        evaluate_checkpoint(identity_decoder("percent"), index, short, cache_root=root)
 
 
 def test_units_that_are_not_in_the_volumes_are_refused(release):
@@ -340,10 +340,10 @@ def test_units_that_are_not_in_the_volumes_are_refused(release):
     decoder = identity_decoder("percent")
     outside = replace(decoder, unit_ids=UNIT_IDS + 100)
     with pytest.raises(ModelError, match="units are up to 177, and the index holds other volumes"):
-        evaluate_checkpoint(index, outside, targets, cache_root=root)
+        evaluate_checkpoint(outside, index, targets, cache_root=root)
     card = {**decoder.card, "responses": {"space": "fsaverage", "scale": "percent"}}
     with pytest.raises(ModelError, match="units are in space 'fsaverage'"):
-        evaluate_checkpoint(index, replace(decoder, card=card), targets, cache_root=root)
+        evaluate_checkpoint(replace(decoder, card=card), index, targets, cache_root=root)
 
 
 @pytest.fixture

@@ -40,7 +40,7 @@ def files(tmp_path_factory):
 
 def test_predictions_are_joined_by_trial(files):
     root, index = files
-    metrics = evaluate_files(index, root / "p.npz", root / "t.npz").metrics
+    metrics = evaluate_files(root / "p.npz", index, root / "t.npz").metrics
     assert metrics["conditions"]["imagery"]["n_trials"] == 288
     assert metrics["conditions"]["perception"]["n_trials"] == 144
     assert metrics["conditions"]["imagery"]["retrieval"]["1"]["value"] == 1
@@ -50,7 +50,7 @@ def test_predictions_are_joined_by_trial(files):
 
 def test_targets_by_nsd_id_leave_out_what_is_no_image(files):
     root, index = files
-    metrics = evaluate_files(index, root / "p.npz", root / "n.npz").metrics
+    metrics = evaluate_files(root / "p.npz", index, root / "n.npz").metrics
     assert metrics["n_targets"] == 5 and metrics["n_trials_left_out"] == 13 * 24
     assert metrics["conditions"]["perception"]["clip_cosine"]["value"] == pytest.approx(1)
 
@@ -58,17 +58,17 @@ def test_targets_by_nsd_id_leave_out_what_is_no_image(files):
 def test_splits_and_conditions_narrow_what_is_evaluated(files):
     root, index = files
     metrics = evaluate_files(
-        index, root / "p.npz", root / "t.npz", TrialSelection(["imagery"], "train")
+        root / "p.npz", index, root / "t.npz", TrialSelection(["imagery"], "train")
     ).metrics
     assert not metrics["conditions"]["perception"]["available"]
     assert metrics["conditions"]["imagery"]["n_trials"] in range(48, 289, 48)
     by_stimulus = evaluate_files(
-        index, root / "p.npz", root / "t.npz", TrialSelection(split="val", split_by="stimulus")
+        root / "p.npz", index, root / "t.npz", TrialSelection(split="val", split_by="stimulus")
     ).metrics
     assert by_stimulus["n_targets"] == 2 and by_stimulus["transfer"]["n_pairs"] == 2
     assert by_stimulus["conditions"]["imagery"]["n_trials"] == 32
     with pytest.raises(OptionError, match="split 'test' has no valid trial of imagery"):
-        evaluate_files(index, root / "p.npz", root / "t.npz", TrialSelection(["imagery"], "test"))
+        evaluate_files(root / "p.npz", index, root / "t.npz", TrialSelection(["imagery"], "test"))
 
 
 def test_broken_files_are_refused(files, tmp_path):
@@ -77,10 +77,10 @@ def test_broken_files_are_refused(files, tmp_path):
     missing = int(given["trial_id"][-1])
     np.savez(tmp_path / "p.npz", **{name: values[:-1] for name, values in given.items()})
     with pytest.raises(SubmissionError, match=f"1 of 432 trials are missing, {missing} first"):
-        evaluate_files(index, tmp_path / "p.npz", root / "t.npz")
+        evaluate_files(tmp_path / "p.npz", index, root / "t.npz")
     np.savez(tmp_path / "d.npz", trial_id=given["trial_id"][[0, 0]], predictions=given["predictions"][:2])
     with pytest.raises(SubmissionError) as raised:
-        evaluate_files(index, tmp_path / "d.npz", root / "t.npz")
+        evaluate_files(tmp_path / "d.npz", index, root / "t.npz")
     assert str(raised.value) == (
         f"{tmp_path / 'd.npz'}: predictions have shape (2, 20), for 1 trials in 2 rows.\n"
         "  Expected: a row of features for every trial_id, each once.\n"
@@ -88,12 +88,12 @@ def test_broken_files_are_refused(files, tmp_path):
     )
     np.savez(tmp_path / "t.npz", features=np.eye(3))
     with pytest.raises(SubmissionError, match="holds neither 'stimulus' nor 'nsd_id'"):
-        evaluate_files(index, root / "p.npz", tmp_path / "t.npz")
+        evaluate_files(root / "p.npz", index, tmp_path / "t.npz")
     with pytest.raises(SubmissionError, match="lacks features"):
-        evaluate_files(index, root / "p.npz", root / "p.npz")
+        evaluate_files(root / "p.npz", index, root / "p.npz")
     (tmp_path / "x.npz").write_text("no")
     with pytest.raises(SubmissionError, match="cannot be read"):
-        evaluate_files(index, tmp_path / "x.npz", root / "t.npz")
+        evaluate_files(tmp_path / "x.npz", index, root / "t.npz")
     with pytest.raises(OptionError, match="there is no condition 'vision' to evaluate"):
         TrialSelection(["vision"])
 
@@ -103,7 +103,7 @@ def test_indices_without_sets_or_names_are_evaluated_as_one_set(files, tmp_path)
     table = read_index(index)
     table["stimulus"] = table["stimulus"].where(table["stimulus_number"] > 2, None)
     write_index(tmp_path / "i.parquet", table.drop(columns="stimulus_type"))
-    evaluation = evaluate_files(tmp_path / "i.parquet", root / "p.npz", root / "t.npz", adapter=fit_linear)
+    evaluation = evaluate_files(root / "p.npz", tmp_path / "i.parquet", root / "t.npz", adapter=fit_linear)
     metrics = evaluation.metrics
     assert metrics["n_targets"] == 15 and metrics["n_trials_left_out"] == 3 * 24
     assert list(metrics["conditions"]["imagery"]["null"]["sets"]) == ["all"]
@@ -116,7 +116,7 @@ def test_several_subjects_are_refused(files, tmp_path):
     other = table.assign(subject="subj02", trial_id=table["trial_id"] + 1_000_000)
     write_index(tmp_path / "full.parquet", pd.concat([table, other], ignore_index=True))
     with pytest.raises(OptionError) as raised:
-        evaluate_files(tmp_path / "full.parquet", root / "p.npz", root / "t.npz")
+        evaluate_files(root / "p.npz", tmp_path / "full.parquet", root / "t.npz")
     assert str(raised.value) == (
         f"{tmp_path / 'full.parquet'}: holds trials of 2 subjects.\n"
         "  Expected: one subject an evaluation: repeats and intervals are a subject's own.\n"
@@ -130,7 +130,7 @@ def test_adapters_need_other_stimuli(files, tmp_path):
     table = read_index(index)
     write_index(tmp_path / "i.parquet", table[table["stimulus_number"] == 3])
     with pytest.raises(OptionError, match="has a trial of imagery or perception"):
-        evaluate_files(tmp_path / "i.parquet", root / "p.npz", root / "t.npz", adapter=fit_linear)
+        evaluate_files(root / "p.npz", tmp_path / "i.parquet", root / "t.npz", adapter=fit_linear)
 
 
 def test_command_writes_a_folder_once(files, tmp_path):

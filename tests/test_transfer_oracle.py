@@ -217,14 +217,14 @@ def test_stimuli_that_are_missing_in_a_condition_are_not_part_of_it():
     code = table["stimulus"].map(dict(zip("abcdefg", range(7), strict=True))).to_numpy()
     responses = np.where((table["condition"] == "imagery").to_numpy()[:, None], 0.5, 1.0) * signal[code] + 3
     kept = ((table["condition"] == "perception") | ~table["stimulus"].isin(["a", "f"])).to_numpy()
-    metrics = evaluate_encoder(responses[kept], signal, table[kept], STIMULI, FEW).metrics
+    metrics = evaluate_encoder(signal, responses[kept], table[kept], STIMULI, FEW).metrics
     imagery = metrics["conditions"]["imagery"]
     assert imagery["n_stimuli"] == 5 and imagery["correlation"]["value"] == pytest.approx(1)
     assert imagery["oracle"]["correlation"] == pytest.approx(1)
     assert metrics["transfer"]["ratio"]["value"] == pytest.approx(0.5)
     assert imagery["null"]["sets"]["A"]["n_relabelings"] == 6
     only = (table["condition"] == "imagery").to_numpy() & table["stimulus"].isin(list("abcd")).to_numpy()
-    alone = evaluate_encoder(responses[only], signal, table[only], STIMULI, FEW).metrics["conditions"][
+    alone = evaluate_encoder(signal, responses[only], table[only], STIMULI, FEW).metrics["conditions"][
         "imagery"
     ]
     assert list(alone["by_type"]) == ["A"]

@@ -90,7 +90,7 @@ def encode(submission: Path, package: Path, output_dir: Path, draws: int, seed: 
 
     refuse_existing(output_dir)
     options = TransferOptions(n_draws=draws, seed=seed)
-    found = evaluate_companion(Package(package), Submission.read(submission), options)
+    found = evaluate_companion(Submission.read(submission), Package(package), options)
     write_evaluation(output_dir, found)
     _report(found.metrics, output_dir)
 
@@ -253,13 +253,13 @@ def _evaluated(
     common: Any = {"model": model, "adapter": adapter}
     selection = TrialSelection(conditions, split, split_by)
     if index and targets and predictions:
-        return evaluate_files(index, predictions, targets, selection, options, **common)
+        return evaluate_files(predictions, index, targets, selection, options, **common)
     checkpoint = Path(str(checkpoint))
     decoder, common = load_decoder(checkpoint, model_type), common | {"zscore": zscore}
     if index and targets:
         known = read_features(targets)
         common["cache_root"] = cache_root
-        return evaluate_checkpoint(index, decoder, known, selection, options, **common)
+        return evaluate_checkpoint(decoder, index, known, selection, options, **common)
     source = read_features(targets) if targets else source_of(decoder.card, str(checkpoint))
     return evaluate_on_companion(decoder, Package(str(package)), source, conditions, options, **common)
 

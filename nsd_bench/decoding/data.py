@@ -297,7 +297,15 @@ def _each(volumes: VolumeFile) -> Iterator[npt.NDArray[Any]]:
 
 
 def broken_set(path: Path, problem: str) -> PackageError:
-    """Say that a file of a set is not as it was made."""
+    """Say that a file of a set is not as it was made.
+
+    Parameters
+    ----------
+    path
+        Of the file that is wrong.
+    problem
+        What is wrong with it.
+    """
     return PackageError(
         problem,
         place=str(path),

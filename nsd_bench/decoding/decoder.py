@@ -73,7 +73,7 @@ def decode(
     n_permutations
         How often labels are shuffled, within runs.
     seed
-        Of these shuffles.
+        Decides how labels are shuffled.
     new_images
         Whether trials that show an image of the test trials are not trained on, so that nothing but the class
         can be recognised again.
@@ -137,6 +137,17 @@ def shuffled_within_runs(
 ) -> npt.NDArray[Any]:
     """Shuffle labels among the trials of each run, so that every run keeps its own.
 
+    Parameters
+    ----------
+    y : array of shape (n_trials,)
+        Labels; not modified.
+    groups : int64 array of shape (n_trials,)
+        Run of every trial.
+    rng
+        Draws the order.
+
+    Examples
+    --------
     >>> rng = np.random.default_rng(0)
     >>> shuffled_within_runs(np.array([1, 1, 2, 3]), np.array([5, 5, 6, 7]), rng).tolist()
     [1, 1, 2, 3]
@@ -153,6 +164,15 @@ def confusion(
 ) -> npt.NDArray[np.int64]:
     """Count trials by true class (rows) and predicted class (columns).
 
+    Parameters
+    ----------
+    y, predicted : int64 arrays of shape (n_trials,)
+        Numbers of classes, from 0.
+    n_classes
+        How many there are.
+
+    Examples
+    --------
     >>> confusion(np.array([0, 0, 1]), np.array([0, 1, 1]), 2).tolist()
     [[1, 1], [0, 1]]
     """
@@ -162,6 +182,13 @@ def confusion(
 def balanced_accuracy(counts: npt.NDArray[np.int64]) -> float:
     """Return the mean over classes of the fraction of trials that were recognised.
 
+    Parameters
+    ----------
+    counts : int64 array of shape (n_classes, n_classes)
+        See `confusion`.
+
+    Examples
+    --------
     >>> balanced_accuracy(np.array([[1, 1], [0, 1]]))
     0.75
     """

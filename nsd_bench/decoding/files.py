@@ -33,6 +33,13 @@ UNKNOWN: Final = "unknown"
 def volumes_file(subject: int) -> str:
     """Return the name of a subject's betas, one volume a trial.
 
+    Parameters
+    ----------
+    subject
+        1 to 8.
+
+    Examples
+    --------
     >>> volumes_file(3)
     'sub-03.nii.gz'
     """
@@ -40,31 +47,67 @@ def volumes_file(subject: int) -> str:
 
 
 def labels_file(subject: int) -> str:
-    """Return the name of the labels of a subject's volumes."""
+    """Return the name of the labels of a subject's volumes.
+
+    Parameters
+    ----------
+    subject
+        1 to 8.
+    """
     return f"sub-{subject:02}_labels.npy"
 
 
 def runs_file(subject: int) -> str:
-    """Return the name of the run numbers of a subject's volumes, counted over all sessions."""
+    """Return the name of the run numbers of a subject's volumes, counted over all sessions.
+
+    Parameters
+    ----------
+    subject
+        1 to 8.
+    """
     return f"sub-{subject:02}_runs.npy"
 
 
 def trials_file(subject: int) -> str:
-    """Return the name of the table of a subject's volumes."""
+    """Return the name of the table of a subject's volumes.
+
+    Parameters
+    ----------
+    subject
+        1 to 8.
+    """
     return f"sub-{subject:02}_trials.tsv"
 
 
 def mask_file(subject: int) -> str:
-    """Return the name of the mask of a subject's volumes."""
+    """Return the name of the mask of a subject's volumes.
+
+    Parameters
+    ----------
+    subject
+        1 to 8.
+    """
     return f"sub-{subject:02}_mask.nii.gz"
 
 
 def zarr_folder(subject: int) -> str:
-    """Return the name of the zarr twin of a subject's volumes."""
+    """Return the name of the zarr twin of a subject's volumes.
+
+    Parameters
+    ----------
+    subject
+        1 to 8.
+    """
     return f"sub-{subject:02}.zarr"
 
 
 def subjects_in(folder: Path) -> list[int]:
-    """List the subjects that a curated set has, ascending."""
+    """List the subjects that a curated set has, ascending.
+
+    Parameters
+    ----------
+    folder
+        Of the set.
+    """
     names = (path.name for path in folder.glob("sub-??_labels.npy"))
     return sorted(int(name[4:6]) for name in names if name[4:6].isdigit())

@@ -141,7 +141,18 @@ class ImageryDataset:
                 self.n_skipped += 1
 
     def voxels(self, number: int) -> npt.NDArray[np.float32]:
-        """Return one trial's beta after the preprocessor: a volume, or the voxels of its mask."""
+        """Return one trial's beta after the preprocessor: a volume, or the voxels of its mask.
+
+        Parameters
+        ----------
+        number
+            Of the sample, from 0.
+
+        Raises
+        ------
+        PackageError
+            If the beta is missing or broken.
+        """
         trial = self.trials[number]
         volume = read_volume_at(self.cache_root / trial.beta_path, trial.beta_index)
         step = self._step(trial)
@@ -154,6 +165,13 @@ class ImageryDataset:
 
     def shard(self, rank: int, n_workers: int) -> ImageryDataset:
         """Return one worker's share: all shares together are this data set, nothing twice.
+
+        Parameters
+        ----------
+        rank
+            Number of the worker, from 0.
+        n_workers
+            How many there are.
 
         Raises
         ------
@@ -238,12 +256,24 @@ class FeatureCache:
         return self._path(nsd_id).is_file()
 
     def put(self, nsd_id: int, vector: npt.ArrayLike) -> None:
-        """Keep a vector as float32."""
+        """Keep a vector as float32.
+
+        Parameters
+        ----------
+        nsd_id
+            Image, from 0.
+        vector : array of shape (n_features,)
+        """
         with new_file(self._path(nsd_id)) as file:
             file.write(array_to_bytes(np.asarray(vector, dtype=np.float32)))
 
     def get(self, nsd_id: int) -> Vector:
         """Return a vector.
+
+        Parameters
+        ----------
+        nsd_id
+            Image, from 0.
 
         Raises
         ------
@@ -258,7 +288,15 @@ class FeatureCache:
         return np.asarray(vector, dtype=np.float32)
 
     def fill(self, nsd_ids: Iterable[int], features: Callable[[int], npt.ArrayLike]) -> int:
-        """Compute what is not there yet, each image once; return how many were computed."""
+        """Compute what is not there yet, each image once; return how many were computed.
+
+        Parameters
+        ----------
+        nsd_ids
+            Images, from 0; some may be there already.
+        features
+            From an nsd_id to a vector of shape (n_features,).
+        """
         missing = sorted({int(nsd_id) for nsd_id in nsd_ids if int(nsd_id) not in self})
         for nsd_id in missing:
             self.put(nsd_id, features(nsd_id))

@@ -73,7 +73,13 @@ class IndexNotFoundError(NsdBenchError, FileNotFoundError):
 
 
 def index_schema(extra: tuple[str, ...] = ()) -> Any:
-    """Return the Arrow schema of an index: the 11 columns, then those of `extra`."""
+    """Return the Arrow schema of an index: the 11 columns, then those of `extra`.
+
+    Parameters
+    ----------
+    extra
+        Keys of `EXTRA_COLUMNS`, in their order.
+    """
     import pyarrow as pa
 
     types = {"string": pa.string(), "int64": pa.int64(), "int32": pa.int32(), "bool": pa.bool_()}
@@ -87,6 +93,8 @@ def write_index(path: Path, table: pd.DataFrame) -> None:
 
     Parameters
     ----------
+    path
+        Of the Parquet file.
     table
         Has the columns of `COLUMNS`, and any of `EXTRA_COLUMNS`; others are not written.
 
@@ -115,7 +123,13 @@ def write_index(path: Path, table: pd.DataFrame) -> None:
 
 
 def schema_problem(path: Path) -> str | None:
-    """Say what is wrong with the columns of an index, None if nothing is."""
+    """Say what is wrong with the columns of an index, None if nothing is.
+
+    Parameters
+    ----------
+    path
+        A Parquet file.
+    """
     import pyarrow.parquet as pq
 
     try:
@@ -134,6 +148,11 @@ def schema_problem(path: Path) -> str | None:
 
 def read_index(path: str | os.PathLike[str]) -> pd.DataFrame:
     """Read an index; integers that may be null are pandas' Int32.
+
+    Parameters
+    ----------
+    path
+        A Parquet file of 'nsd-bench imagery index'.
 
     Raises
     ------
@@ -173,6 +192,13 @@ def _frame(table: Any) -> pd.DataFrame:
 def absolute_paths(table: pd.DataFrame) -> list[str]:
     """Return the paths of an index that are absolute, which would break when the cache moves.
 
+    Parameters
+    ----------
+    table
+        An index.
+
+    Examples
+    --------
     >>> absolute_paths(pd.DataFrame({"beta_path": ["a.hdf5", "/a.hdf5"], "target_image": [None, "/b.png"]}))
     ['/a.hdf5', '/b.png']
     """
@@ -181,7 +207,13 @@ def absolute_paths(table: pd.DataFrame) -> list[str]:
 
 
 def trials_of(table: pd.DataFrame) -> list[ImageryTrial]:
-    """Return the rows of an index as trials."""
+    """Return the rows of an index as trials.
+
+    Parameters
+    ----------
+    table
+        An index.
+    """
     known = table[[name for name in ImageryTrial.__dataclass_fields__ if name in table]]
     rows = known.astype(object).where(known.notna(), None).to_dict("records")
     return [ImageryTrial.from_dict({str(name): value for name, value in row.items()}) for row in rows]
@@ -203,6 +235,13 @@ INDEX_FOLDER: Final = "indices/imagery"
 def cache_root(given: str | os.PathLike[str] | None = None) -> Path:
     """Return the cache root: the one given, else `$NSD_CACHE_ROOT`, else `cache`.
 
+    Parameters
+    ----------
+    given
+        A folder; None for the others.
+
+    Examples
+    --------
     >>> cache_root("here").as_posix()
     'here'
     """
@@ -212,6 +251,15 @@ def cache_root(given: str | os.PathLike[str] | None = None) -> Path:
 def subject_index(root: Path, subject: int) -> Path:
     """Return where the index of one subject lies.
 
+    Parameters
+    ----------
+    root
+        The cache root.
+    subject
+        1 to 8.
+
+    Examples
+    --------
     >>> subject_index(Path("cache"), 3).as_posix()
     'cache/indices/imagery/subj03.parquet'
     """
@@ -219,7 +267,13 @@ def subject_index(root: Path, subject: int) -> Path:
 
 
 def full_index(root: Path) -> Path:
-    """Return where the index of all subjects lies."""
+    """Return where the index of all subjects lies.
+
+    Parameters
+    ----------
+    root
+        The cache root.
+    """
     return root / INDEX_FOLDER / "full_index.parquet"
 
 
@@ -227,6 +281,13 @@ def relative_to_cache(path: Path, root: Path) -> str:
     """Return a path as an index has it: POSIX, relative to the cache root.
 
     Links are not followed, so that data may lie elsewhere and be linked into the cache.
+
+    Parameters
+    ----------
+    path
+        Of a file below the cache root.
+    root
+        The cache root.
 
     Raises
     ------

@@ -82,7 +82,17 @@ def _listed(names: Sequence[str]) -> str:
 
 
 class Shared(NamedTuple):
-    """Trials of images that were both seen and imagined, and how many images that leaves out."""
+    """Trials of images that were both seen and imagined, and how many images that leaves out.
+
+    Parameters
+    ----------
+    perception, imagery
+        The trials that are left of each index.
+    n_shared
+        Images that both have.
+    n_perception_only, n_imagery_only
+        Images that one of them has.
+    """
 
     perception: pd.DataFrame
     imagery: pd.DataFrame
@@ -93,6 +103,11 @@ class Shared(NamedTuple):
 
 def shared_stimuli(perception: pd.DataFrame, imagery: pd.DataFrame) -> Shared:
     """Keep the trials of images that occur in both indices.
+
+    Parameters
+    ----------
+    perception, imagery
+        Indices; not modified. Trials without an nsd_id are left out.
 
     Examples
     --------
@@ -143,6 +158,13 @@ def split_by_run(table: pd.DataFrame, seed: int = 42) -> list[str]:
 
 def split_by_stimulus(table: pd.DataFrame, seed: int = 42) -> list[str]:
     """Put all trials of a stimulus, seen or imagined, into the same split.
+
+    Parameters
+    ----------
+    table
+        An index with `stimulus`.
+    seed
+        Shuffles the stimuli.
 
     Raises
     ------

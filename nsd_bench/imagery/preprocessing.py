@@ -27,7 +27,13 @@ class Transform(Protocol):
     """Anything with a method `transform`."""
 
     def transform(self, voxels: Volume) -> Volume:
-        """Return the changed voxels; does not modify its argument."""
+        """Return the changed voxels; does not modify its argument.
+
+        Parameters
+        ----------
+        voxels : float32 array of shape (X, Y, Z) or (n_units,)
+            Of one trial; not modified.
+        """
 
 
 @dataclass(frozen=True)
@@ -54,7 +60,13 @@ class Smoothing:
     voxel_mm: float = 1.8
 
     def transform(self, voxels: Volume) -> Volume:
-        """Return the blurred volume, shape (X, Y, Z)."""
+        """Return the blurred volume, shape (X, Y, Z).
+
+        Parameters
+        ----------
+        voxels : float32 array of shape (X, Y, Z)
+            Of one trial; not modified.
+        """
         if self.fwhm_mm == 0:
             return voxels
         sigma = self.fwhm_mm / self.voxel_mm / _FWHM_PER_SIGMA
@@ -74,6 +86,11 @@ class Mask:
 
     def transform(self, voxels: Volume) -> Volume:
         """Return the voxels inside, shape (n_units,), in C order of (x, y, z).
+
+        Parameters
+        ----------
+        voxels : float32 array of shape (X, Y, Z)
+            Of one trial.
 
         Raises
         ------
@@ -110,11 +127,22 @@ class ZScore:
 
     @classmethod
     def fitted(cls, values: Volume) -> Self:
-        """Fit it on trials along the first axis: ddof 1, plus 1e-6, as NSD-Imagery's benchmark does."""
+        """Fit it on trials along the first axis: ddof 1, plus 1e-6, as NSD-Imagery's benchmark does.
+
+        Parameters
+        ----------
+        values : float32 array of shape (n_trials, ...)
+            At least two trials.
+        """
         return cls(values.mean(axis=0), values.std(axis=0, ddof=1) + np.float32(SMALLEST_STD))
 
     def transform(self, voxels: Volume) -> Volume:
         """Return the standardised voxels.
+
+        Parameters
+        ----------
+        voxels : float32 array of shape (X, Y, Z) or (n_units,)
+            Of one trial; not modified.
 
         Raises
         ------
@@ -133,12 +161,24 @@ class ZScore:
 
 @dataclass(frozen=True)
 class Chain:
-    """One step after another."""
+    """One step after another.
+
+    Parameters
+    ----------
+    steps
+        In the order in which they are done.
+    """
 
     steps: Sequence[Transform]
 
     def transform(self, voxels: Volume) -> Volume:
-        """Return what the last step gives."""
+        """Return what the last step gives.
+
+        Parameters
+        ----------
+        voxels : float32 array of shape (X, Y, Z) or (n_units,)
+            Of one trial; not modified.
+        """
         for step in self.steps:
             voxels = step.transform(voxels)
         return voxels

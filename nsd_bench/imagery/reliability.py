@@ -41,7 +41,15 @@ def repeat_index(table: pd.DataFrame, keys: Sequence[str] = _KEYS) -> npt.NDArra
 
 
 def repeat_counts(table: pd.DataFrame, keys: Sequence[str] = _KEYS) -> pd.Series[int]:
-    """Return how often each stimulus was shown, by subject, condition and stimulus."""
+    """Return how often each stimulus was shown, by subject, condition and stimulus.
+
+    Parameters
+    ----------
+    table
+        Rows of an index.
+    keys
+        Columns that trials must share to be repeats.
+    """
     return table.groupby(list(keys), dropna=False).size()
 
 
@@ -50,6 +58,15 @@ def mean_repeats(table: pd.DataFrame, keys: Sequence[str] = _KEYS) -> float:
 
     Averaging rows with `repeat_index > 0` would count one less for every stimulus.
 
+    Parameters
+    ----------
+    table
+        Rows of an index.
+    keys
+        Columns that trials must share to be repeats.
+
+    Examples
+    --------
     >>> shown = pd.DataFrame({"subject": "subj01", "condition": "imagery", "stimulus": list("aaab")})
     >>> mean_repeats(shown)
     2.0
@@ -62,6 +79,15 @@ def spearman_brown(r: npt.ArrayLike, factor: float) -> Array:
 
     Spearman (1910), Brown (1910).
 
+    Parameters
+    ----------
+    r
+        Reliabilities.
+    factor
+        How many times as long the other measure is, above 0.
+
+    Examples
+    --------
     >>> spearman_brown([0.5, 0.0], 2).round(3).tolist()
     [0.667, 0.0]
     """
@@ -92,7 +118,15 @@ class StimulusSums:
         return len(self._counts) > 1 and max(self._counts.values()) > 1
 
     def add(self, stimulus: object, values: npt.NDArray[np.floating]) -> None:
-        """Add one trial's values, shape (n_units,)."""
+        """Add one trial's values, shape (n_units,).
+
+        Parameters
+        ----------
+        stimulus
+            What the trial showed.
+        values : array of shape (n_units,)
+            Of the trial.
+        """
         y = values.astype(np.float64)
         if not self._sums:
             self._reference, self._squares = y, np.zeros_like(y)
@@ -154,6 +188,8 @@ def reliability(
     values : array of shape (n_trials, n_units)
     stimulus : array of shape (n_trials,)
         What each trial showed.
+    n_repeats
+        Trials that the mean is over.
 
     Returns
     -------
@@ -177,6 +213,12 @@ def snr(values: npt.NDArray[np.floating], stimulus: npt.NDArray[np.generic]) -> 
     This is `ncsnr` squared, with the signal's variance estimated between stimuli and not as what the noise
     leaves of the variance over trials, so that no stimulus counts more for having more repeats.
 
+    Parameters
+    ----------
+    values : array of shape (n_trials, n_units)
+    stimulus : array of shape (n_trials,)
+        What each trial showed.
+
     Raises
     ------
     OptionError
@@ -190,6 +232,12 @@ def pooled_ncsnr(values: npt.NDArray[np.floating], stimulus: npt.NDArray[np.gene
 
     The noise's variance is pooled over stimuli with their degrees of freedom; the signal's is what that
     leaves of the variance over all trials (ddof 1). Gifford et al. (2026), NSD-synthetic.
+
+    Parameters
+    ----------
+    values : array of shape (n_trials, n_units)
+    stimulus : array of shape (n_trials,)
+        What each trial showed.
 
     Returns
     -------
@@ -247,6 +295,13 @@ def normalised_ratio(
 
     There is no function for the bare ratio: imagery is noisier, or has more repeats, and a bare ratio would
     say more of that than of the brain.
+
+    Parameters
+    ----------
+    imagery, perception
+        Scores of the same measure.
+    imagery_ceiling, perception_ceiling
+        What a perfect model would score.
 
     Raises
     ------

@@ -20,7 +20,13 @@ Array = npt.NDArray[np.float32]
 
 
 def load_responses(dataset: ImageryDataset) -> Array:
-    """Read all trials of a data set, flattened, shape (n_trials, n_units); row i is sample i."""
+    """Read all trials of a data set, flattened, shape (n_trials, n_units); row i is sample i.
+
+    Parameters
+    ----------
+    dataset
+        Its trials must have betas of one shape.
+    """
     order = dataset.table.sort_values(["beta_path", "beta_index"]).index
     first = dataset.voxels(int(order[0])).ravel()
     values = np.empty((len(dataset), first.size), dtype=np.float32)

@@ -20,6 +20,15 @@ TRIAL_ID_STEP: Final = 1_000_000
 def trial_id(subject: int, row: int) -> int:
     """Return a number that no other trial of any subject has.
 
+    Parameters
+    ----------
+    subject
+        1 to 8.
+    row
+        Of the subject's trials, from 0.
+
+    Examples
+    --------
     >>> trial_id(3, 719)
     3000719
     """
@@ -51,7 +60,7 @@ class ImageryTrial:
     roi_mask_path
         Mask that goes with the beta, relative to the cache root.
     coco_id
-        Of the image.
+        COCO's number of the image; None where it is not known.
     repeat_index
         How often the subject had the same stimulus in the same condition before.
     caption
@@ -108,5 +117,11 @@ class ImageryTrial:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """Return the trial that `to_dict` gave; other keys are left out."""
+        """Return the trial that `to_dict` gave; other keys are left out.
+
+        Parameters
+        ----------
+        values
+            Fields by name; those with a default may be missing.
+        """
         return cls(**{field.name: values[field.name] for field in fields(cls) if field.name in values})

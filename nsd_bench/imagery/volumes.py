@@ -60,6 +60,11 @@ def read_volume_at(path: Path, index: int) -> npt.NDArray[np.float32]:
 def volume_shape(path: Path) -> tuple[int, ...]:
     """Return the shape of a file's betas, (X, Y, Z, n_trials) or (X, Y, Z).
 
+    Parameters
+    ----------
+    path
+        See `read_volume_at`.
+
     Raises
     ------
     PackageError
@@ -71,7 +76,13 @@ def volume_shape(path: Path) -> tuple[int, ...]:
 
 
 def n_volumes(path: Path) -> int:
-    """Return how many volumes a file holds."""
+    """Return how many volumes a file holds.
+
+    Parameters
+    ----------
+    path
+        See `read_volume_at`.
+    """
     shape = volume_shape(path)
     return shape[3] if len(shape) == 4 else 1
 

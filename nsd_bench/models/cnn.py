@@ -56,6 +56,11 @@ class CnnModel(Model):
     def predict(self, images: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
         """Return responses over their training standard deviation, shape (n, n_units).
 
+        Parameters
+        ----------
+        images : array of shape (n, channels, height, width)
+            As packages store them. Of the shape that it was trained on.
+
         Raises
         ------
         ModelError
@@ -84,6 +89,13 @@ class CnnModel(Model):
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, npt.NDArray[Any]], card: dict[str, Any]) -> Self:
         """Build the network that the card describes, with these weights.
+
+        Parameters
+        ----------
+        tensors
+            What `tensors` gave.
+        card
+            With `architecture` and `image_shape`.
 
         Raises
         ------

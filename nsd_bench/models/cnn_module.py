@@ -67,6 +67,13 @@ class Architecture(CheckedOptions):
     def fold_of(self, height: int) -> int:
         """Return the side of the blocks of pixels, for images of some height.
 
+        Parameters
+        ----------
+        height
+            Of the images, in pixels.
+
+        Examples
+        --------
         >>> [Architecture().fold_of(height) for height in (24, 64, 224)]
         [1, 2, 4]
         """
@@ -126,13 +133,27 @@ class CnnModule(nn.Module):
         )
 
     def forward(self, images: torch.Tensor, data_key: str) -> torch.Tensor:
-        """Return responses over their training standard deviation, shape (n, n_units)."""
+        """Return responses over their training standard deviation, shape (n, n_units).
+
+        Parameters
+        ----------
+        images : uint8 or float32 tensor of shape (n, channels, height, width)
+            Pixels as packages store them.
+        data_key
+            Of the package whose units are read out.
+        """
         features = self.core(self._standardise(images))
         responses: torch.Tensor = self.readouts[data_key](features)
         return responses
 
     def regularizer(self, data_key: str) -> torch.Tensor | float:
-        """Return the penalties on filters and on one package's readout."""
+        """Return the penalties on filters and on one package's readout.
+
+        Parameters
+        ----------
+        data_key
+            Of the package whose readout counts.
+        """
         penalty: torch.Tensor | float = 0.0
         if self.architecture.input_penalty:
             penalty = penalty + self.core.regularizer()

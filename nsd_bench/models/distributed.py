@@ -32,7 +32,13 @@ class Processes:
     device: torch.device
 
     def average(self, tensors: Iterable[torch.Tensor]) -> None:
-        """Replace tensors by their mean over processes; they go together, in one message."""
+        """Replace tensors by their mean over processes; they go together, in one message.
+
+        Parameters
+        ----------
+        tensors
+            Changed in place; those of whole numbers are left alone. The same ones in every process.
+        """
         together = [tensor for tensor in tensors if tensor.is_floating_point()]
         if self.n_processes == 1:
             return
@@ -45,7 +51,13 @@ class Processes:
             start += tensor.numel()
 
     def of_first(self, value: float) -> float:
-        """Return the first process' value, so that all decide alike."""
+        """Return the first process' value, so that all decide alike.
+
+        Parameters
+        ----------
+        value
+            This process' own.
+        """
         if self.n_processes == 1:
             return value
         shared = torch.tensor(value, dtype=torch.float64, device=self.device)

@@ -134,7 +134,7 @@ class Reduction:
         Project on this many sparse random directions (Li, Hastie & Church 2006: one entry in sqrt(n) is not
         zero), which keeps distances between images (Johnson & Lindenstrauss 1984). None for no projection.
     seed
-        Of the directions.
+        Decides which directions are drawn.
 
     Raises
     ------

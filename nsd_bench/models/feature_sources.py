@@ -30,10 +30,22 @@ class FeatureSource(Protocol):
         """What a model's card says of it: JSON-able, and enough for `source_from_card`."""
 
     def bands(self, images: Images) -> list[Floats]:
-        """Return features of images, one array of shape (n, n_features) for each layer."""
+        """Return features of images, one array of shape (n, n_features) for each layer.
+
+        Parameters
+        ----------
+        images : array of shape (n, channels, height, width)
+            As packages store them.
+        """
 
     def maps(self, images: Images) -> list[Floats]:
-        """Return feature maps, one array of shape (n, n_channels, height, width) for each layer."""
+        """Return feature maps, one array of shape (n, n_channels, height, width) for each layer.
+
+        Parameters
+        ----------
+        images : array of shape (n, channels, height, width)
+            As packages store them.
+        """
 
 
 @dataclass(frozen=True)
@@ -68,11 +80,22 @@ class FixedFeatures:
         return self.name
 
     def bands(self, images: Images) -> list[Floats]:
-        """Return features of images, one array of shape (n, n_features)."""
+        """Return features of images, one array of shape (n, n_features).
+
+        Parameters
+        ----------
+        images : array of shape (n, channels, height, width)
+            As packages store them.
+        """
         return [FEATURES[self.name](images)]
 
     def maps(self, images: Images) -> list[Floats]:
         """Return Gabor energies and luminance, one array of shape (n, 25, 16, 16).
+
+        Parameters
+        ----------
+        images : array of shape (n, channels, height, width)
+            As packages store them.
 
         Raises
         ------
@@ -121,12 +144,28 @@ class StoredFeatures:
         }
 
     def bands(self, images: Images) -> list[Floats]:
-        """Return features of images, one array of shape (n, n_features) for each layer."""
+        """Return features of images, one array of shape (n, n_features) for each layer.
+
+        Parameters
+        ----------
+        images : array of shape (n, channels, height, width)
+            As packages store them.
+
+        Raises
+        ------
+        ModelError
+            If the store lacks one of the images.
+        """
         digests = image_digests(images)
         return [layer.read(digests).reshape(len(digests), -1) for layer in self._layers]
 
     def maps(self, images: Images) -> list[Floats]:
         """Return feature maps, one array of shape (n, n_channels, height, width) for each layer.
+
+        Parameters
+        ----------
+        images : array of shape (n, channels, height, width)
+            As packages store them.
 
         Raises
         ------
@@ -171,6 +210,11 @@ def source_named(features: str | Path, layers: str | Sequence[str] | None = None
 
 def source_from_card(card: Any) -> FeatureSource:
     """Return the features that a model was trained on, from what its card says.
+
+    Parameters
+    ----------
+    card
+        What `card` of a source gave.
 
     Raises
     ------

@@ -83,6 +83,11 @@ class StoredLayer:
     def read(self, digests: Sequence[bytes]) -> npt.NDArray[np.float32]:
         """Return features of some images, shape (n, *shape).
 
+        Parameters
+        ----------
+        digests
+            Of the images, see `image_digests`.
+
         Raises
         ------
         ModelError
@@ -213,6 +218,11 @@ class FeatureStore:
     def layer(self, name: str) -> StoredLayer:
         """Return one layer.
 
+        Parameters
+        ----------
+        name
+            One of `names`.
+
         Raises
         ------
         ModelError
@@ -229,6 +239,13 @@ class FeatureStore:
 
     def add_layer(self, name: str, card: Mapping[str, Any]) -> StoredLayer:
         """Return one layer, and make it if there is none; `card` has at least its `shape`.
+
+        Parameters
+        ----------
+        name
+            Layer and reduction, as its files are called.
+        card
+            JSON-able; its `shape` is that of an image's features.
 
         Raises
         ------

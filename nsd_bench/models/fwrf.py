@@ -58,11 +58,23 @@ class FwrfModel(ReadOut):
     _inputs: ClassVar[str] = "maps"
 
     def predict(self, images: npt.NDArray[Any]) -> Floats:
-        """Return responses over their training standard deviation, shape (n, n_units)."""
+        """Return responses over their training standard deviation, shape (n, n_units).
+
+        Parameters
+        ----------
+        images : array of shape (n, channels, height, width)
+            As packages store them.
+        """
         return self.read_out(self.source.maps(images))
 
     def read_out(self, maps: Sequence[Floats]) -> Floats:
-        """Return predictions from feature maps, one array of shape (n, n_channels, height, width) a layer."""
+        """Return predictions from feature maps, one array of shape (n, n_channels, height, width) a layer.
+
+        Parameters
+        ----------
+        maps
+            Of `FeatureSource.maps`: one float32 array of shape (n, n_channels, height, width) a layer.
+        """
         out = np.empty((len(maps[0]), len(self.unit_ids)), dtype=np.float32)
         fields, which = np.unique(self.fields, axis=0, return_inverse=True)
         for number, field in enumerate(fields):
@@ -119,7 +131,7 @@ def gaussian_pools(fields: Floats, height: int, width: int) -> Floats:
     fields : float32 array of shape (n_fields, 3)
         See `candidate_fields`.
     height, width
-        Of the map.
+        Places of the map along each side.
 
     Returns
     -------

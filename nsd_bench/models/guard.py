@@ -37,6 +37,11 @@ class FittingView(Package):
     def rows(self, tier: str) -> npt.NDArray[np.int64]:
         """Return the file numbers of one tier's trials, ascending.
 
+        Parameters
+        ----------
+        tier
+            "train" or "validation".
+
         Raises
         ------
         ModelError
@@ -47,15 +52,32 @@ class FittingView(Package):
         return super().rows(tier)
 
     def is_withheld(self, tier: str) -> bool:
-        """Whether the responses of a tier are withheld: from a fit, those of every other tier are."""
+        """Whether the responses of a tier are withheld: from a fit, those of every other tier are.
+
+        Parameters
+        ----------
+        tier
+            Any tier.
+        """
         return tier not in FITTING_TIERS
 
     def trial_arrays(self, key: str) -> TrialArrays:
-        """Return one kind of data of all trials, which gives those of train and validation only."""
+        """Return one kind of data of all trials, which gives those of train and validation only.
+
+        Parameters
+        ----------
+        key
+            "images", "responses" or another kind of data.
+        """
         return _GuardedArrays(self, super().trial_arrays(key))
 
     def array(self, name: str) -> npt.NDArray[Any]:
         """Return the array in the file called `name` inside the package.
+
+        Parameters
+        ----------
+        name
+            Path inside the package, with slashes.
 
         Raises
         ------
@@ -68,6 +90,11 @@ class FittingView(Package):
 
     def check(self, trials: npt.NDArray[np.int64]) -> None:
         """Refuse trials of other tiers.
+
+        Parameters
+        ----------
+        trials : int64 array
+            File numbers of trials.
 
         Raises
         ------
@@ -134,7 +161,7 @@ class FewerImages(FittingView):
     n_images
         How many training images are left.
     seed
-        Of the draw.
+        Decides which images are drawn.
 
     Raises
     ------
@@ -158,5 +185,11 @@ class FewerImages(FittingView):
         self._train = train[np.isin(images, drawn)]
 
     def rows(self, tier: str) -> npt.NDArray[np.int64]:
-        """Return the file numbers of one tier's trials, of training trials those that are left."""
+        """Return the file numbers of one tier's trials, of training trials those that are left.
+
+        Parameters
+        ----------
+        tier
+            "train" or "validation".
+        """
         return self._train if tier == "train" else super().rows(tier)

@@ -24,7 +24,13 @@ _LUMA: Final = np.array([0.299, 0.587, 0.114])
 
 
 def no_features(images: Images) -> Features:
-    """Return nothing, shape (n, 0): what the training mean is predicted from."""
+    """Return nothing, shape (n, 0): what the training mean is predicted from.
+
+    Parameters
+    ----------
+    images : array of shape (n, channels, height, width)
+        Only their number counts.
+    """
     return np.empty((len(images), 0), dtype=np.float32)
 
 

@@ -55,6 +55,13 @@ class ImageMeans:
 def image_means(view: FittingView, tier: str) -> ImageMeans:
     """Read a tier.
 
+    Parameters
+    ----------
+    view
+        The package, guarded.
+    tier
+        "train" or "validation".
+
     Raises
     ------
     ModelError
@@ -89,7 +96,17 @@ def image_means(view: FittingView, tier: str) -> ImageMeans:
 def in_blocks(
     view: FittingView, rows: npt.NDArray[np.int64], extract: Callable[[npt.NDArray[Any]], list[Floats]]
 ) -> list[Floats]:
-    """Return features of some trials' images, read a few at a time: one array a layer."""
+    """Return features of some trials' images, read a few at a time: one array a layer.
+
+    Parameters
+    ----------
+    view
+        The package, guarded.
+    rows : int64 array of shape (n_images,)
+        Trials whose images are taken.
+    extract
+        From images of shape (n, channels, height, width) to a list of arrays, one a layer.
+    """
     blocks = [rows[start : start + _AT_ONCE] for start in range(0, len(rows), _AT_ONCE)]
     parts = [extract(view.images(block)) for block in blocks]
     return [np.concatenate(layer) for layer in zip(*parts, strict=True)]
@@ -109,7 +126,14 @@ class Scaling:
 
     @classmethod
     def of(cls, features: Floats, k: npt.NDArray[np.float64]) -> Scaling:
-        """Fit to features of shape (n_images, n_features), weighted with `k`."""
+        """Fit to features of shape (n_images, n_features), weighted with `k`.
+
+        Parameters
+        ----------
+        features : float32 array of shape (n_images, n_features)
+        k : float64 array of shape (n_images,)
+            Weight of every image: its number of repeats.
+        """
         mean, scale = (np.empty(features.shape[1], dtype=np.float32) for _ in range(2))
         for start in range(0, features.shape[1], _AT_ONCE):  # in float64, which all columns would double
             columns = slice(start, start + _AT_ONCE)
@@ -119,19 +143,43 @@ class Scaling:
         return cls(mean, np.where(scale == 0, 1, scale).astype(np.float32))
 
     def apply(self, features: Floats) -> Floats:
-        """Return standardised features."""
+        """Return standardised features.
+
+        Parameters
+        ----------
+        features : float32 array of shape (n_images, n_features)
+            Not modified.
+        """
         standardised = features - self.mean
         standardised /= self.scale
         return standardised
 
 
 def unit_ids(view: FittingView) -> npt.NDArray[np.int64]:
-    """Return the ids of a package's units."""
+    """Return the ids of a package's units.
+
+    Parameters
+    ----------
+    view
+        The package, guarded.
+    """
     return view.units["unit_ids"].to_numpy(np.int64)
 
 
 def base_card(view: FittingView, kind: str, model: str, train: ImageMeans) -> dict[str, Any]:
-    """Return what every card says: which package, which model, and how much it was trained on."""
+    """Return what every card says: which package, which model, and how much it was trained on.
+
+    Parameters
+    ----------
+    view
+        The package that was fitted to.
+    kind
+        Key of `nsd_bench.models.zoo.MODELS`.
+    model
+        Name of the baseline.
+    train
+        What was fitted to.
+    """
     return {
         "package": view.name,
         "manifest_sha256": view.manifest_sha256,
@@ -144,7 +192,12 @@ def base_card(view: FittingView, kind: str, model: str, train: ImageMeans) -> di
 
 
 def correlations(predicted: Floats, observed: Floats) -> npt.NDArray[np.float64]:
-    """Return Pearson's r of every column, shape (n_units,); 0 where one of both is constant."""
+    """Return Pearson's r of every column, shape (n_units,); 0 where one of both is constant.
+
+    Parameters
+    ----------
+    predicted, observed : float32 arrays of shape (n_images, n_units)
+    """
     centred = [values - values.mean(axis=0) for values in (predicted, observed)]
     norms = np.prod([np.linalg.norm(values, axis=0) for values in centred], axis=0)
     products = np.einsum("iu,iu->u", *centred)
@@ -152,7 +205,17 @@ def correlations(predicted: Floats, observed: Floats) -> npt.NDArray[np.float64]
 
 
 def validation_card(view: FittingView, validation: ImageMeans, predicted: Floats) -> dict[str, Any]:
-    """Return what cards say of the predictions of validation images, shape (n_images, n_units)."""
+    """Return what cards say of the predictions of validation images, shape (n_images, n_units).
+
+    Parameters
+    ----------
+    view
+        The package that was fitted to.
+    validation
+        What was observed on its validation tier.
+    predicted : float32 array of shape (n_images, n_units)
+        The same, predicted.
+    """
     r = correlations(predicted, validation.responses)
     area = view.array(spec.neurons_file("area"))
     areas = sorted(set(area.tolist()), key=lambda name: (name == "none", name))

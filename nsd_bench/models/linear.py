@@ -73,6 +73,11 @@ class LinearModel(ReadOut):
     def predict(self, images: npt.NDArray[Any]) -> Floats:
         """Return responses over their training standard deviation, shape (n, n_units).
 
+        Parameters
+        ----------
+        images : array of shape (n, channels, height, width)
+            As packages store them.
+
         Raises
         ------
         ModelError
@@ -256,7 +261,7 @@ def linear_model(
     train
         What was fitted to.
     scaling
-        Of the features.
+        Mean and standard deviation of the features.
     weights : float32 array of shape (n_features, n_units)
     intercept : float32 array of shape (n_units,)
     figures

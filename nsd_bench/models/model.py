@@ -55,6 +55,13 @@ class Model(ABC):
     def from_tensors(cls, tensors: Mapping[str, npt.NDArray[Any]], card: dict[str, Any]) -> Self:
         """Put a model together from what `tensors` and `card` gave.
 
+        Parameters
+        ----------
+        tensors
+            What `tensors` gave, by name.
+        card
+            As it was saved.
+
         Raises
         ------
         ValueError, KeyError, TypeError
@@ -65,6 +72,13 @@ class Model(ABC):
         """Return predictions for some trials of a package, shape (len(rows), n_units).
 
         Each image is predicted once. Models that look at more than the image override this.
+
+        Parameters
+        ----------
+        package
+            Of the units that the model predicts.
+        rows : int64 array of shape (n_rows,)
+            File numbers of trials.
         """
         first, which = distinct_images(package, rows)
         blocks = [first[start : start + _IMAGES_AT_ONCE] for start in range(0, len(first), _IMAGES_AT_ONCE)]
@@ -72,6 +86,13 @@ class Model(ABC):
 
     def submission(self, package: Package, tiers: Sequence[str] | None = None) -> Submission:
         """Predict tiers of a package, by default those that packages withhold.
+
+        Parameters
+        ----------
+        package
+            Of the units that the model predicts.
+        tiers
+            Names of tiers; None for test and final_test.
 
         Raises
         ------
@@ -104,7 +125,15 @@ class Model(ABC):
 def distinct_images(
     package: Package, rows: npt.NDArray[np.int64]
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Return a row for every distinct image of some trials, and which of them each trial showed."""
+    """Return a row for every distinct image of some trials, and which of them each trial showed.
+
+    Parameters
+    ----------
+    package
+        Whose trials.
+    rows : int64 array of shape (n_rows,)
+        File numbers of trials.
+    """
     ids = package.array(spec.trials_file("frame_image_id"))[rows]
     _, first, which = np.unique(ids, return_index=True, return_inverse=True)
     return rows[first], which
@@ -134,6 +163,13 @@ class ReadOut(Model):
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, npt.NDArray[Any]], card: dict[str, Any]) -> Self:
         """Put a model together; its source is named by the card.
+
+        Parameters
+        ----------
+        tensors
+            What `tensors` gave, by name.
+        card
+            As it was saved.
 
         Raises
         ------

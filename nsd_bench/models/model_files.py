@@ -37,6 +37,13 @@ _DIGEST: Final = "tensors_sha256"
 def card_file(path: str | os.PathLike[str]) -> Path:
     """Return where the card of a model lies.
 
+    Parameters
+    ----------
+    path
+        NAME.safetensors.
+
+    Examples
+    --------
     >>> card_file("zoo/nsd-subj01.cnn.safetensors").name
     'nsd-subj01.cnn.json'
     """
@@ -47,6 +54,15 @@ def write_tensors(
     path: str | os.PathLike[str], tensors: Mapping[str, npt.NDArray[Any]], card: Mapping[str, Any]
 ) -> None:
     """Write NAME.safetensors and NAME.json; the same tensors and card, the same bytes.
+
+    Parameters
+    ----------
+    path
+        NAME.safetensors; the card lies beside it.
+    tensors
+        Arrays by name.
+    card
+        JSON-able.
 
     Raises
     ------
@@ -82,6 +98,11 @@ def write_tensors(
 def read_tensors(path: str | os.PathLike[str]) -> dict[str, npt.NDArray[Any]]:
     """Read the tensors that belong to a card; nothing in them is ever unpickled or run.
 
+    Parameters
+    ----------
+    path
+        NAME.safetensors.
+
     Raises
     ------
     ModelError
@@ -102,7 +123,13 @@ def read_tensors(path: str | os.PathLike[str]) -> dict[str, npt.NDArray[Any]]:
 
 @contextmanager
 def fitting_card(path: Path) -> Iterator[None]:
-    """Turn whatever goes wrong in putting a model together into a ModelError; a ModelError stays."""
+    """Turn whatever goes wrong in putting a model together into a ModelError; a ModelError stays.
+
+    Parameters
+    ----------
+    path
+        Of the model, for the error.
+    """
     with reading(
         path, lambda problem: broken_model(path, problem, "tensors that fit the card"), "not a model"
     ):
@@ -111,6 +138,11 @@ def fitting_card(path: Path) -> Iterator[None]:
 
 def read_card(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Return the card of a model without reading its tensors.
+
+    Parameters
+    ----------
+    path
+        NAME.safetensors.
 
     Raises
     ------
@@ -141,5 +173,13 @@ def _read_head(path: Path) -> dict[str, Any]:
 
 
 def broken_model(path: Path, problem: str, expected: str) -> ModelError:
-    """Return the error of a model that cannot be used."""
+    """Return the error of a model that cannot be used.
+
+    Parameters
+    ----------
+    path
+        Of the file that is wrong.
+    problem, expected
+        Parts of the error.
+    """
     return ModelError(problem, place=str(path), expected=expected, fix="check the path, or train it again")

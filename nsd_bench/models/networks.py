@@ -71,7 +71,7 @@ class Network:
         images : uint8 array of shape (n, channels, height, width)
             Grey (one channel) or RGB.
         device
-            Where the tensor lies.
+            On which the tensor lies, as torch calls it.
         """
         x = torch.from_numpy(np.array(images)).to(device).float() / 255
         x = x.expand(-1, 3, -1, -1)
@@ -82,6 +82,15 @@ class Network:
 
     def outputs(self, images: npt.NDArray[Any], layers: Sequence[str], device: str = "cpu") -> list[Tensor]:
         """Return what some layers give for images, in the order of `layers`.
+
+        Parameters
+        ----------
+        images : uint8 array of shape (n, channels, height, width)
+            Grey (one channel) or RGB.
+        layers
+            Some of `layers`.
+        device
+            Where it is computed, as torch calls it.
 
         Raises
         ------
@@ -292,6 +301,13 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 def load_into(module: nn.Module, path: Path) -> None:
     """Give a module the weights of a file; of CLIP's, those of the image tower, below "visual.".
 
+    Parameters
+    ----------
+    module
+        Changed in place.
+    path
+        File of weights, see `read_weights`.
+
     Raises
     ------
     ModelError
@@ -317,7 +333,13 @@ def load_into(module: nn.Module, path: Path) -> None:
 
 
 def digest_of(module: nn.Module) -> str:
-    """Return a digest of architecture and weights: 64 hex characters."""
+    """Return a digest of architecture and weights: 64 hex characters.
+
+    Parameters
+    ----------
+    module
+        Any torch module; its names of layers, their shapes and weights count.
+    """
     digest = hashlib.sha256(repr(module).encode())
     for name, value in module.state_dict().items():
         array = value.detach().cpu().contiguous()

@@ -51,11 +51,24 @@ class RepeatOracle(Model):
     card: dict[str, Any]
 
     def predict(self, images: npt.NDArray[Any]) -> Floats:
-        """Return the training mean for every image: an image alone has no other repeats."""
+        """Return the training mean for every image: an image alone has no other repeats.
+
+        Parameters
+        ----------
+        images : array of shape (n, channels, height, width)
+            As packages store them. Only their number counts.
+        """
         return np.tile(self.mean, (len(images), 1))
 
     def predict_rows(self, package: Package, rows: npt.NDArray[np.int64]) -> Floats:
         """Return predictions for some trials from the others among them, shape (len(rows), n_units).
+
+        Parameters
+        ----------
+        package
+            That it was fitted to.
+        rows : int64 array of shape (n_rows,)
+            File numbers of trials; each image's repeats among them count.
 
         Raises
         ------
@@ -72,6 +85,13 @@ class RepeatOracle(Model):
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, npt.NDArray[Any]], card: dict[str, Any]) -> Self:
         """Put an oracle together.
+
+        Parameters
+        ----------
+        tensors
+            What `tensors` gave, by name.
+        card
+            As it was saved.
 
         Raises
         ------

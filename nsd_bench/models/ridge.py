@@ -39,7 +39,17 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Sums:
-    """Sums over some images: of their weights k, of k x, and of k x x'."""
+    """Sums over some images: of their weights k, of k x, and of k x x'.
+
+    Parameters
+    ----------
+    k : tensor of shape ()
+        Sum of weights.
+    x : tensor of shape (n_features,)
+        Sum of k x.
+    xx : tensor of shape (n_features, n_features)
+        Sum of k x x'.
+    """
 
     k: Tensor
     x: Tensor
@@ -47,12 +57,25 @@ class Sums:
 
     @classmethod
     def of(cls, x: Tensor, k: Tensor) -> Sums:
-        """Sum over images, features x of shape (n_images, n_features)."""
+        """Sum over images, features x of shape (n_images, n_features).
+
+        Parameters
+        ----------
+        x : tensor of shape (n_images, n_features)
+        k : tensor of shape (n_images,)
+            Weights.
+        """
         weighted = x * k[:, None]
         return cls(k.sum(), weighted.sum(dim=0), weighted.T @ x)
 
     def minus(self, other: Sums) -> Sums:
-        """Return the sums over the images that are not in `other`."""
+        """Return the sums over the images that are not in `other`.
+
+        Parameters
+        ----------
+        other
+            Sums over some of the images.
+        """
         return Sums(self.k - other.k, self.x - other.x, self.xx - other.xx)
 
 
@@ -61,6 +84,11 @@ class Eigen:
 
     With centred sums C = V diag(l) V' and b = sum of k x (y - mean y), the weights under penalty a are
     V diag(1 / (l + a)) V' b.
+
+    Parameters
+    ----------
+    sums
+        Over the images that are fitted on.
     """
 
     def __init__(self, sums: Sums) -> None:
@@ -71,24 +99,62 @@ class Eigen:
         self.vectors: Tensor = vectors
 
     def project(self, xy: Tensor, y: Tensor) -> Tensor:
-        """Return V' b of some units, from sums of k x y' and of k y."""
+        """Return V' b of some units, from sums of k x y' and of k y.
+
+        Parameters
+        ----------
+        xy : tensor of shape (n_features, n_units)
+            Sum of k x y' over the same images.
+        y : tensor of shape (n_units,)
+            Sum of k y.
+        """
         return self.vectors.T @ (xy - torch.outer(self.centre, y))
 
     def solve(self, projected: Tensor, y: Tensor, alpha: Tensor) -> tuple[Tensor, Tensor]:
-        """Return weights and intercepts under one penalty a unit."""
+        """Return weights and intercepts under one penalty a unit.
+
+        Parameters
+        ----------
+        projected : tensor of shape (n_features, n_units)
+            What `project` gave.
+        y : tensor of shape (n_units,)
+            Sum of k y.
+        alpha : tensor of shape (n_units,) or ()
+            Penalties.
+        """
         weights = self.vectors @ (projected / (self.values + alpha))
         return weights, y / self.n - self.centre @ weights
 
 
 class Split:
-    """A fit on some images, tried out on others under every penalty."""
+    """A fit on some images, tried out on others under every penalty.
+
+    Parameters
+    ----------
+    eigen
+        Of the images that are fitted on.
+    tested : tensor of shape (n_tested, n_features)
+        Features of the images that are predicted.
+    """
 
     def __init__(self, eigen: Eigen, tested: Tensor) -> None:
         self.eigen = eigen
         self._tested = (tested - eigen.centre) @ eigen.vectors
 
     def scores(self, projected: Tensor, y: Tensor, observed: Tensor, alphas: Tensor, by: str) -> Tensor:
-        """Return the criterion for every penalty and unit, shape (n_alphas, n_units)."""
+        """Return the criterion for every penalty and unit, shape (n_alphas, n_units).
+
+        Parameters
+        ----------
+        projected, y
+            See `Eigen.solve`.
+        observed : tensor of shape (n_tested, n_units)
+            Responses to the tested images.
+        alphas : tensor of shape (n_alphas,)
+            Penalties.
+        by
+            "r" or "r2", see `Solver`.
+        """
         target = observed - observed.mean(dim=0)
         offset = y / self.eigen.n - observed.mean(dim=0)
         score = _correlation if by == "r" else _variance_explained
@@ -98,7 +164,17 @@ class Split:
 
 @dataclass(frozen=True)
 class Block:
-    """Some units: V' b and the sum of k y over all images, and the criterion for every penalty."""
+    """Some units: V' b and the sum of k y over all images, and the criterion for every penalty.
+
+    Parameters
+    ----------
+    projected : tensor of shape (n_features, n_units)
+        V' b, see `Eigen`.
+    y : tensor of shape (n_units,)
+        Sum of k y.
+    scores : tensor of shape (n_alphas, n_units)
+        The criterion under every penalty.
+    """
 
     projected: Tensor
     y: Tensor
@@ -106,7 +182,16 @@ class Block:
 
 
 class Folds:
-    """Images sorted by fold: a split for each fold, and the fit on all of them."""
+    """Images sorted by fold: a split for each fold, and the fit on all of them.
+
+    Parameters
+    ----------
+    x : tensor of shape (n_images, n_features)
+    k : tensor of shape (n_images,)
+        Weights.
+    folds : int64 array of shape (n_images,)
+        Fold of every image, ascending.
+    """
 
     def __init__(self, x: Tensor, k: Tensor, folds: npt.NDArray[np.int64]) -> None:
         bounds = [0, *(np.flatnonzero(np.diff(folds)) + 1).tolist(), len(folds)]
@@ -120,7 +205,16 @@ class Folds:
         ]
 
     def block(self, observed: Tensor, penalties: Tensor, by: str) -> Block:
-        """Return what a block of units needs; the criterion is the mean over folds."""
+        """Return what a block of units needs; the criterion is the mean over folds.
+
+        Parameters
+        ----------
+        observed : tensor of shape (n_images, n_units)
+            Responses.
+        penalties : tensor of shape (n_alphas,)
+        by
+            "r" or "r2", see `Solver`.
+        """
         xy = [self._weighted[part].T @ observed[part] for part in self._parts]
         y = [self._k[part] @ observed[part] for part in self._parts]
         all_xy, all_y = torch.stack(xy).sum(dim=0), torch.stack(y).sum(dim=0)
@@ -150,6 +244,10 @@ def fewer_columns(x: Tensor) -> tuple[Tensor, Tensor | None]:
 
     Ridge does not depend on the axes, and no fit leaves the span of the images: with x' = Q R, fit on R' and
     turn the weights back with Q.
+
+    Parameters
+    ----------
+    x : tensor of shape (n_images, n_features)
     """
     if x.shape[1] <= x.shape[0]:
         return x, None
@@ -203,12 +301,24 @@ class Solver(CheckedOptions):
         read_device(self.device)
 
     def tensor(self, values: Floats) -> Tensor:
-        """Return an array on the device, in the dtype of the arithmetic."""
+        """Return an array on the device, in the dtype of the arithmetic.
+
+        Parameters
+        ----------
+        values
+            Any array of numbers.
+        """
         array = np.ascontiguousarray(values, dtype=self.dtype)
         return torch.from_numpy(array).to(read_device(self.device))
 
     def blocks(self, n_units: int) -> Iterator[slice]:
-        """Yield the units of each block."""
+        """Yield the units of each block.
+
+        Parameters
+        ----------
+        n_units
+            How many there are.
+        """
         for start in range(0, n_units, self.units_at_once):
             yield slice(start, min(start + self.units_at_once, n_units))
 

@@ -92,7 +92,13 @@ class EarlyStopping:
         self.n_decays = 0
 
     def update(self, validation_r: float) -> Literal["best", "wait", "decay", "stop"]:
-        """Take one epoch's validation correlation; of equally good epochs the first is the best."""
+        """Take one epoch's validation correlation; of equally good epochs the first is the best.
+
+        Parameters
+        ----------
+        validation_r
+            Of the epoch that has ended; NaN is never the best.
+        """
         if validation_r > self.best:
             self.best, self.waited = validation_r, 0
             return "best"
@@ -109,7 +115,13 @@ class EarlyStopping:
         return {"best": self.best, "waited": self.waited, "n_decays": self.n_decays}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a checkpoint."""
+        """Go on from a checkpoint.
+
+        Parameters
+        ----------
+        state
+            What `state_dict` gave.
+        """
         self.best, self.waited, self.n_decays = state["best"], state["waited"], state["n_decays"]
 
 
@@ -140,7 +152,12 @@ def unit_correlation(predicted: torch.Tensor, observed: torch.Tensor) -> torch.T
 
 
 def negative_correlation(predicted: torch.Tensor, observed: torch.Tensor) -> torch.Tensor:
-    """Return 1 minus the correlation within the batch, averaged over units."""
+    """Return 1 minus the correlation within the batch, averaged over units.
+
+    Parameters
+    ----------
+    predicted, observed : tensors of shape (n_images, n_units)
+    """
     return 1 - unit_correlation(predicted, observed).mean()
 
 

@@ -9,25 +9,34 @@ import copy
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal, Protocol
+from typing import Any, Final, Literal, Protocol
 
 import numpy as np
 import torch
 from torch.nn.utils import clip_grad_norm_
 
 from nsd_bench.errors import ModelError
+from nsd_bench.inputs import reading
 from nsd_bench.loaders.batch import Batch
-from nsd_bench.models.checkpoints import read_checkpoint, write_checkpoint
 from nsd_bench.models.distributed import Processes, processes
 from nsd_bench.models.progress import Epoch, History, Progress
 from nsd_bench.models.schedules import LOSSES, EarlyStopping, learning_rate_factor, unit_correlation
 from nsd_bench.models.training_loaders import TrainingLoaders, training_loaders
 from nsd_bench.models.training_options import PRECISIONS, TrainingOptions, check_precision, read_device
+from nsd_bench.outputs import new_file
 from nsd_bench.package.read import Package
 
-__all__ = ["Trainable", "Trainer", "train_network"]
+__all__ = [
+    "Trainable",
+    "Trainer",
+    "train_network",
+    "CHECKPOINT_SUFFIX",
+    "read_checkpoint",
+    "write_checkpoint",
+]
 
 
 class Trainable(Protocol):
@@ -46,16 +55,34 @@ class Trainable(Protocol):
         """Return what is kept but not trained."""
 
     def to(self, device: torch.device, /) -> Any:
-        """Move parameters and buffers to a device."""
+        """Move parameters and buffers to a device.
+
+        Parameters
+        ----------
+        device
+            Where.
+        """
 
     def train(self, mode: bool = True) -> Any:
-        """Switch to training, or off."""
+        """Switch to training, or off.
+
+        Parameters
+        ----------
+        mode
+            Whether to train.
+        """
 
     def state_dict(self) -> dict[str, Any]:
         """Return parameters and buffers."""
 
     def load_state_dict(self, state: Mapping[str, Any], /) -> Any:
-        """Take parameters and buffers."""
+        """Take parameters and buffers.
+
+        Parameters
+        ----------
+        state
+            What `state_dict` gave.
+        """
 
 
 class Trainer:
@@ -339,7 +366,7 @@ def train_network(
     device
         "auto", "cpu", "cuda" or "cuda:1".
     num_workers
-        Of the loaders.
+        Processes that read batches; 0 reads them in this one.
     checkpoint
         File that is written after every epoch, and from which training goes on if it is there.
     made_by
@@ -401,3 +428,65 @@ def _refuse_diverged(epoch: Epoch) -> None:
 def _seed_of(seed: int, epoch: int, rank: int) -> int:
     """Return a seed that is as good as independent of those of other epochs and processes."""
     return int(np.random.SeedSequence([seed, epoch, rank]).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+CHECKPOINT_SUFFIX: Final = ".checkpoint.pt"
+_FORMAT: Final = "nsd_bench.checkpoint/1"
+
+
+def write_checkpoint(path: Path, state: dict[str, Any], made_by: dict[str, Any]) -> None:
+    """Write a checkpoint in place of the last one.
+
+    Parameters
+    ----------
+    path
+        Where; a kill while it is written leaves the last one.
+    state
+        Tensors, numbers, text, lists and dicts: nothing that reading would have to run.
+    made_by
+        What the state is only valid for: options, packages, ...
+    """
+    with new_file(path) as file:
+        torch.save({"format": _FORMAT, "made_by": made_by, "state": state}, file)
+
+
+def read_checkpoint(path: Path, made_by: dict[str, Any], device: torch.device) -> dict[str, Any]:
+    """Read the state of a checkpoint; nothing in it is run.
+
+    Parameters
+    ----------
+    path
+        Which `write_checkpoint` wrote.
+    made_by
+        What the state has to be made by.
+    device
+        Where tensors are put.
+
+    Raises
+    ------
+    ModelError
+        If it is not a checkpoint, is damaged, or was made with other options or of other packages.
+    """
+    refusal = partial(
+        ModelError, place=str(path), expected="a file that training wrote", fix="remove it to start anew"
+    )
+    with reading(path, refusal, "not a whole checkpoint"):
+        found = torch.load(path, map_location=device, weights_only=True)
+        if found["format"] != _FORMAT:
+            problem = f"its format is {found['format']!r}"
+            raise ValueError(problem)
+        state: dict[str, Any] = found["state"]
+        differing = sorted(
+            name
+            for name in made_by.keys() | found["made_by"]
+            if made_by.get(name) != found["made_by"].get(name)
+        )
+    if differing:
+        name = differing[0]
+        raise ModelError(
+            f"was made with {name}={found['made_by'].get(name)!r}",
+            place=str(path),
+            expected=f"{name}={made_by.get(name)!r}, as asked for now",
+            fix="ask for the same as before to go on, or remove the checkpoint to start anew",
+        )
+    return state

@@ -74,7 +74,7 @@ def training_loaders(
     Parameters
     ----------
     packages
-        Of different data keys.
+        Of different subjects, or at least sessions: no two may have one data key.
     options
         Batch size, and whether repeats are averaged.
     processes
@@ -83,7 +83,7 @@ def training_loaders(
         "float32" for standardised images, as all loaders give them by default; "uint8" for pixels as they
         are stored, a quarter of the bytes, where the network standardises them itself.
     seed
-        Of the order of training items.
+        Decides the order of training items, together with the epoch.
     num_workers
         As in `torch.utils.data.DataLoader`.
 

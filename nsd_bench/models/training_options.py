@@ -114,7 +114,7 @@ def check_precision(options: TrainingOptions, device: torch.device) -> None:
     options
         Their precision counts.
     device
-        What is trained on.
+        The one that is trained on.
 
     Raises
     ------

@@ -12,7 +12,6 @@ from typing import Any, Final, NamedTuple, overload
 from nsd_bench.errors import ModelError, choices
 from nsd_bench.models.banded import BandedRidgeOptions, fit_banded_ridge
 from nsd_bench.models.checked import CheckedOptions
-from nsd_bench.models.checkpoints import CHECKPOINT_SUFFIX
 from nsd_bench.models.cnn import CnnModel, CnnOptions, LinearCnnOptions, fit_cnn, fit_cnns, fit_linear_cnn
 from nsd_bench.models.distributed import is_first_process
 from nsd_bench.models.fwrf import FwrfModel, FwrfOptions, fit_fwrf
@@ -37,6 +36,7 @@ from nsd_bench.models.model_files import (
 )
 from nsd_bench.models.repeat_oracle import RepeatOracle, RepeatOracleOptions, fit_repeat_oracle
 from nsd_bench.models.ridge_options import FeaturesRidgeOptions, RidgeOptions
+from nsd_bench.models.training import CHECKPOINT_SUFFIX
 from nsd_bench.outputs import refuse_existing
 from nsd_bench.package.read import Package
 from nsd_bench.package.spec import SUBMISSION_CSV_SUFFIX, SUBMISSION_SUFFIX

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Annotated, ClassVar, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from nsd_bench.errors import OptionError
+from nsd_bench.models.checked import CheckedOptions, Within
 from nsd_bench.transfer.metrics import normalised
 
 __all__ = [
@@ -34,7 +35,15 @@ class Adapter(Protocol):
     """Anything that maps features, knowing each trial's condition."""
 
     def transform(self, features: npt.NDArray[np.floating], condition: Sequence[str]) -> Array:
-        """Return features of length 1, shape (n_trials, n_features); does not modify its arguments."""
+        """Return features of length 1, shape (n_trials, n_features); does not modify its arguments.
+
+        Parameters
+        ----------
+        features : array of shape (n_trials, n_features)
+            Not modified.
+        condition
+            Condition of each trial.
+        """
 
 
 Fit = Callable[[npt.NDArray[np.floating], npt.NDArray[np.floating], Sequence[str]], Adapter]
@@ -58,13 +67,28 @@ class LinearAdapter:
     def identity(cls, n_features: int) -> LinearAdapter:
         """Return the adapter that changes nothing but the length of features.
 
+        Parameters
+        ----------
+        n_features
+            Length of the features.
+
+        Examples
+        --------
         >>> LinearAdapter.identity(2).transform(np.array([[0.0, 3.0]]), ["imagery"]).tolist()
         [[0.0, 1.0]]
         """
         return cls(np.eye(n_features), {})
 
     def transform(self, features: npt.NDArray[np.floating], condition: Sequence[str]) -> Array:
-        """Return adapted features of length 1; a condition that was not fitted adds nothing."""
+        """Return adapted features of length 1; a condition that was not fitted adds nothing.
+
+        Parameters
+        ----------
+        features : array of shape (n_trials, n_features)
+            Not modified.
+        condition
+            Condition of each trial.
+        """
         nothing = np.zeros(len(self.weight))
         added = np.array([self.offsets.get(name, nothing) for name in condition])
         return normalised(normalised(features) @ self.weight + added)
@@ -87,7 +111,9 @@ def fit_linear(
     features, targets : arrays of shape (n_trials, n_features)
         Not modified.
     condition
-        Of each trial.
+        Condition of each trial.
+    penalty
+        Of changes, 0 or more.
     """
     x, y = normalised(features), normalised(targets)
     names, code = np.unique(np.asarray(condition), return_inverse=True)
@@ -150,7 +176,7 @@ def _check_conditions(unknown: set[str], stimulus: object) -> None:
 
 
 @dataclass(frozen=True)
-class ResidualOptions:
+class ResidualOptions(CheckedOptions):
     """How a residual adapter is built and trained.
 
     Parameters
@@ -160,19 +186,35 @@ class ResidualOptions:
     embedding
         How the condition acts on these: "add" a vector, or "film" scales them, too (Perez et al. 2018).
     n_steps, learning_rate, weight_decay, seed
-        Of Adam, on all trials at once.
+        Of AdamW, on all trials at once.
+
+    Raises
+    ------
+    OptionError
+        If a value is impossible.
     """
 
-    n_hidden: int = 64
+    place: ClassVar[str] = "residual adapter"
+    n_hidden: Annotated[int, Within(1)] = 64
     embedding: Literal["add", "film"] = "film"
-    n_steps: int = 200
-    learning_rate: float = 1e-3
-    weight_decay: float = 1e-2
-    seed: int = 0
+    n_steps: Annotated[int, Within(0)] = 200
+    learning_rate: Annotated[float, Within(0, exclusive=True)] = 1e-3
+    weight_decay: Annotated[float, Within(0)] = 1e-2
+    seed: Annotated[int, Within(0)] = 0
 
 
 class ResidualNetwork(nn.Module):
-    """x + W2 f(W1 x, condition); W2 starts at 0, so that an untrained network changes nothing."""
+    """x + W2 f(W1 x, condition); W2 starts at 0, so that an untrained network changes nothing.
+
+    Parameters
+    ----------
+    n_features
+        Length of the features.
+    n_conditions
+        How many conditions there are.
+    options
+        Hidden units and embedding.
+    """
 
     def __init__(self, n_features: int, n_conditions: int, options: ResidualOptions) -> None:
         super().__init__()
@@ -185,7 +227,14 @@ class ResidualNetwork(nn.Module):
             nn.init.zeros_(parameters)
 
     def forward(self, features: torch.Tensor, condition: torch.Tensor) -> torch.Tensor:
-        """Return features of length 1; `condition` has a number for each row."""
+        """Return features of length 1; `condition` has a number for each row.
+
+        Parameters
+        ----------
+        features : tensor of shape (n_trials, n_features)
+        condition : int64 tensor of shape (n_trials,)
+            Number of each trial's condition.
+        """
         hidden = self.enter(features)
         if self.film:
             hidden = hidden * (1 + self.scale(condition))
@@ -210,6 +259,11 @@ class ResidualAdapter:
     def layers(self, condition: str) -> tuple[Array, Array, Array, Array]:
         """Return the network for one condition, x + leave(relu(enter(x))).
 
+        Parameters
+        ----------
+        condition
+            One of `conditions`.
+
         Returns
         -------
         enter_weight, enter_bias, leave_weight, leave_bias
@@ -228,7 +282,15 @@ class ResidualAdapter:
     def transform(
         self, features: npt.NDArray[np.floating], condition: Sequence[str]
     ) -> npt.NDArray[np.float64]:
-        """Return adapted features of length 1; raises ValueError for a condition that was not fitted."""
+        """Return adapted features of length 1; raises ValueError for a condition that was not fitted.
+
+        Parameters
+        ----------
+        features : array of shape (n_trials, n_features)
+            Not modified.
+        condition
+            Condition of each trial.
+        """
         numbers = torch.tensor([self.conditions.index(name) for name in condition])
         with torch.no_grad():
             found = self.network(torch.from_numpy(normalised(features)), numbers)
@@ -248,7 +310,9 @@ def fit_residual(
     features, targets : arrays of shape (n_trials, n_features)
         Not modified.
     condition
-        Of each trial.
+        Condition of each trial.
+    options
+        None for the defaults.
     """
     options = options or ResidualOptions()
     names = sorted(set(condition))

@@ -29,11 +29,24 @@ class Predictor(Protocol):
     card: dict[str, Any]
 
     def predict(self, images: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-        """Return responses over their training standard deviation, shape (n, n_units)."""
+        """Return responses over their training standard deviation, shape (n, n_units).
+
+        Parameters
+        ----------
+        images : array of shape (n, channels, height, width)
+            As packages store them.
+        """
 
 
 def rows_of_tier(package: Package, tier: str) -> npt.NDArray[np.int64]:
     """Return the rows of a tier of a companion.
+
+    Parameters
+    ----------
+    package
+        A companion.
+    tier
+        Such as "ood".
 
     Raises
     ------
@@ -54,6 +67,13 @@ def rows_of_tier(package: Package, tier: str) -> npt.NDArray[np.int64]:
 def tier_truth(package: Package, tier: str) -> Truth:
     """Return what a tier of a companion is scored against, called `test` for the scorer.
 
+    Parameters
+    ----------
+    package
+        A companion, which shows its responses.
+    tier
+        Such as "ood".
+
     Raises
     ------
     PackageError
@@ -65,6 +85,13 @@ def tier_truth(package: Package, tier: str) -> Truth:
 
 def predict_companion(model: Predictor, package: Package) -> Submission:
     """Predict every trial of a companion from its image; each distinct image is predicted once.
+
+    Parameters
+    ----------
+    model
+        Trained on the package that this is a companion of.
+    package
+        The companion.
 
     Raises
     ------
@@ -92,9 +119,18 @@ def predict_companion(model: Predictor, package: Package) -> Submission:
 
 
 def evaluate_companion(
-    package: Package, submission: Submission, options: TransferOptions | None = None
+    submission: Submission, companion: Package, options: TransferOptions | None = None
 ) -> Evaluation:
     """Evaluate an encoder's predictions of the vision and imagery tiers, see `evaluate_encoder`.
+
+    Parameters
+    ----------
+    submission
+        What `predict_companion` gave, or the same of any model.
+    companion
+        With tiers vision and imagery; it shows its responses.
+    options
+        Of the uncertainty; None for the defaults.
 
     Raises
     ------
@@ -103,26 +139,26 @@ def evaluate_companion(
     PackageError
         If the companion has neither tier.
     """
-    of = submission.card.get("package", package.name)
-    if of != package.name:
+    of = submission.card.get("package", companion.name)
+    if of != companion.name:
         raise SubmissionError(
             f"is for package {of!r}",
             place=f"submission for {of!r}",
-            expected=f"predictions of {package.name!r}",
+            expected=f"predictions of {companion.name!r}",
             fix="give what 'nsd-bench transfer predict' wrote for this companion",
         )
-    rows, table, stimuli = imagery_trials(package)
-    predictions = _aligned(submission, table["trial_id"], package.units["unit_ids"], package.name)
+    rows, table, stimuli = imagery_trials(companion)
+    predictions = _aligned(submission, table["trial_id"], companion.units["unit_ids"], companion.name)
     per_stimulus = pd.DataFrame(predictions).groupby(table["stimulus"].to_numpy()).mean()
     found = evaluate_encoder(
-        package.standardised_responses(rows),
         per_stimulus.loc[stimuli["stimulus"]].to_numpy(),
+        companion.standardised_responses(rows),
         table,
         stimuli,
         options,
         model=str(submission.card.get("model", "encoder")),
     )
-    more = {"package": package.name, "subject": package.subject}
+    more = {"package": companion.name, "subject": companion.subject}
     return Evaluation({**found.metrics, **more}, found.per_trial)
 
 
@@ -130,6 +166,11 @@ def imagery_trials(
     package: Package,
 ) -> tuple[npt.NDArray[np.int64], pd.DataFrame, pd.DataFrame]:
     """List the trials of the vision and imagery tiers, and what was shown or cued in them.
+
+    Parameters
+    ----------
+    package
+        A companion.
 
     Returns
     -------

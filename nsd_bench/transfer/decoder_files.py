@@ -31,6 +31,13 @@ _KIND: Final = "decoder"
 def save_decoder(decoder: Decoder, path: Path) -> None:
     """Write NAME.safetensors and NAME.json; the same decoder, the same bytes.
 
+    Parameters
+    ----------
+    decoder
+        Any of `DECODERS`.
+    path
+        NAME.safetensors.
+
     Raises
     ------
     ModelError
@@ -44,6 +51,8 @@ def load_decoder(path: Path, model_type: str = "auto") -> Decoder:
 
     Parameters
     ----------
+    path
+        NAME.safetensors.
     model_type
         Key of `DECODERS`, to refuse others; "auto" takes what the card says.
 

@@ -66,6 +66,10 @@ def evaluate_decoder(
         Columns `trial_id`, `condition` and `stimulus`.
     stimuli
         Columns `stimulus` and `stimulus_type`, which names the set.
+    options
+        Of the uncertainty; None for the defaults.
+    model
+        What it is called.
 
     Raises
     ------

@@ -78,7 +78,12 @@ class Decoder(ABC):
         return self._decoded(np.asarray(responses - (0 if centred else self.response_mean), dtype=np.float64))
 
     def targets(self, features: npt.NDArray[np.floating]) -> Array:
-        """Return what `decode` should give, of features as they were computed."""
+        """Return what `decode` should give, of features as they were computed.
+
+        Parameters
+        ----------
+        features : array of shape (n_stimuli, n_features)
+        """
         return np.asarray((features - self.feature_mean) / self.feature_std, dtype=np.float64)
 
     def trained_on(self, nsd_ids: npt.NDArray[np.int64]) -> dict[str, Any]:
@@ -100,6 +105,13 @@ class Decoder(ABC):
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, npt.NDArray[Any]], card: dict[str, Any]) -> Self:
         """Put a decoder together from what `tensors` and `card` gave.
+
+        Parameters
+        ----------
+        tensors
+            What `tensors` gave, by name.
+        card
+            As it was saved.
 
         Raises
         ------
@@ -143,7 +155,17 @@ class TrainingData:
     card: dict[str, Any]
 
     def card_of(self, model_type: str, decoded: Array, **more: Any) -> dict[str, Any]:
-        """Return the card of a decoder, given what it decodes from the validation tier."""
+        """Return the card of a decoder, given what it decodes from the validation tier.
+
+        Parameters
+        ----------
+        model_type
+            Key of `nsd_bench.transfer.decoder_files.DECODERS`.
+        decoded : float64 array of shape (n_trials, n_features)
+            Of the validation tier.
+        **more
+            What else the card says.
+        """
         score = mean_cosine(decoded, self.y_validation)
         head = {"model_type": model_type, "validation_cosine": score}
         return {**self.card, **head, "model": f"{_label(self.card['features'])}-{model_type}", **more}
@@ -151,6 +173,13 @@ class TrainingData:
 
 def training_data(core: Package, source: TargetSource) -> TrainingData:
     """Read the train and validation tiers of a package.
+
+    Parameters
+    ----------
+    core
+        A package with tiers train and validation.
+    source
+        What is decoded, see `nsd_bench.transfer.targets.targets_named`.
 
     Raises
     ------
@@ -226,7 +255,12 @@ def _label(features: Any) -> str:
 
 
 def mean_cosine(predictions: Array, targets: Array) -> float:
-    """Return the mean cosine of predictions with targets, row by row."""
+    """Return the mean cosine of predictions with targets, row by row.
+
+    Parameters
+    ----------
+    predictions, targets : float64 arrays of shape (n_trials, n_features)
+    """
     return float((normalised(predictions) * normalised(targets)).sum(axis=1).mean())
 
 
@@ -271,7 +305,13 @@ class RidgePath:
         self._projected = self._eigen.project(columns.T @ targets, self._y)
 
     def weight(self, penalty: float) -> Array:
-        """Return weights of shape (n_units, n_features)."""
+        """Return weights of shape (n_units, n_features).
+
+        Parameters
+        ----------
+        penalty
+            Above 0.
+        """
         weight, _ = self._eigen.solve(self._projected, self._y, torch.tensor(penalty, dtype=torch.float64))
         found: npt.NDArray[Any] = (weight if self._back is None else self._back @ weight).numpy()
         return np.ascontiguousarray(found, dtype=np.float64)
@@ -281,6 +321,11 @@ def fit_ridge(data: TrainingData) -> RidgeDecoder:
     """Fit a ridge regression, its penalty by the mean cosine on the validation tier.
 
     Takes memory for a square of the number of units or trials, whichever are fewer; some minutes for 15,000.
+
+    Parameters
+    ----------
+    data
+        See `training_data`.
     """
     path = RidgePath(data.x, data.y)
     cosine = {

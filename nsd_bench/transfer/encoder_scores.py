@@ -28,8 +28,8 @@ _SMALLEST: Final = 1e-12
 
 
 def evaluate_encoder(
-    responses: npt.NDArray[np.floating],
     predictions: npt.NDArray[np.floating],
+    responses: npt.NDArray[np.floating],
     table: pd.DataFrame,
     stimuli: pd.DataFrame,
     options: TransferOptions | None = None,
@@ -49,15 +49,19 @@ def evaluate_encoder(
 
     Parameters
     ----------
-    responses : array of shape (n_trials, n_units)
-        Row i belongs to row i of `table`. Not modified.
     predictions : array of shape (n_stimuli, n_units)
         Of the cued image; row i belongs to row i of `stimuli`.
+    responses : array of shape (n_trials, n_units)
+        Row i belongs to row i of `table`. Not modified.
     table
         Columns `trial_id`, `condition` and `stimulus`; conditions other than perception and imagery, and
         stimuli without prediction, are left out.
     stimuli
         Columns `stimulus` and `stimulus_type`, which names the set.
+    options
+        Of the uncertainty; None for the defaults.
+    model
+        What it is called.
 
     Raises
     ------

@@ -35,6 +35,13 @@ Array = npt.NDArray[np.float64]
 def normalised(rows: npt.NDArray[np.floating]) -> Array:
     """Return rows of length 1; a row of zeros stays.
 
+    Parameters
+    ----------
+    rows : array of shape (n, n_features)
+        Not modified.
+
+    Examples
+    --------
     >>> normalised(np.array([[3.0, 4.0], [0.0, 0.0]])).tolist()
     [[0.6, 0.8], [0.0, 0.0]]
     """
@@ -64,6 +71,12 @@ def places(similarity: Array) -> npt.NDArray[np.int64]:
 
     Ties count against all of them: where all are equally similar, all are last.
 
+    Parameters
+    ----------
+    similarity : float64 array of shape (n_trials, n_stimuli)
+
+    Examples
+    --------
     >>> places(np.array([[0.9, 0.1], [0.5, 0.5]])).tolist()
     [[1, 2], [2, 2]]
     """
@@ -82,6 +95,8 @@ def legacy_retrieval(
     ----------
     predictions, targets : arrays of shape (n_trials, n_features)
         Row i of `targets` is what trial i should have given.
+    ks
+        Ranks.
     """
     similarity = cosines(predictions, targets)
     order = np.argsort(-similarity, axis=1, kind="stable")
@@ -144,6 +159,8 @@ def relabelled(matrix: Array, rng: np.random.Generator) -> Array:
     ----------
     matrix : float64 array of shape (n, n)
         Entry (i, j): what stimulus i adds to the score if it is called j.
+    rng
+        Draws relabellings where there are too many.
 
     Returns
     -------
@@ -174,6 +191,8 @@ def relabelling_null(matrix: Array, sets: Sequence[str], seed: int) -> Null:
         of the mean over a set's stimuli.
     sets
         Set of each stimulus.
+    seed
+        Of the relabellings that are drawn.
     """
     names, rng = np.array(sets), generator(seed, 3)
     by_set = {}
@@ -221,6 +240,13 @@ def repeat_retrieval(
 
     The candidates are the stimuli of these trials, each the mean of the predictions (of length 1) for its
     trials, without the one that is asked for.
+
+    Parameters
+    ----------
+    predictions : array of shape (n_trials, n_features)
+    stimulus : int64 array of shape (n_trials,)
+    ks
+        Ranks.
 
     Returns
     -------
@@ -279,6 +305,8 @@ def scored_between(
         Oracle of each stimulus, NaN where there is none; its square with `root`.
     options
         The confidence of the intervals, over new stimuli like these, and the seed of relabellings.
+    root
+        Whether `repeats` are squares of the oracle.
     """
     n, confidence = len(sets), options.confidence
     weights = without_each(n)

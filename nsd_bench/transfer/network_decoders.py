@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Annotated, Any, ClassVar, Final
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import nn
 
+from nsd_bench.models.checked import CheckedOptions, Within
 from nsd_bench.models.ridge import folds_by_image
 from nsd_bench.models.training_options import read_device
 from nsd_bench.transfer.adapters import ResidualOptions, fit_residual
@@ -20,7 +21,7 @@ __all__ = ["MlpDecoder", "MlpOptions", "TwoStageDecoder", "fit_mlp", "fit_two_st
 
 
 @dataclass(frozen=True)
-class MlpOptions:
+class MlpOptions(CheckedOptions):
     """How the network is built and trained.
 
     Parameters
@@ -35,15 +36,21 @@ class MlpOptions:
         Epochs without a better one after which it stops.
     batch_size, learning_rate, weight_decay
         Of AdamW.
+
+    Raises
+    ------
+    OptionError
+        If a value is impossible.
     """
 
-    n_hidden: int = 512
-    dropout: float = 0.5
-    n_epochs: int = 60
-    patience: int = 8
-    batch_size: int = 64
-    learning_rate: float = 1e-3
-    weight_decay: float = 1e-2
+    place: ClassVar[str] = "mlp decoder"
+    n_hidden: Annotated[int, Within(1)] = 512
+    dropout: Annotated[float, Within(0, 1)] = 0.5
+    n_epochs: Annotated[int, Within(1)] = 60
+    patience: Annotated[int, Within(1)] = 8
+    batch_size: Annotated[int, Within(1)] = 64
+    learning_rate: Annotated[float, Within(0, exclusive=True)] = 1e-3
+    weight_decay: Annotated[float, Within(0)] = 1e-2
 
 
 @dataclass(frozen=True)
@@ -75,9 +82,13 @@ def fit_mlp(
 
     Parameters
     ----------
+    data
+        See `nsd_bench.transfer.decoders.training_data`.
     seed
         Of its first weights, of the order of trials and of dropout. The same seed gives the same decoder on
         the same machine.
+    options
+        None for the defaults.
     device
         Where it is trained, such as "cpu" or "cuda"; "auto" takes a GPU where there is one.
 
@@ -160,7 +171,7 @@ class TwoStageDecoder(Decoder):
     Parameters
     ----------
     weight : float64 array of shape (n_units, n_features)
-        Of the first stage.
+        The ridge regression of the first stage.
     enter_weight, enter_bias, leave_weight, leave_bias
         Of the second, x + leave(relu(enter(x))): float64 arrays of shape (n_features, n_hidden), (n_hidden,),
         (n_hidden, n_features) and (n_features,).
@@ -189,8 +200,12 @@ def fit_two_stage(
 
     Parameters
     ----------
+    data
+        See `nsd_bench.transfer.decoders.training_data`.
     seed
-        Of the folds and the network.
+        Decides the folds and the network's first weights.
+    options
+        Of the second stage; None for the defaults.
     """
     first = fit_ridge(data)
     folds = folds_by_image(data.image, _N_FOLDS, seed=seed)

@@ -44,6 +44,8 @@ def balanced_top1(similarity: Array, classes: npt.NDArray[Any], per_class: int) 
         Query by candidate; the right candidate of query i is candidate i.
     classes : array of shape (n_images,)
         Every class has at least `per_class` images.
+    per_class
+        Candidates of each class, 1 or more.
 
     Returns
     -------
@@ -91,8 +93,14 @@ def identification_json(
 
     Parameters
     ----------
+    submission
+        Predictions of these trials.
+    truth
+        What was observed.
     classes : array of shape (n_trials,)
         Class of every trial's image.
+    options
+        The confidence of intervals.
 
     Returns
     -------
@@ -161,9 +169,15 @@ def evaluate_ood(
 
     Parameters
     ----------
+    submission
+        Predictions of the companion's trials.
+    companion
+        With tier `ood`; it shows its responses.
     in_distribution
         Scores of the same model on the package itself, tier `test`, for the drop: ood minus that. The images
         are others, so that its interval is that of two independent scores.
+    options
+        Of the uncertainty; None for the defaults.
 
     Returns
     -------

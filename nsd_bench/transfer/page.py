@@ -161,6 +161,13 @@ def _trained_line(trained_on: Mapping[str, Any]) -> str:
 def write_evaluation(folder: Path, evaluation: Evaluation) -> None:
     """Write metrics.json, per_trial.csv, README.md and transfer.svg to a new folder.
 
+    Parameters
+    ----------
+    folder
+        Made; must not exist, or be empty.
+    evaluation
+        What an `evaluate_...` function returned.
+
     Raises
     ------
     OutputError

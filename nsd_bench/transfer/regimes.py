@@ -252,6 +252,11 @@ def _column(name: str, metric: str, score: Mapping[str, Any], n_subjects: int) -
 def read_scores(path: Path) -> dict[str, Any]:
     """Read a result.
 
+    Parameters
+    ----------
+    path
+        A JSON file.
+
     Raises
     ------
     SubmissionError
@@ -266,7 +271,13 @@ def read_scores(path: Path) -> dict[str, Any]:
 
 
 def regime_table(regimes: Mapping[str, Any]) -> list[str]:
-    """Return the lines of a table, a column of scores each; "missing" where there is none."""
+    """Return the lines of a table, a column of scores each; "missing" where there is none.
+
+    Parameters
+    ----------
+    regimes
+        See `gather_regimes`.
+    """
     lines = [f"{'regime':<18} {'score':<24} {'value':>8}  interval"]
     for name, found in regimes["regimes"].items():
         if not found["columns"]:

@@ -43,7 +43,7 @@ class TransferOptions(DrawOptions):
     n_draws, seed
         Of an encoder's bootstrap over trials, and of relabellings.
     confidence
-        Of the intervals.
+        Of the intervals, such as 0.95.
     retrieval_k
         Ranks.
     """
@@ -75,6 +75,13 @@ class Evaluation:
 def without_each(n: int) -> Array:
     """Return weights of n stimuli: all of them, then all but each in turn, shape (1 + n, n).
 
+    Parameters
+    ----------
+    n
+        How many stimuli.
+
+    Examples
+    --------
     >>> without_each(2).tolist()
     [[1.0, 1.0], [0.0, 1.0], [1.0, 0.0]]
     """
@@ -89,6 +96,8 @@ def valued(values: Array, confidence: float, reason: str = "not a number: nothin
     ----------
     values : float64 array of shape (1 + n_stimuli,)
         Over all stimuli, and without each: see `nsd_bench.scoring.jackknife`.
+    confidence
+        Of the interval, such as 0.95.
     reason
         Why there is no value, if that is not a number.
 
@@ -112,6 +121,8 @@ def by_stimulus(score: Mapping[str, Any], values: Array, stimuli: Iterable[Any])
         See `valued`.
     values : float64 array of shape (1 + n_stimuli,)
         The same.
+    stimuli
+        Name of each, in the order of `values`.
 
     Examples
     --------
@@ -129,6 +140,16 @@ def drawn(draws: Array, confidence: float, reason: str = "not a number: nothing 
     Percentiles, moved so that the mean of the draws is the value: a draw has fewer distinct trials than the
     sample, which lowers correlations once more.
 
+    Parameters
+    ----------
+    draws : float64 array of shape (1 + n_draws,)
+    confidence
+        Of the interval, such as 0.95.
+    reason
+        Why there is no value, if that is not a number.
+
+    Examples
+    --------
     >>> drawn(np.array([1.0, 0.0, 2.0]), 0.5)
     {'value': 1.0, 'interval': [0.5, 1.5], 'reason': None}
     """
@@ -145,6 +166,13 @@ def drawn(draws: Array, confidence: float, reason: str = "not a number: nothing 
 def missing(reason: str) -> dict[str, Any]:
     """Say that there is no value, which is not a value of 0.
 
+    Parameters
+    ----------
+    reason
+        Why.
+
+    Examples
+    --------
     >>> missing("no trials")
     {'value': None, 'interval': None, 'reason': 'no trials'}
     """
@@ -154,6 +182,13 @@ def missing(reason: str) -> dict[str, Any]:
 def unavailable(reason: str) -> dict[str, Any]:
     """Say that there is no score, which is not a score of 0.
 
+    Parameters
+    ----------
+    reason
+        Why.
+
+    Examples
+    --------
     >>> unavailable("no imagery trials")
     {'available': False, 'reason': 'no imagery trials'}
     """
@@ -163,6 +198,13 @@ def unavailable(reason: str) -> dict[str, Any]:
 def text_of(score: Mapping[str, Any]) -> str:
     """Return a value with its interval, three digits each; why there is none, if there is none.
 
+    Parameters
+    ----------
+    score
+        With `value`, and `interval` or `reason`; see `valued`.
+
+    Examples
+    --------
     >>> text_of({"value": 0.5, "interval": [0.25, 0.75]}), text_of({"value": None, "reason": "no trials"})
     ('0.500 [0.250, 0.750]', 'missing, no trials')
     """

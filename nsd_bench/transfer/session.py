@@ -63,7 +63,17 @@ class Decoded:
     stimuli: pd.DataFrame
 
     def evaluate(self, options: TransferOptions | None, model: str, adapter: Fit | None = None) -> Evaluation:
-        """Evaluate the predictions, with an adapter that is fitted on all other stimuli if one is given."""
+        """Evaluate the predictions, with an adapter that is fitted on all other stimuli if one is given.
+
+        Parameters
+        ----------
+        options
+            Of the uncertainty; None for the defaults.
+        model
+            What it is called.
+        adapter
+            Fits an adapter, see `nsd_bench.transfer.adapters`; None for none.
+        """
         predictions = self.predictions
         if adapter is not None:
             code = pd.Index(self.stimuli["stimulus"]).get_indexer(pd.Index(self.table["stimulus"]))
@@ -87,10 +97,20 @@ def evaluate_on_companion(
 
     Parameters
     ----------
+    decoder
+        Trained on the package that this is a companion of.
+    companion
+        With tiers vision and imagery.
     source
         The features that the decoder was trained on.
+    conditions
+        Some of perception and imagery.
+    options
+        Of the uncertainty; None for the defaults.
     model
         What it is called; by its card by default.
+    adapter
+        Fits an adapter, see `nsd_bench.transfer.adapters`; None for none.
     zscore
         See `decode_trials`.
 
@@ -143,12 +163,29 @@ def _decode_companion(
 
 
 def described(decoder: Decoder, zscore: ZScore, nsd_ids: npt.NDArray[np.int64]) -> dict[str, Any]:
-    """Return what an evaluation's JSON says of a decoder, given the images that were evaluated."""
+    """Return what an evaluation's JSON says of a decoder, given the images that were evaluated.
+
+    Parameters
+    ----------
+    decoder
+        That decoded.
+    zscore
+        How responses were scaled.
+    nsd_ids : int64 array
+        Images that were evaluated; others than NSD's are below 0.
+    """
     return {"zscore": zscore, "trained_on": decoder.trained_on(nsd_ids), "decoder": decoder.card}
 
 
 def checked_targets(decoder: Decoder, features: Array) -> Array:
     """Standardise features as a decoder does.
+
+    Parameters
+    ----------
+    decoder
+        That decodes them.
+    features : float64 array of shape (n_stimuli, n_features)
+        As they were computed.
 
     Raises
     ------
@@ -176,6 +213,10 @@ def decode_trials(
 
     Parameters
     ----------
+    decoder
+        Its units are voxels of the index' volumes.
+    index
+        Parquet index.
     table
         Rows of the index, all of the decoder's subject, valid, and of perception or imagery.
     cache_root
@@ -300,6 +341,13 @@ class TrialSelection:
     def trials(self, index: Path, subject: str | None = None) -> pd.DataFrame:
         """Return these trials of a subject, as in "subj01"; None for the only one of the index.
 
+        Parameters
+        ----------
+        index
+            Parquet index.
+        subject
+            As in "subj01"; None for the only one of the index.
+
         Raises
         ------
         OptionError
@@ -330,8 +378,8 @@ class TrialSelection:
 
 
 def evaluate_files(
-    index: Path,
     predictions: Path,
+    index: Path,
     targets: Path,
     selection: TrialSelection | None = None,
     options: TransferOptions | None = None,
@@ -343,15 +391,19 @@ def evaluate_files(
 
     Parameters
     ----------
-    index
-        Parquet index.
     predictions
         .npz with `trial_id`, shape (n_trials,), and `predictions`, shape (n_trials, n_features). Trials that
         it does not have must not be among those evaluated.
+    index
+        Parquet index.
     targets
         See `nsd_bench.transfer.targets.read_features`.
     selection
         All perception and imagery trials by default.
+    options
+        Of the uncertainty; None for the defaults.
+    model
+        What it is called; "decoder" by default.
     adapter
         Fits an adapter, see `nsd_bench.transfer.adapters`; each stimulus is adapted by one that was fitted
         on the others.
@@ -372,8 +424,8 @@ def evaluate_files(
 
 
 def evaluate_checkpoint(
-    index: Path,
     decoder: Decoder,
+    index: Path,
     targets: KnownFeatures,
     selection: TrialSelection | None = None,
     options: TransferOptions | None = None,
@@ -387,10 +439,14 @@ def evaluate_checkpoint(
 
     Parameters
     ----------
+    decoder
+        See `nsd_bench.transfer.decoder_files.load_decoder`.
     index, selection
         As for `evaluate_files`; of an index of several subjects, the decoder's is taken.
     targets
         Of the features that the decoder was trained on.
+    options
+        Of the uncertainty; None for the defaults.
     cache_root
         What the index' paths are relative to.
     zscore

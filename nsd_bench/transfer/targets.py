@@ -50,6 +50,13 @@ class TargetSource(Protocol):
         """Return features of the distinct images of some trials, and which of them each trial showed.
 
         Images without features have rows of NaN.
+
+        Parameters
+        ----------
+        package
+            Whose images.
+        rows : int64 array of shape (n_rows,)
+            File numbers of trials.
         """
 
 
@@ -69,7 +76,15 @@ class ImageFeatures:
     card: Any = None
 
     def of_rows(self, package: Package, rows: npt.NDArray[np.int64]) -> tuple[Array, npt.NDArray[np.int64]]:
-        """Return features of the distinct images of some trials, and which of them each trial showed."""
+        """Return features of the distinct images of some trials, and which of them each trial showed.
+
+        Parameters
+        ----------
+        package
+            Whose images.
+        rows : int64 array of shape (n_rows,)
+            File numbers of trials.
+        """
         first, which = distinct_images(package, rows)
         starts = range(0, len(first), _IMAGES_AT_ONCE)
         blocks = [self.features(package.images(first[start : start + _IMAGES_AT_ONCE])) for start in starts]
@@ -103,6 +118,13 @@ class KnownFeatures:
     def of(self, stimuli: pd.DataFrame) -> Array:
         """Return the features of stimuli with a column named as `key`, rows of NaN where there are none.
 
+        Parameters
+        ----------
+        stimuli
+            Has a column named as `key`.
+
+        Examples
+        --------
         >>> known = KnownFeatures("nsd_id", np.array([7, 3]), np.array([[1.0], [2.0]]))
         >>> known.of(pd.DataFrame({"nsd_id": [3, None, 7, 5]})).ravel().tolist()
         [2.0, nan, 1.0, nan]
@@ -112,6 +134,13 @@ class KnownFeatures:
 
     def of_rows(self, package: Package, rows: npt.NDArray[np.int64]) -> tuple[Array, npt.NDArray[np.int64]]:
         """Return features of the distinct images of some trials, and which of them each trial showed.
+
+        Parameters
+        ----------
+        package
+            Whose images.
+        rows : int64 array of shape (n_rows,)
+            File numbers of trials.
 
         Raises
         ------
@@ -163,6 +192,13 @@ def read_features(path: Path) -> KnownFeatures:
 def read_arrays(path: Path, required: tuple[str, ...]) -> Mapping[str, npt.NDArray[Any]]:
     """Read an .npz of predictions or targets.
 
+    Parameters
+    ----------
+    path
+        The .npz.
+    required
+        Names of arrays that it must have.
+
     Raises
     ------
     SubmissionError
@@ -212,6 +248,13 @@ def targets_named(name: str, layers: str | None = None) -> TargetSource:
 
 def source_of(card: Mapping[str, Any], place: str) -> TargetSource:
     """Return the features that a decoder was trained on, if they are found by the pixels.
+
+    Parameters
+    ----------
+    card
+        Of a decoder.
+    place
+        Its file, for errors.
 
     Raises
     ------

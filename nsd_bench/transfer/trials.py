@@ -44,6 +44,15 @@ class ScoredTrials:
     def of(cls, table: pd.DataFrame, stimuli: pd.DataFrame, what: str) -> ScoredTrials:
         """Keep perception and imagery trials of these stimuli.
 
+        Parameters
+        ----------
+        table
+            Columns `trial_id`, `condition` and `stimulus`.
+        stimuli
+            Columns `stimulus` and `stimulus_type`.
+        what
+            What trials of these stimuli have, for reasons: "with a target".
+
         Raises
         ------
         SubmissionError
@@ -84,16 +93,34 @@ class ScoredTrials:
         return [name for name in SEEN_AND_IMAGINED if (self.table["condition"] == name).any()]
 
     def rows(self, condition: str) -> npt.NDArray[np.int64]:
-        """Return the trials of a condition."""
+        """Return the trials of a condition.
+
+        Parameters
+        ----------
+        condition
+            One of `present`.
+        """
         return np.flatnonzero(self.table["condition"] == condition)
 
     def counts(self, condition: str) -> dict[str, Any]:
-        """Return what the JSON of a condition that is there begins with."""
+        """Return what the JSON of a condition that is there begins with.
+
+        Parameters
+        ----------
+        condition
+            One of `present`.
+        """
         codes = self.code[self.rows(condition)]
         return {"available": True, "n_trials": len(codes), "n_stimuli": len(np.unique(codes))}
 
     def absence(self, conditions: Sequence[str] = SEEN_AND_IMAGINED) -> dict[str, Any] | None:
-        """Say which of some conditions has no trial, None if all have."""
+        """Say which of some conditions has no trial, None if all have.
+
+        Parameters
+        ----------
+        conditions
+            That are asked for.
+        """
         missing = [name for name in conditions if name not in self.present]
         return (
             unavailable(f"no {' and no '.join(missing)} trial of a stimulus {self.what}") if missing else None
@@ -114,7 +141,13 @@ class Evaluator(Protocol):
     trials: ScoredTrials
 
     def condition_json(self, condition: str) -> dict[str, Any]:
-        """Return the scores of a condition, or why there are none."""
+        """Return the scores of a condition, or why there are none.
+
+        Parameters
+        ----------
+        condition
+            "perception" or "imagery".
+        """
 
     def transfer_json(self) -> dict[str, Any]:
         """Compare imagery with perception, or say why not."""
@@ -130,6 +163,8 @@ def evaluation(head: dict[str, Any], work: Evaluator) -> Evaluation:
     ----------
     head
         `kind`, `model`, `headline`, and what only this kind has.
+    work
+        Scores the trials.
     """
     metrics = {
         "format": FORMAT,
