@@ -11,12 +11,9 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 LACKING = {
-    "exporters/cortex": 14,
-    "exporters/flat": 23,
     "exporters/packages": 44,
     "nsd_bench": 1,
     "nsd_bench/conformance": 15,
-    "nsd_bench/cortex": 47,
     "nsd_bench/decoding": 11,
     "nsd_bench/imagery": 39,
     "nsd_bench/leaderboard": 56,

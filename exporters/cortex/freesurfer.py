@@ -91,7 +91,15 @@ def read_patch(path: Path, n_vertices: int) -> FreeSurferPatch:
 
 
 def write_patch(path: Path, patch: FreeSurferPatch) -> None:
-    """Write what `read_patch` reads; coordinates as float32."""
+    """Write what `read_patch` reads; coordinates as float32.
+
+    Parameters
+    ----------
+    path
+        Where; a file that is there is replaced.
+    patch
+        What to write.
+    """
     rows = np.empty(len(patch.vertices), _VERTEX)
     rows["vertex"] = np.where(patch.on_border, -1, 1) * (patch.vertices + 1)
     rows["point"] = patch.points
@@ -169,6 +177,18 @@ def flat_surface(
 def largest_part(triangles: npt.NDArray[np.int64], n_vertices: int) -> npt.NDArray[np.int64]:
     """Keep the triangles of the connected part that has most vertices.
 
+    Parameters
+    ----------
+    triangles : int64 array of shape (n_triangles, 3)
+        Vertices of each.
+    n_vertices
+        Of the whole surface.
+
+    Returns
+    -------
+    triangles : int64 array of shape (n_kept, 3)
+        Those that are left, in their order.
+
     Examples
     --------
     >>> largest_part(np.array([[0, 1, 2], [3, 4, 5], [4, 5, 6]]), 7).tolist()
@@ -226,7 +246,20 @@ def _correlation(a: npt.NDArray[np.floating], b: npt.NDArray[np.floating]) -> fl
 def uprightness_of_axes(
     patch: npt.NDArray[np.floating], anatomy: npt.NDArray[np.floating], hemisphere: str
 ) -> dict[str, float]:
-    """Return the lower of both correlations of `uprightness` for each convention."""
+    """Return the lower of both correlations of `uprightness` for each convention.
+
+    Parameters
+    ----------
+    patch : float array of shape (n, 3)
+        As the file has it.
+    anatomy, hemisphere
+        See `uprightness`.
+
+    Returns
+    -------
+    scores
+        "pycortex" and "raw", the conventions of `AXES`, to the lower correlation of the patch laid that way.
+    """
     return {name: min(uprightness(_turned(patch, name), anatomy, hemisphere)) for name in ("pycortex", "raw")}
 
 
@@ -307,6 +340,18 @@ class FreeSurfer:
     def surface(self, hemisphere: str, name: str) -> Mesh:
         """Read a surface: coordinates in mm as FreeSurfer has them, and triangles.
 
+        Parameters
+        ----------
+        hemisphere
+            "lh" or "rh".
+        name
+            Such as "white" or "inflated".
+
+        Returns
+        -------
+        points : float64 array of shape (n_vertices, 3)
+        triangles : int64 array of shape (n_triangles, 3)
+
         Raises
         ------
         SourceError
@@ -319,6 +364,15 @@ class FreeSurfer:
 
     def values(self, hemisphere: str, name: str, n_vertices: int) -> npt.NDArray[np.float64]:
         """Read one value a vertex, such as "curv", shape (n_vertices,).
+
+        Parameters
+        ----------
+        hemisphere
+            "lh" or "rh".
+        name
+            Of the file in surf/.
+        n_vertices
+            Of that hemisphere's surfaces.
 
         Raises
         ------
@@ -338,11 +392,26 @@ class FreeSurfer:
         return values
 
     def has(self, hemisphere: str, name: str) -> bool:
-        """Whether there is a file of that name in surf/."""
+        """Whether there is a file of that name in surf/.
+
+        Parameters
+        ----------
+        hemisphere
+            "lh" or "rh".
+        name
+            Such as "sulc".
+        """
         return (self.path / "surf" / f"{hemisphere}.{name}").is_file()
 
     def find(self, hemisphere: str, name: str) -> Path:
         """Return the path of a file in surf/.
+
+        Parameters
+        ----------
+        hemisphere
+            "lh" or "rh".
+        name
+            What stands after the dot, such as "pial".
 
         Raises
         ------
@@ -365,6 +434,16 @@ class FreeSurfer:
     def volume(self, name: str) -> Any:
         """Open a volume of mri/, such as "T1".
 
+        Parameters
+        ----------
+        name
+            Without .mgz.
+
+        Returns
+        -------
+        image
+            nibabel's; its voxels are not read yet.
+
         Raises
         ------
         SourceError
@@ -383,7 +462,13 @@ class FreeSurfer:
         return f"fetch it; NSD's is {_BUCKET}/{self.path.name}/{inside}"
 
     def to_scanner(self, volume: str = "T1") -> npt.NDArray[np.float64]:
-        """Return the matrix from FreeSurfer's surface coordinates to those of the scanner, shape (4, 4)."""
+        """Return the matrix from FreeSurfer's surface coordinates to those of the scanner, shape (4, 4).
+
+        Parameters
+        ----------
+        volume
+            Name of the volume in mri/ whose header says both.
+        """
         header = self.volume(volume)
         to_surface = header.header.get_vox2ras_tkr()
         return np.asarray(header.affine @ np.linalg.inv(to_surface), dtype=np.float64)
@@ -395,6 +480,15 @@ ATLASES: Final = ("prf-visualrois", "floc-places", "floc-bodies")
 
 def read_labels(paths: Sequence[Path]) -> npt.NDArray[np.int16]:
     """Read one label a vertex, left hemisphere first.
+
+    Parameters
+    ----------
+    paths
+        .mgz files of the left and the right hemisphere.
+
+    Returns
+    -------
+    labels : int16 array of shape (n_vertices,)
 
     Raises
     ------

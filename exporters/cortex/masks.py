@@ -220,6 +220,18 @@ def _nearest_voxels(places: npt.NDArray[np.float64], shape: tuple[int, int, int]
 def label_regions(labels: npt.NDArray[np.integer], names: Mapping[int, str]) -> dict[str, Mask]:
     """Turn labels of vertices into regions, those of one name into one.
 
+    Parameters
+    ----------
+    labels : integer array of any shape
+        Of vertices or voxels.
+    names
+        Label to name; other labels are no region.
+
+    Returns
+    -------
+    regions
+        Name to a bool array of the shape of `labels`, in the order of labels.
+
     Examples
     --------
     >>> label_regions(np.array([2, 0, 2]), {1: "V1", 2: "V2"})["V2"].tolist()
@@ -233,6 +245,18 @@ def label_regions(labels: npt.NDArray[np.integer], names: Mapping[int, str]) -> 
 
 def named_regions(labels: npt.NDArray[np.integer], table: Path) -> dict[str, Mask]:
     """Turn labels of vertices into regions, by a .ctab file that names all of them.
+
+    Parameters
+    ----------
+    labels : integer array of shape (n_vertices,)
+        Left hemisphere first; those below 1 are no region.
+    table
+        FreeSurfer's .ctab file with their names.
+
+    Returns
+    -------
+    regions
+        Name to a bool array of shape (n_vertices,).
 
     Raises
     ------

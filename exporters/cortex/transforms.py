@@ -41,6 +41,15 @@ def read_register(path: Path) -> Matrix:
 
     The matrix leads from the anatomy to the functional volume, both in FreeSurfer's surface coordinates.
 
+    Parameters
+    ----------
+    path
+        The file.
+
+    Returns
+    -------
+    matrix : float64 array of shape (4, 4)
+
     Raises
     ------
     SourceError
@@ -102,6 +111,11 @@ ALIGNERS: Final = {"bbregister": "FreeSurfer", "flirt": "FSL"}
 
 def require_tool(name: str) -> str:
     """Return the path of a program in `ALIGNERS`.
+
+    Parameters
+    ----------
+    name
+        One of `ALIGNERS`.
 
     Raises
     ------

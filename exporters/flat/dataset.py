@@ -80,6 +80,8 @@ def export_flat(
         Folder with `nsddata`, `nsddata_betas` and `nsddata_stimuli`.
     out
         Folder in which `<name>-arrow` and `<name>-png` appear, each whole or not at all.
+    name
+        Of the data set, in its manifest and before the form in its folders.
     forms
         Which of the two.
     pool

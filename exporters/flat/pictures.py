@@ -67,6 +67,15 @@ def _chunk(kind: bytes, data: bytes) -> bytes:
 def photograph_file(folder: Path, nsd_id: int) -> Path:
     """Return where a photograph lies.
 
+    Parameters
+    ----------
+    folder
+        Of the photographs.
+    nsd_id
+        Index of the image, from 0.
+
+    Examples
+    --------
     >>> photograph_file(Path("images"), 42).name
     '00042.png'
     """
@@ -84,6 +93,9 @@ def write_photographs(stimuli: Path, nsd_ids: npt.NDArray[np.int64], size: int, 
         Which.
     size
         Height and width in pixels.
+
+    folder
+        Where they go, NNNNN.png.
 
     Raises
     ------
@@ -154,8 +166,12 @@ def draw_session(
         Betas of the left and the right hemisphere.
     units
         Vertices to draw, as `exporters.nsd.betas.read_betas` takes them.
+    surface
+        fsaverage, as the betas have it.
     raster
         Of these vertices.
+    n_trials
+        Of the session.
     out
         Appears whole.
 
@@ -203,7 +219,13 @@ class Drawn:
 
     @classmethod
     def read(cls, path: Path) -> Drawn:
-        """Read the file that `draw_session` wrote."""
+        """Read the file that `draw_session` wrote.
+
+        Parameters
+        ----------
+        path
+            The file.
+        """
         arrays = read_npz(path)
         ends, stream = arrays["ends"].tolist(), arrays["png"].tobytes()
         pngs = [stream[begin:end] for begin, end in zip([0, *ends[:-1]], ends, strict=True)]

@@ -44,6 +44,18 @@ def planned_flat_files(options: FlatOptions, nsd_root: Path) -> Iterator[Planned
 
     Sessions are those of the options, or all that NSD has of a subject. Each file has a command of its own:
     where the bucket denies one, as it did sessions that were held out, the others still come.
+
+    Parameters
+    ----------
+    options
+        What is asked for.
+    nsd_root
+        Where NSD is, or is to be.
+
+    Yields
+    ------
+    file
+        Its name, its size if it is there, and the command that fetches it.
     """
     layout = Layout(nsd_root)
     paths = [layout.stimuli, layout.stimulus_table, layout.design]

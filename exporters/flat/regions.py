@@ -44,6 +44,10 @@ def read_roi(layout: Layout, subject: int, roi: str, surface: Surface) -> npt.ND
 
     Parameters
     ----------
+    layout
+        NSD's files.
+    subject
+        1 to 8.
     roi
         See `exporters.flat.options.FlatOptions`.
     surface
@@ -77,6 +81,15 @@ def read_roi(layout: Layout, subject: int, roi: str, surface: Surface) -> npt.ND
 def roi_files(layout: Layout, subject: int, roi: str) -> list[Path]:
     """Return the files that `read_roi` reads.
 
+    Parameters
+    ----------
+    layout
+        NSD's files.
+    subject
+        1 to 8.
+    roi
+        See `exporters.flat.options.FlatOptions`.
+
     Raises
     ------
     RecipeError
@@ -90,6 +103,15 @@ def roi_files(layout: Layout, subject: int, roi: str) -> list[Path]:
 def mask_files(subject: int, roi: str) -> tuple[Path, Path] | None:
     """Return the masks of both hemispheres; None where the region is an atlas of NSD.
 
+    Parameters
+    ----------
+    subject
+        1 to 8; stands for {subject} in names.
+    roi
+        See `exporters.flat.options.FlatOptions`.
+
+    Examples
+    --------
     >>> mask_files(3, "lh.{subject:02}.npy,rh.{subject:02}.npy")[1].name
     'rh.03.npy'
     """
@@ -112,6 +134,17 @@ def mask_files(subject: int, roi: str) -> tuple[Path, Path] | None:
 
 def read_mask_file(path: Path, n_vertices: int) -> npt.NDArray[np.bool_]:
     """Read a mask of one hemisphere: .npy, .mgh, .mgz or .gii, above 0 inside.
+
+    Parameters
+    ----------
+    path
+        The file.
+    n_vertices
+        Of the hemisphere.
+
+    Returns
+    -------
+    inside : bool array of shape (n_vertices,)
 
     Raises
     ------
@@ -272,6 +305,12 @@ def subject_map(
 
     Parameters
     ----------
+    options
+        What is asked for.
+    layout
+        NSD's files.
+    subject
+        1 to 8.
     geometry
         The flat map, as fine as the betas or not.
     surface

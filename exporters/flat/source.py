@@ -135,6 +135,15 @@ class FlatSource:
 def examine(options: FlatOptions, layout: Layout, tier_file: TierFile) -> FlatExperiment:
     """Read what all subjects share.
 
+    Parameters
+    ----------
+    options
+        What is asked for.
+    layout
+        NSD's files.
+    tier_file
+        Who gets which tier.
+
     Raises
     ------
     SourceError
@@ -168,6 +177,17 @@ def examine_subject(
     options: FlatOptions, layout: Layout, experiment: FlatExperiment, subject: int
 ) -> FlatSource:
     """Read a subject's design and regions, and check that all betas are there.
+
+    Parameters
+    ----------
+    options
+        What is asked for.
+    layout
+        NSD's files.
+    experiment
+        What `examine` read; digests of the subject's files are added to it.
+    subject
+        1 to 8.
 
     Raises
     ------

@@ -62,6 +62,15 @@ class CocoAnnotations:
     def read(cls, folder: Path | None, nsd_root: Path, legacy: bool) -> CocoAnnotations:
         """Read COCO's files, if there are any to be read.
 
+        Parameters
+        ----------
+        folder
+            With COCO's annotations; None where there are none.
+        nsd_root
+            Folder with nsddata/: NSD's table says which part of COCO's image was shown.
+        legacy
+            See `CocoAnnotations`.
+
         Raises
         ------
         SourceError
@@ -72,7 +81,13 @@ class CocoAnnotations:
         return cls(read_coco(folder), nsd_images(nsd_root), legacy)
 
     def of(self, nsd_id: int) -> dict[str, Any]:
-        """Return `objects`, a list by field, and `captions` of an image."""
+        """Return `objects`, a list by field, and `captions` of an image.
+
+        Parameters
+        ----------
+        nsd_id
+            Index of the image, from 0.
+        """
         if self.coco is None:
             return {"objects": {name: [] for name in OBJECT_FIELDS}, "captions": []}
         image: Any = self.images.loc[nsd_id]
@@ -92,6 +107,19 @@ def records(
     source: FlatSource, session: int, tier: str, stimuli: pd.DataFrame, annotations: CocoAnnotations
 ) -> Iterator[dict[str, Any]]:
     """Describe the trials of a session that are in a tier: every field of a record but its pictures.
+
+    Parameters
+    ----------
+    source
+        Of the subject.
+    session
+        From 1.
+    tier
+        Only its trials.
+    stimuli
+        One row for each image, see `exporters.flat.source.FlatExperiment`.
+    annotations
+        COCO's.
 
     Yields
     ------
@@ -139,7 +167,13 @@ class Shard:
     images: list[Path]
 
     def with_pictures(self, image: Sequence[Any], activity: Sequence[Any]) -> list[dict[str, Any]]:
-        """Return whole records, their fields in order."""
+        """Return whole records, their fields in order.
+
+        Parameters
+        ----------
+        image, activity
+            One for each row: the pictures themselves, or where they lie.
+        """
         whole = []
         for row, one, other in zip(self.rows, image, activity, strict=True):
             fields = {**row, "image": one, "activity": other}
@@ -149,6 +183,11 @@ class Shard:
 
 def form(name: str) -> ArrowForm | PngForm:
     """Return what writes a form, "arrow" or "png".
+
+    Parameters
+    ----------
+    name
+        "arrow" or "png".
 
     Raises
     ------
@@ -172,7 +211,19 @@ class ArrowForm:
         self._features = self._make_features()
 
     def write_split(self, folder: Path, split: str, shards: Iterator[Shard], n_shards: int) -> int:
-        """Write a split, a file a shard; return how many records it has."""
+        """Write a split, a file a shard; return how many records it has.
+
+        Parameters
+        ----------
+        folder
+            Of the data set.
+        split
+            The tier.
+        shards
+            Its sessions, in order.
+        n_shards
+            How many there are: files of the Arrow form name it.
+        """
         (folder / split).mkdir(parents=True)
         names, n_records = [], 0
         for number, shard in enumerate(shards):
@@ -216,7 +267,19 @@ class PngForm:
     """What everything opens: PNG files, and a Parquet table a session that names them."""
 
     def write_split(self, folder: Path, split: str, shards: Iterator[Shard], n_shards: int) -> int:
-        """Write a split; return how many records it has."""
+        """Write a split; return how many records it has.
+
+        Parameters
+        ----------
+        folder
+            Of the data set.
+        split
+            The tier.
+        shards
+            Its sessions, in order.
+        n_shards
+            How many there are: files of the Arrow form name it.
+        """
         import pyarrow as pa
         import pyarrow.parquet as pq
 
@@ -280,12 +343,28 @@ _FITTED: Final = "z-scores: on all trials of each session, whichever split they 
 
 
 def drawn_file(work: Path, source: FlatSource, session: int) -> Path:
-    """Return where the pictures of a session wait."""
+    """Return where the pictures of a session wait.
+
+    Parameters
+    ----------
+    work
+        Folder of work in progress.
+    source
+        Of the subject.
+    session
+        From 1.
+    """
     return work / f"subj{source.subject:02}_session{session:02}.npz"
 
 
 def photographs_folder(work: Path) -> Path:
-    """Return where the photographs wait."""
+    """Return where the photographs wait.
+
+    Parameters
+    ----------
+    work
+        Folder of work in progress.
+    """
     return work / "images"
 
 
@@ -309,7 +388,19 @@ class Build:
     work: Path
 
     def write(self, folder: Path, name: str, writer: ArrowForm | PngForm, *, progress: bool) -> None:
-        """Write one form into a folder that is not there yet."""
+        """Write one form into a folder that is not there yet.
+
+        Parameters
+        ----------
+        folder
+            Of the data set.
+        name
+            What the manifest calls it.
+        writer
+            Of the form.
+        progress
+            Whether to draw progress bars.
+        """
         (folder / "maps").mkdir(parents=True)
         for source in self.sources:
             write_npz(folder / map_file(source.subject), source.map.flat.arrays(self.options.fwhm))

@@ -53,6 +53,13 @@ class Canvas:
     def picture(self, values: npt.NDArray[Any], *, fill: Any = np.nan) -> npt.NDArray[Any]:
         """Draw one value a vertex, shape (height, width), upper row first; `fill` lies outside.
 
+        Parameters
+        ----------
+        values : array of shape (n_vertices,)
+            One value for every vertex, those of the right hemisphere after all of the left.
+        fill
+            What pixels show that show no cortex.
+
         Raises
         ------
         OptionError
@@ -112,7 +119,15 @@ def make_canvas(flat: FlatGeometry, height: int = HEIGHT) -> Canvas:
 def centres(
     mask: npt.NDArray[np.bool_], extent: tuple[float, float, float, float]
 ) -> npt.NDArray[np.float32]:
-    """Return x and y of every pixel inside, shape (n_inside, 2): the outermost ones lie on the edges."""
+    """Return x and y of every pixel inside, shape (n_inside, 2): the outermost ones lie on the edges.
+
+    Parameters
+    ----------
+    mask : bool array of shape (height, width)
+        Pixels that count, upper row first.
+    extent
+        Left, right, bottom and top in mm: where the centres of the outermost pixels lie.
+    """
     left, right, bottom, top = np.array(
         extent, dtype=np.float32
     )  # the precision of the files, as in pycortex
@@ -124,7 +139,18 @@ def centres(
 
 
 def nudged(flat: FlatGeometry) -> npt.NDArray[np.float32]:
-    """Return the points of a flat map with its hemispheres moved until both touch x = 0."""
+    """Return the points of a flat map with its hemispheres moved until both touch x = 0.
+
+    Parameters
+    ----------
+    flat
+        The flat map.
+
+    Returns
+    -------
+    points : float32 array of shape (n_vertices, 2)
+        x and y in mm.
+    """
     points = flat.points.copy()
     left = np.arange(len(points)) < flat.n_vertices[0]
     points[left, 0] -= points[left & flat.on_map, 0].max()

@@ -131,6 +131,18 @@ _USUAL: Final = DrawingOptions()
 def folds(curvature: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
     """Turn curvature into greys: sulci dark, gyri light, in the middle where it is unknown.
 
+    Parameters
+    ----------
+    curvature : float array of shape (n_vertices,)
+        Above 0 in sulci, as FreeSurfer has it; NaN where unknown.
+
+    Returns
+    -------
+    greys : float64 array of shape (n_vertices,)
+        From 0 (black) to 1 (white).
+
+    Examples
+    --------
     >>> folds(np.array([0.2, -0.2, np.nan])).tolist()
     [0.375, 0.625, 0.5]
     """
@@ -211,7 +223,22 @@ def draw_labels(
     kind: str = "png",
     figure: Figure | None = None,
 ) -> bytes:
-    """Fill regions with a colour each, as `draw_values` draws numbers; 0 and less show the background."""
+    """Fill regions with a colour each, as `draw_values` draws numbers; 0 and less show the background.
+
+    Parameters
+    ----------
+    canvas
+        The pixels.
+    labels : integer array of shape (n_vertices,)
+        One for every vertex.
+    title, background, regions, options, kind, figure
+        See `draw_values`.
+
+    Returns
+    -------
+    file
+        Bytes of a PNG, SVG or PDF; the same arguments give the same bytes.
+    """
     with mpl.rc_context(_STYLE):
         figure, axes = _begin(canvas, background, title, options, kind, figure)
         known = np.unique(labels[labels > 0])

@@ -97,6 +97,20 @@ def load(path: str | os.PathLike[str], split: str, *, allow_download: bool = Fal
 def needed(module: str, extra: str, place: str) -> Any:
     """Import what only an extra brings.
 
+    Parameters
+    ----------
+    module
+        What to import, such as "datasets".
+    extra
+        The extra of nsd-bench that brings it, such as "hf".
+    place
+        Named in the error: what needs it.
+
+    Returns
+    -------
+    module
+        The module itself.
+
     Raises
     ------
     NsdBenchError
@@ -155,6 +169,16 @@ class FlatSplit(Sequence[Record]):
     def column(self, name: str) -> list[Any]:
         """Return a field of all records; pictures as they are stored.
 
+        Parameters
+        ----------
+        name
+            One of `COLUMNS`.
+
+        Returns
+        -------
+        values
+            One for each record, in order.
+
         Raises
         ------
         PackageError
@@ -174,7 +198,13 @@ class FlatSplit(Sequence[Record]):
         return values
 
     def activity(self, indices: Sequence[int]) -> npt.NDArray[np.uint8]:
-        """Return the grey levels of some records, shape (n_trials, height, width), upper row first."""
+        """Return the grey levels of some records, shape (n_trials, height, width), upper row first.
+
+        Parameters
+        ----------
+        indices
+            Numbers of records, from 0.
+        """
         return np.stack([np.asarray(self[index]["activity"]) for index in indices])
 
     def _place(self, index: int) -> tuple[Any, int]:
@@ -261,6 +291,16 @@ def _shards(path: Path, split: str) -> tuple[list[Path], type[_Arrow] | type[_Pa
 def read_manifest(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Read what a flat-map data set was made of.
 
+    Parameters
+    ----------
+    path
+        Folder of the data set.
+
+    Returns
+    -------
+    manifest
+        Content of its manifest.json: `name`, `options`, `n_records` by split, `subjects`, `sources` and more.
+
     Raises
     ------
     PackageError
@@ -280,6 +320,13 @@ def read_manifest(path: str | os.PathLike[str]) -> dict[str, Any]:
 def regions_file(subject: int) -> str:
     """Return where the outlines of a subject's regions lie in a data set.
 
+    Parameters
+    ----------
+    subject
+        1 to 8.
+
+    Examples
+    --------
     >>> regions_file(1)
     'maps/subj01.geojson'
     """
@@ -323,6 +370,13 @@ def read_regions(path: str | os.PathLike[str], subject: int) -> list[dict[str, A
 def map_file(subject: int) -> str:
     """Return where a subject's map lies in a data set.
 
+    Parameters
+    ----------
+    subject
+        1 to 8.
+
+    Examples
+    --------
     >>> map_file(1)
     'maps/subj01.npz'
     """
@@ -351,6 +405,13 @@ class FlatMap:
     def read(cls, path: str | os.PathLike[str], subject: int) -> FlatMap:
         """Read a subject's map from a data set.
 
+        Parameters
+        ----------
+        path
+            Folder of the data set.
+        subject
+            1 to 8.
+
         Raises
         ------
         PackageError
@@ -372,7 +433,13 @@ class FlatMap:
             return cls(raster, arrays["unit_ids"], rois)
 
     def arrays(self, fwhm: float) -> dict[str, npt.ArrayLike]:
-        """Return what `read` needs, and the mask."""
+        """Return what `read` needs, and the mask.
+
+        Parameters
+        ----------
+        fwhm
+            Full width at half maximum of the kernel that made the raster, in pixels.
+        """
         grid = self.raster.grid
         return {
             "grid": [grid.pixel_mm, grid.left, grid.bottom, grid.width, grid.height, fwhm],
@@ -411,6 +478,15 @@ UNKNOWN: Final = 127
 def quantise(values: npt.NDArray[np.floating]) -> npt.NDArray[np.uint8]:
     """Turn z-scores into grey levels; fractions are cut off, NaN becomes `UNKNOWN`.
 
+    Parameters
+    ----------
+    values : float array of any shape
+        Z-scores; they stay as they are.
+
+    Returns
+    -------
+    levels : uint8 array of the same shape
+
     Examples
     --------
     >>> quantise(np.array([-9, -2.5, 0, 2.4999, 2.5, np.nan])).tolist()
@@ -428,6 +504,16 @@ def quantise(values: npt.NDArray[np.floating]) -> npt.NDArray[np.uint8]:
 def dequantise(levels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
     """Turn grey levels into z-scores that are at most 5 / 255 below those that were quantised.
 
+    Parameters
+    ----------
+    levels : uint8 array of any shape
+        As `quantise` makes them.
+
+    Returns
+    -------
+    values : float64 array of the same shape
+        Z-scores.
+
     Examples
     --------
     >>> dequantise(np.array([0, 255], dtype=np.uint8)).tolist()
@@ -437,5 +523,15 @@ def dequantise(levels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
 
 
 def upright(pictures: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Turn pictures with the lower row first into such with the upper row first, or back."""
+    """Turn pictures with the lower row first into such with the upper row first, or back.
+
+    Parameters
+    ----------
+    pictures : array of shape (..., height, width)
+        One picture or several.
+
+    Returns
+    -------
+    pictures : view of the same shape
+    """
     return pictures[..., ::-1, :]

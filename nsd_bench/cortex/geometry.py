@@ -110,6 +110,14 @@ def join_hemispheres(left: Mesh, right: Mesh, source: str = "flat map") -> FlatG
     The extremes are taken over all vertices, those that are cut away among them, as pycortex's fsaverage and
     NSD-Flat have it.
 
+    Parameters
+    ----------
+    left, right
+        Coordinates, a float array of shape (n_vertices, 2 or 3) in mm, of which x and y count; and triangles,
+        an integer array of shape (n_triangles, 3) of rows of these.
+    source
+        Where they were read from, named in errors.
+
     Raises
     ------
     SourceError
@@ -158,6 +166,13 @@ def _check_mesh(
 def mask_of(vertices: npt.NDArray[np.integer], n_vertices: int) -> npt.NDArray[np.bool_]:
     """Turn vertex indices into a mask, shape (n_vertices,).
 
+    Parameters
+    ----------
+    vertices : integer array
+        Indices from 0, in any order.
+    n_vertices
+        Of the surface.
+
     Raises
     ------
     OptionError
@@ -183,6 +198,13 @@ def mask_of(vertices: npt.NDArray[np.integer], n_vertices: int) -> npt.NDArray[n
 
 def vertices_of(mask: npt.NDArray[np.bool_], n_vertices: int) -> npt.NDArray[np.int64]:
     """Turn a mask into vertex indices, ascending.
+
+    Parameters
+    ----------
+    mask : bool array of shape (n_vertices,)
+        Which vertices.
+    n_vertices
+        Of the surface.
 
     Raises
     ------
@@ -308,6 +330,13 @@ def _without_repeats(walk: Iterable[int]) -> list[list[int]]:
 def signed_area(ring: npt.NDArray[np.float64]) -> float:
     """Return the area inside a ring, negative if it runs clockwise; its first corner may stand at its end.
 
+    Parameters
+    ----------
+    ring : float64 array of shape (n_corners, 2)
+        x and y of its corners in order.
+
+    Examples
+    --------
     >>> signed_area(np.array([[0.0, 0], [2, 0], [2, 3], [0, 3]]))
     6.0
     """

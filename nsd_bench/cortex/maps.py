@@ -180,6 +180,18 @@ def _read_units(scores: Path) -> dict[str, npt.NDArray[Any]]:
 def whole_names(packages: Sequence[Package], wanted: Sequence[str]) -> list[str]:
     """Write "roi:all" out: every atlas that all packages have, in the order of the first one.
 
+    Parameters
+    ----------
+    packages
+        Whose atlases count.
+    wanted
+        Names of maps as of `package_map`, and "roi:all".
+
+    Returns
+    -------
+    names
+        Each once, in the order in which they were asked for.
+
     Raises
     ------
     OptionError

@@ -50,7 +50,13 @@ _ICOSAHEDRA: Final = tuple(10 * 4**level + 2 for level in range(8))
 
 
 def is_fsaverage(flat: FlatGeometry) -> bool:
-    """Say whether a flat map has as many vertices as an fsaverage, of whichever resolution."""
+    """Say whether a flat map has as many vertices as an fsaverage, of whichever resolution.
+
+    Parameters
+    ----------
+    flat
+        The flat map.
+    """
     left, right = flat.n_vertices
     return left == right and left in _ICOSAHEDRA
 
@@ -60,6 +66,13 @@ def fsaverage_vertices(flat: FlatGeometry, n_vertices: int) -> list[npt.NDArray[
 
     The coarser icosahedra are nested in the finer ones. Where the map is the coarser one, its vertices are
     the first; where it is the finer one, each of its vertices gets the nearest that there is.
+
+    Parameters
+    ----------
+    flat
+        A flat map of fsaverage, of whichever resolution.
+    n_vertices
+        Vertices a hemisphere of the fsaverage that is asked for: 10242, 40962, 163842 ...
 
     Returns
     -------
@@ -413,7 +426,13 @@ def pixel_units(canvas: Canvas, cortex: Cortex, options: DrawingOptions) -> tupl
 
 
 def package_space(package: Package) -> str:
-    """Return which of NSD's spaces a package's units are of, such as "func1pt8mm"; "" if it does not say."""
+    """Return which of NSD's spaces a package's units are of, such as "func1pt8mm"; "" if it does not say.
+
+    Parameters
+    ----------
+    package
+        Made by `nsd-bench export`, or by hand.
+    """
     recipe = package.manifest.get("recipe", {}).get("values", {})
     return str(recipe.get("responses", {}).get("space", ""))
 

@@ -152,6 +152,16 @@ Drawing: TypeAlias = "ElementTree.ElementTree[ElementTree.Element]"
 def outline_counts(subject: PycortexSubject) -> dict[str, int]:
     """Count the outlines of every region in overlays.svg; nothing is drawn where there is no such file.
 
+    Parameters
+    ----------
+    subject
+        Whose drawing.
+
+    Returns
+    -------
+    counts
+        Name of a region to its number of outlines; empty where there is no drawing.
+
     Raises
     ------
     SourceError
@@ -209,6 +219,13 @@ def region_paths(
 def path_data(loop: npt.NDArray[np.float64]) -> str:
     """Write a loop so that pycortex's readers understand it: pairs with a comma, blanks between them.
 
+    Parameters
+    ----------
+    loop : float64 array of shape (n_points, 2)
+        x and y on the page; the last point need not be the first again.
+
+    Examples
+    --------
     >>> path_data(np.array([[0.0, 1.5], [2.0, 1.0], [1.0, 0.0]]))
     'M 0.000,1.500 L 2.000,1.000 1.000,0.000 Z'
     """
@@ -218,6 +235,18 @@ def path_data(loop: npt.NDArray[np.float64]) -> str:
 
 def open_drawing(subject: PycortexSubject, mesh: FlatMesh) -> Drawing:
     """Read overlays.svg, or make an empty one with the rim of the map.
+
+    Parameters
+    ----------
+    subject
+        Whose drawing.
+    mesh
+        The subject's flat map, which gives a new page its size and rim.
+
+    Returns
+    -------
+    drawing
+        The tree of its elements; a new one is not yet saved.
 
     Raises
     ------
@@ -230,7 +259,15 @@ def open_drawing(subject: PycortexSubject, mesh: FlatMesh) -> Drawing:
 
 
 def save_drawing(subject: PycortexSubject, drawing: Drawing) -> None:
-    """Write overlays.svg, whole or not at all."""
+    """Write overlays.svg, whole or not at all.
+
+    Parameters
+    ----------
+    subject
+        Whose drawing.
+    drawing
+        Its elements; they are indented in place.
+    """
     ElementTree.indent(drawing)
     with new_file(subject.drawing) as file:
         drawing.write(file, encoding="utf-8", xml_declaration=True)
@@ -259,7 +296,22 @@ def _new_drawing(mesh: FlatMesh) -> Drawing:
 
 
 def add_group(parent: ElementTree.Element, label: str, identifier: str) -> ElementTree.Element:
-    """Add a layer, as Inkscape calls groups with a label."""
+    """Add a layer, as Inkscape calls groups with a label.
+
+    Parameters
+    ----------
+    parent
+        The element to add it to.
+    label
+        What Inkscape calls the layer.
+    identifier
+        The attribute `id`.
+
+    Returns
+    -------
+    group
+        The new, empty element.
+    """
     attributes = {
         LABEL: label,
         f"{_INKSCAPE}groupmode": "layer",
@@ -271,6 +323,20 @@ def add_group(parent: ElementTree.Element, label: str, identifier: str) -> Eleme
 
 def find_group(subject: PycortexSubject, root: ElementTree.Element, *labels: str) -> ElementTree.Element:
     """Return the layer of a layer of that name.
+
+    Parameters
+    ----------
+    subject
+        Whose drawing, named in errors.
+    root
+        The drawing's outermost element.
+    *labels
+        Names of layers, each inside the one before.
+
+    Returns
+    -------
+    group
+        The element of the last of these layers.
 
     Raises
     ------
@@ -538,7 +604,22 @@ def add_image_layer(
 
 
 def flat_picture(canvas: Canvas, values: npt.NDArray[np.floating], scale: Scale) -> bytes:
-    """Draw values without folds, outlines or margins: a PNG that is transparent where nothing is known."""
+    """Draw values without folds, outlines or margins: a PNG that is transparent where nothing is known.
+
+    Parameters
+    ----------
+    canvas
+        The pixels.
+    values : float array of shape (n_vertices,)
+        NaN where nothing is known.
+    scale
+        Numbers to colours.
+
+    Returns
+    -------
+    png
+        Bytes of the file.
+    """
     shown = canvas.picture(values.astype(np.float64))
     colours: Any = mpl.colormaps[scale.colours]
     pixels = colours((shown - scale.low) / (scale.high - scale.low), bytes=True)

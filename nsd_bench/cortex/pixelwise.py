@@ -58,6 +58,11 @@ class VolumeTransform:
 def read_transform(folder: Path) -> VolumeTransform:
     """Read a transform of a pycortex subject: `matrices.xfm` and `reference.nii.gz`.
 
+    Parameters
+    ----------
+    folder
+        Of the transform, such as STORE/SUBJECT/transforms/NAME.
+
     Raises
     ------
     SourceError
@@ -204,6 +209,13 @@ VERTEX_DEPTHS: Final = 5
 def between(n_depths: int) -> npt.NDArray[np.float64]:
     """Return shares of the way from white matter to pia, evenly spaced, neither end included.
 
+    Parameters
+    ----------
+    n_depths
+        How many, 1 or more.
+
+    Examples
+    --------
     >>> between(3).tolist()
     [0.25, 0.5, 0.75]
     """

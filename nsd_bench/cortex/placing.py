@@ -149,6 +149,11 @@ class Placement:
         """Give every vertex the label that most of its depths have, shape (n_vertices,); 0 is none.
 
         Among equals it is the smallest.
+
+        Parameters
+        ----------
+        unit_ids, labels : int arrays of shape (n_units,)
+            Which units, and their labels; those below 1 count as none.
         """
         full = np.zeros(self.n_units, dtype=np.int64)
         full[unit_ids] = labels
@@ -174,6 +179,11 @@ class Placement:
     @classmethod
     def of_arrays(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> Placement:
         """Make what `arrays` took apart.
+
+        Parameters
+        ----------
+        arrays
+            Name to array: what `arrays` returns.
 
         Raises
         ------
@@ -247,6 +257,13 @@ SAMPLINGS: Final = ("nearest", "trilinear")
 
 def check_sampling(sampling: str, n_depths: int = 1) -> None:
     """Refuse a way of reading that there is not.
+
+    Parameters
+    ----------
+    sampling
+        How a volume is read, one of `SAMPLINGS`.
+    n_depths
+        Number of places between white matter and pia.
 
     Raises
     ------

@@ -227,6 +227,13 @@ def _simplified(ring: Points, tolerance_mm: float) -> Points:
 def multi_polygon(polygons: Iterable[Polygon]) -> dict[str, Any]:
     """Return a geometry as GeoJSON has it (RFC 7946), but in mm of the flat map; always a MultiPolygon.
 
+    Parameters
+    ----------
+    polygons
+        Parts of one region.
+
+    Examples
+    --------
     >>> multi_polygon([Polygon(np.array([[0.0, 0], [2, 0], [0, 2], [0, 0]]))])["coordinates"]
     [[[[0.0, 0.0], [2.0, 0.0], [0.0, 2.0], [0.0, 0.0]]]]
     """

@@ -74,7 +74,13 @@ class PycortexSubject:
 
     @classmethod
     def at(cls, path: str | os.PathLike[str]) -> PycortexSubject:
-        """Take a subject by its own folder."""
+        """Take a subject by its own folder.
+
+        Parameters
+        ----------
+        path
+            The subject's folder.
+        """
         folder = Path(path)
         return cls(folder.parent, folder.name)
 
@@ -125,11 +131,25 @@ class PycortexSubject:
         )
 
     def surface(self, kind: str, hemisphere: str) -> Path:
-        """One of `SURFACES` of one hemisphere, GIFTI."""
+        """One of `SURFACES` of one hemisphere, GIFTI.
+
+        Parameters
+        ----------
+        kind
+            One of `SURFACES`.
+        hemisphere
+            "lh" or "rh".
+        """
         return self.path / f"surfaces/{kind}_{hemisphere}.gii"
 
     def info(self, kind: str) -> Path:
-        """One value a vertex: "curvature", "sulcaldepth", "thickness"; signs opposite to FreeSurfer's."""
+        """One value a vertex: "curvature", "sulcaldepth", "thickness"; signs opposite to FreeSurfer's.
+
+        Parameters
+        ----------
+        kind
+            What the values are.
+        """
         return self.path / f"surface-info/{kind}.npz"
 
     @property
@@ -162,6 +182,11 @@ class PycortexSubject:
     def transform(self, name: str) -> Path:
         """Folder of a transform from the surfaces to a functional grid.
 
+        Parameters
+        ----------
+        name
+            Of the transform; it need not be there.
+
         Raises
         ------
         OptionError
@@ -172,6 +197,11 @@ class PycortexSubject:
 
     def require_transform(self, name: str) -> Path:
         """Return the folder of a transform that is there.
+
+        Parameters
+        ----------
+        name
+            Of the transform.
 
         Raises
         ------
@@ -299,7 +329,18 @@ class FlatMesh:
     triangles: npt.NDArray[np.int64]
 
     def on_page(self, points: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        """Turn mm into the units of the drawing, which is 1024 high and counts y downwards."""
+        """Turn mm into the units of the drawing, which is 1024 high and counts y downwards.
+
+        Parameters
+        ----------
+        points : float64 array of shape (n_points, 2)
+            x and y in mm of the flat map.
+
+        Returns
+        -------
+        places : float64 array of shape (n_points, 2)
+            From the upper left corner of the page.
+        """
         corner = self.points.min(axis=0)
         scale = PAGE_HEIGHT / (self.points[:, 1].max() - corner[1])
         across, along = ((points - corner) * scale).T
@@ -313,6 +354,11 @@ class FlatMesh:
 
 def read_flat_mesh(subject: PycortexSubject) -> FlatMesh:
     """Read a subject's flat map.
+
+    Parameters
+    ----------
+    subject
+        Whose flat map.
 
     Raises
     ------

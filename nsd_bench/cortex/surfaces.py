@@ -40,6 +40,11 @@ _POINTS, _TRIANGLES = "NIFTI_INTENT_POINTSET", "NIFTI_INTENT_TRIANGLE"
 def read_mesh(path: Path) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
     """Read a surface.
 
+    Parameters
+    ----------
+    path
+        GIFTI file with one array of coordinates and one of triangles.
+
     Returns
     -------
     points : float64 array of shape (n_vertices, 3)
@@ -62,6 +67,11 @@ def read_mesh(path: Path) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64
 
 def read_scalars(path: Path) -> npt.NDArray[np.float64]:
     """Read one value a vertex, such as curvature, shape (n_vertices,).
+
+    Parameters
+    ----------
+    path
+        GIFTI file with a single array.
 
     Raises
     ------
@@ -147,6 +157,11 @@ def _mesh(path: Path) -> Mesh:
 
 def flat_files(source: str | os.PathLike[str]) -> tuple[Path, Path]:
     """Return the files of the left and the right hemisphere that `read_flat` reads.
+
+    Parameters
+    ----------
+    source
+        See `read_flat`.
 
     Raises
     ------
