@@ -16,8 +16,8 @@ from exports import BESIDE, BETAS, export, recipe
 from exporters.packages import remote
 from exporters.packages.export import export_packages
 from exporters.packages.plan import planned_files
-from exporters.packages.rebuild import rebuild_sample
 from exporters.packages.remote import Bucket, fetch
+from exporters.packages.verify import rebuild_sample
 from nsd_bench.cli import cli
 from nsd_bench.errors import PackageError, SourceError
 from nsd_bench.package.lock import read_lock

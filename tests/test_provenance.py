@@ -71,7 +71,7 @@ DECIDES_NOTHING = [
     "tiers/rewrite/apply.py",
     "tiers/sensorium.toml",
     "exporters/simulate/betas.py",
-    "exporters/packages/rebuild.py",
+    "exporters/packages/verify.py",
     "exporters/cortex/build.py",
     "exporters/packages/plan.py",
     "nsd_bench/cli/export.py",

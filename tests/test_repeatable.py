@@ -17,7 +17,7 @@ from exports import export, recipe
 
 from exporters.nsd.betas import FORMATS
 from exporters.packages.export import export_packages
-from exporters.packages.rebuild import rebuild_sample
+from exporters.packages.verify import rebuild_sample
 from nsd_bench.cli import cli
 from nsd_bench.package.read import Package
 from nsd_bench.package.truth import Truth

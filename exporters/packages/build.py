@@ -1,4 +1,4 @@
-"""The manifest: what a package was made of, by which code, and what was fitted on what."""
+"""One package: trials are numbered, contents written, and a manifest says of what they were made."""
 
 from __future__ import annotations
 
@@ -46,6 +46,14 @@ def package_manifest(
         Tier to number of trials.
     dropped
         Why units were left out, to their ids, an int64 array.
+    recipe
+        What the package contains.
+    tier_file
+        Says which trial is in which tier.
+    source
+        What was found out of NSD before betas are read.
+    n_units
+        Units that the package has.
     """
     applied = applied_values(recipe, source)
     withheld = [tier for tier in n_trials if tier in spec.WITHHELD_TIERS and recipe.kind != "open"]
@@ -95,6 +103,13 @@ def applied_values(recipe: Recipe, source: Source) -> dict[str, Any]:
     list of all, and wherever mask, annotations and tiers lie. Subjects, sessions and format are those of this
     package, the mask is named by its digest, COCO's annotations are among the sources, and tiers have an
     entry of their own.
+
+    Parameters
+    ----------
+    recipe
+        What the package contains.
+    source
+        What was found out of NSD before betas are read.
     """
     values = recipe.model_dump(mode="json", exclude={"tiers": True, "image_class": {"coco"}})
     values |= {"subjects": [source.subject], "sessions": list(source.betas)}
@@ -167,7 +182,15 @@ class PackageBuild:
         return np.ascontiguousarray(self.responses.values[rows])
 
     def write_all(self, stimuli: Path, tier_file: TierFile) -> None:
-        """Write every file of the package and what lies beside it."""
+        """Write every file of the package and what lies beside it.
+
+        Parameters
+        ----------
+        stimuli
+            NSD's file of images.
+        tier_file
+            Says which trial is in which tier.
+        """
         withheld = np.flatnonzero(self.trials["withheld"])
         images, image = self._read_images(stimuli)
         write_contents(self.writer, self._contents(images, image))

@@ -92,6 +92,11 @@ class ExtraSession:
 def companion_recipe(core: Package) -> Recipe:
     """Return the recipe of a core package.
 
+    Parameters
+    ----------
+    core
+        A package.
+
     Raises
     ------
     PackageError
@@ -114,6 +119,17 @@ def write_companion(core: Package, nsd_root: Path, session: ExtraSession, out: P
 
     It has the core's units and statistics, so that what was fitted on the core predicts it in the same
     scale. Where the core is z-scored within sessions, so is this session, by its `fitted` trials.
+
+    Parameters
+    ----------
+    core
+        A package of `nsd-bench export`.
+    nsd_root
+        Folder with `nsddata`, `nsddata_betas` and `nsddata_stimuli`.
+    session
+        The session, with its trials and images.
+    out
+        Folder in which the companion appears.
 
     Returns
     -------
@@ -218,6 +234,15 @@ def export_imagery(core: Package, nsd_root: Path, out: Path) -> Path:
     The image of a trial is its target, without the letter on the screen. Left out are attention runs, and
     set C, whose targets are concepts without a picture of their own.
 
+    Parameters
+    ----------
+    core
+        A package of `nsd-bench export`.
+    nsd_root
+        Folder with `nsddata`, `nsddata_betas` and `nsddata_stimuli`.
+    out
+        Folder in which the companion appears.
+
     Returns
     -------
     path
@@ -279,6 +304,15 @@ def export_synthetic(core: Package, nsd_root: Path, out: Path) -> Path:
 
     Images are converted from linear luminance and cut to the square in the middle of the screen, which is
     where, and as large as, NSD's photographs were.
+
+    Parameters
+    ----------
+    core
+        A package of `nsd-bench export`.
+    nsd_root
+        Folder with `nsddata`, `nsddata_betas` and `nsddata_stimuli`.
+    out
+        Folder in which the companion appears.
 
     Returns
     -------

@@ -159,6 +159,8 @@ def export_sessions(
         The same as for `export_packages`, on a disk that all jobs share.
     sessions
         Subject and session number of each.
+    progress
+        Whether to draw a progress bar.
 
     Raises
     ------
@@ -183,7 +185,13 @@ def export_sessions(
 
 
 def unread_sessions(recipe: Recipe, nsd_root: Path, out: Path) -> list[tuple[int, int]]:
-    """Return subject and number of the sessions that `export_sessions` has not read yet."""
+    """Return subject and number of the sessions that `export_sessions` has not read yet.
+
+    Parameters
+    ----------
+    recipe, nsd_root, out
+        As for `export_packages`.
+    """
     layout, tier_file = Layout(nsd_root), load_tier_file(recipe.tiers)
     return [
         (subject, session)
@@ -240,6 +248,11 @@ def _identity(recipe: Recipe, tier_file: TierFile, source: Source) -> str:
 
 def needed_room(recipe: Recipe, nsd_root: Path) -> dict[str, tuple[int, int]]:
     """Return, by name of package, how many bytes and files an export writes at most; no betas are read.
+
+    Parameters
+    ----------
+    recipe, nsd_root
+        As for `export_packages`.
 
     Raises
     ------

@@ -41,6 +41,13 @@ def planned_files(recipe: Recipe, nsd_root: Path) -> Iterator[PlannedFile]:
 
     Sessions are those of the recipe, or all that responses.tsv has, or, where that is not there yet, all that
     NSD has of the subject.
+
+    Parameters
+    ----------
+    recipe
+        What would be exported.
+    nsd_root
+        Folder below which NSD lies, or will lie.
     """
     layout = Layout(nsd_root)
     paths = dict.fromkeys(path for subject in recipe.subjects for path in _files(recipe, layout, subject))

@@ -42,6 +42,8 @@ def executor(pool: Pool, paths: Sequence[Path]) -> Iterator[Executor | None]:
     ----------
     paths
         Files that will be read.
+    pool
+        What was asked for.
 
     Raises
     ------

@@ -88,6 +88,11 @@ def deciding_modules(entry: str) -> dict[str, Path]:
 
     Imports inside functions count, those for type checkers do not. What a room's `__init__` only passes on
     is looked up where it comes from: the rest of that room is not drawn in. `NOT_FOLLOWED` is left out.
+
+    Parameters
+    ----------
+    entry
+        Module that makes the export.
     """
     found: dict[str, Path] = {}
     todo = [entry]
@@ -104,7 +109,13 @@ def deciding_modules(entry: str) -> dict[str, Path]:
 
 
 def data_files(entry: str) -> dict[str, Path]:
-    """Return the files that deciding modules name and that lie beside them or in a room above them."""
+    """Return the files that deciding modules name and that lie beside them or in a room above them.
+
+    Parameters
+    ----------
+    entry
+        Module that makes the export.
+    """
     found = {}
     for path in deciding_modules(entry).values():
         for folder in path.parents[: len(path.relative_to(_PROJECT).parts) - 1]:
@@ -115,7 +126,13 @@ def data_files(entry: str) -> dict[str, Path]:
 
 
 def imported_by(path: Path) -> set[str]:
-    """Return the modules of the project that a module's code imports."""
+    """Return the modules of the project that a module's code imports.
+
+    Parameters
+    ----------
+    path
+        File of the module.
+    """
     return {home for module, name in _read(path).imports if _file(home := _home(module, name)) is not None}
 
 
@@ -244,6 +261,11 @@ class Digests:
 
     Small files are digested whole; of betas and images, whose files are large and only partly used, the
     values that were read.
+
+    Parameters
+    ----------
+    root
+        Folder with NSD, whose path no digest names.
     """
 
     def __init__(self, root: Path) -> None:
@@ -251,20 +273,48 @@ class Digests:
         self._found: dict[str, dict[str, str]] = {}
 
     def add_file(self, path: Path) -> None:
-        """Digest a whole file of NSD; one outside its root goes by its name."""
+        """Digest a whole file of NSD; one outside its root goes by its name.
+
+        Parameters
+        ----------
+        path
+            The file.
+        """
         name = path.relative_to(self._root).as_posix() if path.is_relative_to(self._root) else path.name
         self.add_given(name, path)
 
     def add_given(self, name: str, path: Path) -> None:
-        """Digest a whole file that was given by its path: where it lies is not told."""
+        """Digest a whole file that was given by its path: where it lies is not told.
+
+        Parameters
+        ----------
+        name
+            What it is called in the manifest.
+        path
+            The file.
+        """
         self._found[name] = {"of": "file", "sha256": sha256_file(path)}
 
     def of(self, name: str) -> str:
-        """Return the digest that was found under a name, 64 hex characters."""
+        """Return the digest that was found under a name, 64 hex characters.
+
+        Parameters
+        ----------
+        name
+            As in `listed`.
+        """
         return self._found[name]["sha256"]
 
     def add_values(self, paths: Sequence[Path], sha256: str) -> None:
-        """Note the digest of what was read from a file, or from one per hemisphere."""
+        """Note the digest of what was read from a file, or from one per hemisphere.
+
+        Parameters
+        ----------
+        paths
+            The files, below NSD's root.
+        sha256
+            Digest of the values, 64 hex characters.
+        """
         name = " + ".join(path.relative_to(self._root).as_posix() for path in paths)
         self._found[name] = {"of": "values read", "sha256": sha256}
 

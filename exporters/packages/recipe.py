@@ -103,7 +103,15 @@ class UnitRecipe(_Section):
 
 
 class ImageRecipe(_Section):
-    """How photographs are stored: height and width in pixels, three channels or one."""
+    """How photographs are stored.
+
+    Parameters
+    ----------
+    height, width
+        In pixels.
+    colour
+        "rgb" stores three channels, "grey" one.
+    """
 
     height: _PIXELS = 224
     width: _PIXELS = 224
@@ -165,6 +173,8 @@ class Recipe(_Section):
         Name of a tier file that comes with the project, or the path of one's own.
     seed
         Another seed numbers the files of open packages in another order; in others it comes from the key.
+    responses, units, images, image_class, behavior
+        The sections of the TOML.
     """
 
     title: str
@@ -181,7 +191,13 @@ class Recipe(_Section):
     behavior: BehaviourRecipe = BehaviourRecipe()
 
     def package_name(self, subject: int) -> str:
-        """Return the name of one subject's package."""
+        """Return the name of one subject's package.
+
+        Parameters
+        ----------
+        subject
+            1 to 8.
+        """
         return f"{self.name}-subj{subject:02}"
 
 
@@ -240,6 +256,13 @@ def load_recipe(name_or_path: str, **changes: Any) -> Recipe:
 def load_recipe_values(values: dict[str, Any], place: Path) -> Recipe:
     """Return the recipe that a manifest keeps the values of.
 
+    Parameters
+    ----------
+    values
+        What a recipe's TOML would hold.
+    place
+        Where they are from, for errors.
+
     Raises
     ------
     RecipeError
@@ -254,6 +277,13 @@ def load_recipe_values(values: dict[str, Any], place: Path) -> Recipe:
 def recipe_text(values: Mapping[str, Any]) -> str:
     """Write a recipe's values as TOML; keys without a value are left out.
 
+    Parameters
+    ----------
+    values
+        What a recipe's TOML would hold.
+
+    Examples
+    --------
     >>> print(recipe_text({"title": "Mine", "sessions": [1, 2], "units": {"mask": None, "rois": ["V1"]}}))
     title = "Mine"
     sessions = [1, 2]
@@ -337,6 +367,13 @@ def _check_values(recipe: Recipe, path: Path) -> None:
 
 def refuse_order(recipe: Recipe, place: str) -> None:
     """Refuse behaviour that says when a trial was shown, where that is withheld and behaviour is not.
+
+    Parameters
+    ----------
+    recipe
+        What the package contains.
+    place
+        Where it is from, for errors.
 
     Raises
     ------

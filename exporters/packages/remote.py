@@ -77,6 +77,10 @@ def local_root(
         Where to keep what is fetched; by default `nsd_bench` in the user's cache folder.
     endpoint
         See `Bucket`.
+    recipe
+        What is exported: its files are fetched.
+    progress
+        Whether to draw a progress bar.
     """
     if not root.startswith("s3://"):
         return Path(root)
@@ -104,6 +108,8 @@ def fetch(bucket: Bucket, names: Iterable[str], cache: Path, report: Callable[[s
         Folder that becomes a root.
     report
         Called with a name and a number of bytes whenever some have arrived.
+    bucket
+        Where the files are.
 
     Raises
     ------

@@ -64,6 +64,12 @@ def read_responses(
         Of the package, for the progress bar and errors.
     pool
         Processes that read sessions; the result does not depend on them.
+    recipe
+        What the package contains.
+    source
+        What was found out of NSD before betas are read.
+    progress
+        Whether to draw a progress bar.
 
     Raises
     ------
@@ -106,12 +112,30 @@ def read_responses(
 
 
 def session_file(work: Path, session: int) -> Path:
-    """Return where one session's betas are kept while an export is under way."""
+    """Return where one session's betas are kept while an export is under way.
+
+    Parameters
+    ----------
+    work
+        The export's work folder.
+    session
+        Session number, from 1.
+    """
     return work / f"session{session:02}.npy"
 
 
 def read_session(source: Source, session: int, work: Path) -> None:
-    """Read one session's betas into the work folder, unless they are there."""
+    """Read one session's betas into the work folder, unless they are there.
+
+    Parameters
+    ----------
+    source
+        What was found out of NSD before betas are read.
+    session
+        Session number, from 1.
+    work
+        The export's work folder.
+    """
     out = session_file(work, session)
     if not out.is_file():
         _read_session(source.betas[session], source.units.ids, source.geometry, out)

@@ -138,6 +138,11 @@ class RootCheck:
 def read_listing(path: Path) -> dict[str, int]:
     """Read what `aws s3 ls --recursive` printed of the bucket: name to size in bytes.
 
+    Parameters
+    ----------
+    path
+        The listing.
+
     Raises
     ------
     SourceError

@@ -105,6 +105,15 @@ class Shown:
 def find_trials(recipe: Recipe, layout: Layout, subject: int) -> Shown:
     """Find the trials of a recipe's sessions, and check that everything that an export reads is there.
 
+    Parameters
+    ----------
+    recipe
+        What the package contains.
+    layout
+        Where NSD's files lie.
+    subject
+        1 to 8.
+
     Raises
     ------
     SourceError
@@ -143,6 +152,17 @@ def _with_tiers(
 
 def examine(recipe: Recipe, layout: Layout, subject: int, tier_file: TierFile) -> Source:
     """Read a subject's design, behaviour and regions, and check that everything else is there.
+
+    Parameters
+    ----------
+    recipe
+        What the package contains.
+    layout
+        Where NSD's files lie.
+    subject
+        1 to 8.
+    tier_file
+        Says which trial is in which tier.
 
     Raises
     ------
@@ -192,6 +212,13 @@ def _sessions(recipe: Recipe, table: pd.DataFrame, path: Path) -> list[int]:
 
 def class_files(wanted: ImageClassRecipe, nsd_root: Path) -> list[Path]:
     """Return COCO's files that a recipe's image classes come from; none if it wants none.
+
+    Parameters
+    ----------
+    wanted
+        The recipe's section on classes of images.
+    nsd_root
+        Folder with NSD, below which COCO's annotations lie by default.
 
     Raises
     ------

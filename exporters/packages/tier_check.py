@@ -104,7 +104,13 @@ def check_tiers(
 
 
 def digests_json(found: pd.DataFrame) -> dict[str, Any]:
-    """Put what `check_tiers` found into the form of `tiers/digests.json`."""
+    """Put what `check_tiers` found into the form of `tiers/digests.json`.
+
+    Parameters
+    ----------
+    found
+        Tier file to what was found of it.
+    """
     tiers = {}
     for name, rows in found.groupby("tiers"):
         subjects = {

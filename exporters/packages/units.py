@@ -52,7 +52,13 @@ class Units:
         return len(self.ids)
 
     def take(self, keep: npt.NDArray[np.bool_]) -> Units:
-        """Return the units for which `keep`, shape (n_units,), is true."""
+        """Return the units for which `keep`, shape (n_units,), is true.
+
+        Parameters
+        ----------
+        keep
+            bool array of shape (n_units,).
+        """
         return replace(
             self,
             ids=self.ids[keep],
@@ -72,6 +78,12 @@ def read_geometry(
     ----------
     first_session
         Betas, from whose header the grid is read in MNI space, where NSD has no brain mask.
+    recipe
+        What the package contains.
+    layout
+        Where NSD's files lie.
+    subject
+        1 to 8.
     """
     space = recipe.responses.space
     if space == "MNI":
@@ -85,6 +97,15 @@ def read_geometry(
 
 def unit_files(recipe: Recipe, layout: Layout, subject: int) -> list[Path]:
     """Return NSD's files that say which units there are: regions, their names, ncsnr.
+
+    Parameters
+    ----------
+    recipe
+        What the package contains.
+    layout
+        Where NSD's files lie.
+    subject
+        1 to 8.
 
     Raises
     ------
@@ -102,6 +123,17 @@ def unit_files(recipe: Recipe, layout: Layout, subject: int) -> list[Path]:
 
 def select_units(recipe: Recipe, layout: Layout, subject: int, geometry: Grid | Surface) -> Units:
     """Select the units that a recipe names.
+
+    Parameters
+    ----------
+    recipe
+        What the package contains.
+    layout
+        Where NSD's files lie.
+    subject
+        1 to 8.
+    geometry
+        What the units lie on.
 
     Raises
     ------

@@ -15,7 +15,15 @@ __all__ = ["check_room", "resumable", "work_folder"]
 
 
 def work_folder(out: Path, name: str) -> Path:
-    """Return where the export of one package works; it is gone when the package is there."""
+    """Return where the export of one package works; it is gone when the package is there.
+
+    Parameters
+    ----------
+    out
+        Folder in which packages appear.
+    name
+        Name of the package.
+    """
     return out / f".{name}.work"
 
 

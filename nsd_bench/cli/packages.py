@@ -145,7 +145,7 @@ def verify_command(
         click.echo(f"{package}: {len(content['files'])} files compared with {lock}")
     if nsd_root is not None:
         check_exporters()
-        from exporters.packages.rebuild import private_files, rebuild_sample
+        from exporters.packages.verify import private_files, rebuild_sample
 
         known, normalization = private_files(opened, truth)
         made = rebuild_sample(opened, nsd_root, sample, truth=known, key=key, normalization=normalization)

@@ -25,7 +25,16 @@ Array = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Arrays:
-    """One subject's trials: p and y of shape (n_trials, n_units), image of each trial, ncsnr of each unit."""
+    """One subject's trials.
+
+    Parameters
+    ----------
+    p, y : float64 arrays of shape (n_trials, n_units)
+        Predictions and responses.
+    image : int64 array of shape (n_trials,)
+        Which image each trial showed.
+    ncsnr : float64 array of shape (n_units,)
+    """
 
     p: Array
     y: Array
@@ -37,7 +46,13 @@ class Arrays:
         return [np.flatnonzero(self.image == one) for one in np.unique(self.image)]
 
     def means(self, values: Array) -> Array:
-        """Average rows of the same image, shape (n_images, n_units)."""
+        """Average rows of the same image, shape (n_images, n_units).
+
+        Parameters
+        ----------
+        values
+            Array of shape (n_trials, n_units).
+        """
         return np.array([values[rows].mean(axis=0) for rows in self.groups()])
 
     def mean_inverse_k(self) -> float:
@@ -45,7 +60,13 @@ class Arrays:
         return float(np.mean([1 / len(rows) for rows in self.groups()]))
 
     def of_units(self, chosen: npt.NDArray[np.bool_]) -> Arrays:
-        """Take some units."""
+        """Take some units.
+
+        Parameters
+        ----------
+        chosen
+            bool array of shape (n_units,).
+        """
         return Arrays(self.p[:, chosen], self.y[:, chosen], self.image, self.ncsnr[chosen])
 
     def __iter__(self) -> Iterator[tuple[Array, Array, float]]:
@@ -53,7 +74,13 @@ class Arrays:
 
 
 def expected_values(subjects: Sequence[Arrays]) -> dict[str, float | None]:
-    """Evaluate every formula; of several subjects only the scores that pool them."""
+    """Evaluate every formula; of several subjects only the scores that pool them.
+
+    Parameters
+    ----------
+    subjects
+        What was cut out of each subject's package.
+    """
     found: dict[str, Any] = {name: formula(subjects) for name, formula in _POOLED.items()}
     if len(subjects) == 1:
         found |= _ratios(subjects[0]) | _patterns(subjects[0])

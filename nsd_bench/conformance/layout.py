@@ -73,6 +73,13 @@ CASES: Final = (
 def package_name(subject: int) -> str:
     """Name of a subject's package.
 
+    Parameters
+    ----------
+    subject
+        1 or 2.
+
+    Examples
+    --------
     >>> package_name(1)
     'conformance-subj01'
     """
@@ -82,6 +89,15 @@ def package_name(subject: int) -> str:
 def submission_file(submission: str, subject: int) -> str:
     """Name of a submission's file.
 
+    Parameters
+    ----------
+    submission
+        One of `SUBMISSIONS`.
+    subject
+        1 or 2.
+
+    Examples
+    --------
     >>> submission_file("plain", 1)
     'plain-subj01.submission.npz'
     """

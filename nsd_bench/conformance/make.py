@@ -63,7 +63,13 @@ class Subject:
 
 
 def make_subject(number: int) -> Subject:
-    """Draw one subject's signal and responses, rounded to three decimals."""
+    """Draw one subject's signal and responses, rounded to three decimals.
+
+    Parameters
+    ----------
+    number
+        1 or 2.
+    """
     rng = np.random.Generator(np.random.Philox(number))
     parts = _NCSNR[number]
     ncsnr = np.concatenate(parts).astype(np.float32)
@@ -85,7 +91,13 @@ def _rounded(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
 
 
 def predictions(subject: Subject) -> dict[str, npt.NDArray[np.float32]]:
-    """Return what every submission predicts for all trials, by its name."""
+    """Return what every submission predicts for all trials, by its name.
+
+    Parameters
+    ----------
+    subject
+        Whose trials and units are predicted.
+    """
     rng = np.random.Generator(np.random.Philox(10 + subject.number))
     # Repeats of an image differ a little, so that averaging predictions over them matters.
     share = _SIGNAL_SHARE[subject.number]
@@ -107,7 +119,19 @@ def predictions(subject: Subject) -> dict[str, npt.NDArray[np.float32]]:
 
 
 def arrays(subject: Subject, submission: str, tier: str, roi: str) -> Arrays:
-    """Cut out what a case is about."""
+    """Cut out what a case is about.
+
+    Parameters
+    ----------
+    subject
+        Whose trials.
+    submission
+        One of `SUBMISSIONS`.
+    tier
+        One of the subject's tiers.
+    roi
+        One of the names in `ROI_NAMES`.
+    """
     rows = np.flatnonzero(subject.tier == tier)
     units = np.flatnonzero([ROI_NAMES[label] == roi for label in subject.roi])
     return Arrays(
@@ -130,6 +154,11 @@ def expected_json() -> dict[str, Any]:
 
 def make_set(folder: Path) -> None:
     """Write packages, submissions and expected.json.
+
+    Parameters
+    ----------
+    folder
+        Where all of it is written.
 
     Raises
     ------

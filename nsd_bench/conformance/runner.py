@@ -98,6 +98,11 @@ def check_scorer() -> Iterator[Outcome]:
 def check_values(path: Path) -> Iterator[Outcome]:
     """Compare another implementation's values, a JSON file of the form of expected.json.
 
+    Parameters
+    ----------
+    path
+        A JSON file of values to hold against those expected.
+
     Raises
     ------
     SubmissionError
@@ -164,11 +169,23 @@ class ConformanceSet:
         self._scored: dict[tuple[str, int], SubjectScores | None] = {}
 
     def refuses(self, submission: str) -> bool:
-        """Whether the scorer refuses subject 1's submission."""
+        """Whether the scorer refuses subject 1's submission.
+
+        Parameters
+        ----------
+        submission
+            One of `SUBMISSIONS`.
+        """
         return self._scores(submission, 1) is None
 
     def trials(self, case: Case) -> list[Trials]:
-        """Cut out what a case is about, one a subject."""
+        """Cut out what a case is about, one a subject.
+
+        Parameters
+        ----------
+        case
+            What is cut out.
+        """
         found = []
         for number in case.subjects:
             trials = legacy_trials(self._submission(case.submission, number), self._truths[number], case.tier)
@@ -176,7 +193,13 @@ class ConformanceSet:
         return found
 
     def values(self, case: Case) -> dict[str, float | None]:
-        """Evaluate every formula on a case; of several subjects those that pool them."""
+        """Evaluate every formula on a case; of several subjects those that pool them.
+
+        Parameters
+        ----------
+        case
+            What is cut out.
+        """
         trials = self.trials(case)
         found: dict[str, float | None] = {name: one["value"] for name, one in legacy_scores(trials).items()}
         if len(trials) == 1:
@@ -224,6 +247,11 @@ def is_installed() -> bool:
 
 def sensorium_values(trials: Trials) -> dict[str, float | None]:
     """Evaluate one subject's three scores; None where theirs is NaN.
+
+    Parameters
+    ----------
+    trials
+        Predictions and responses of a tier.
 
     Raises
     ------

@@ -40,7 +40,13 @@ class Affine:
     precision: Any = None
 
     def apply(self, values: Floats) -> None:
-        """Standardise float32 `values`, shape (n, ...), in place."""
+        """Standardise float32 `values`, shape (n, ...), in place.
+
+        Parameters
+        ----------
+        values
+            float32 array of shape (n, ...); changed in place.
+        """
         if self.mean is not None:
             values -= self.mean
         if self.std is not None:
@@ -49,7 +55,13 @@ class Affine:
             values *= self.precision
 
     def inverse(self, values: npt.ArrayLike) -> Floats:
-        """Return what was standardised into `values`, a tensor or an array, as float32."""
+        """Return what was standardised into `values`, a tensor or an array, as float32.
+
+        Parameters
+        ----------
+        values
+            Tensor or array of shape (n, ...); not changed.
+        """
         out = np.asarray(values).astype(np.float32)
         if self.precision is not None:
             out /= self.precision
@@ -60,7 +72,13 @@ class Affine:
         return out
 
     def of_units(self, units: npt.NDArray[np.int64]) -> Affine:
-        """Return the transform of some units only."""
+        """Return the transform of some units only.
+
+        Parameters
+        ----------
+        units
+            int64 array of columns.
+        """
         return Affine(precision=None if self.precision is None else self.precision[units])
 
 
@@ -70,6 +88,13 @@ def standardisations(package: Package, keys: list[str]) -> dict[str, Affine]:
     Images and pupil centre: minus the mean, over the standard deviation. Responses: times
     `nsd_bench.package.statistics.response_precision`. Behaviour: over its standard deviation, or
     as it is where it never varies. Source: NeuroNormalizer of neuralpredictors.
+
+    Parameters
+    ----------
+    package
+        Whose statistics are taken.
+    keys
+        Kinds of data: images, responses, behavior, pupil_center.
     """
     made = {}
     for key in keys:

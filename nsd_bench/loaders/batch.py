@@ -35,6 +35,11 @@ class Batch(Protocol):
 def make_batch(values: Mapping[str, Any]) -> Batch:
     """Return a named tuple.
 
+    Parameters
+    ----------
+    values
+        Name of the field to a tensor, or to a list of text, with a row for each trial.
+
     Examples
     --------
     >>> make_batch({"images": torch.zeros(2, 1, 3, 4), "responses": torch.zeros(2, 5)})
@@ -76,7 +81,13 @@ class Gathered(Sequence[Batch]):
 
 
 def whole(trials: Sequence[Batch]) -> Batch:
-    """Return the batch that trials were gathered as; what our loaders collate with."""
+    """Return the batch that trials were gathered as; what our loaders collate with.
+
+    Parameters
+    ----------
+    trials
+        What a data set of ours gave for a batch of numbers.
+    """
     return cast(Gathered, trials).batch
 
 
@@ -123,7 +134,15 @@ class Buffers:
         return Buffers, ()  # what is kept stays in its process
 
     def empty(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
-        """Return an array with arbitrary content."""
+        """Return an array with arbitrary content.
+
+        Parameters
+        ----------
+        shape
+            Shape of the array.
+        dtype
+            Its dtype.
+        """
         if int(np.prod(shape)) * np.dtype(dtype).itemsize < _WORTH_KEEPING_BYTES:
             return np.empty(shape, dtype)
         for number in range(len(self._kept)):

@@ -27,6 +27,11 @@ __all__ = ["file_tree_dataset", "neuralpredictors_module"]
 def neuralpredictors_module(name: str) -> Any:
     """Import a module of neuralpredictors, such as "data.datasets".
 
+    Parameters
+    ----------
+    name
+        Name below neuralpredictors, such as data.datasets.
+
     Raises
     ------
     ModuleNotFoundError

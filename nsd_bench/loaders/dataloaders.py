@@ -26,7 +26,15 @@ def tier_loader(
     pin_memory: bool = False,
     distributed: bool = False,
 ) -> DataLoader[Batch]:
-    """Return a DataLoader over one tier; see `OpenPackage.dataloaders`."""
+    """Return a DataLoader over one tier; see `OpenPackage.dataloaders`.
+
+    Parameters
+    ----------
+    dataset
+        The trials of one tier.
+    batch_size, seed, num_workers, pin_memory, distributed
+        As in `OpenPackage.dataloaders`.
+    """
     return DataLoader(
         dataset,
         batch_size=batch_size,
@@ -41,6 +49,11 @@ def tier_loader(
 
 def refuse_loader_arguments(batch_size: int, seed: int, distributed: bool) -> None:
     """Refuse what torch would stumble over later.
+
+    Parameters
+    ----------
+    batch_size, seed, distributed
+        As in `OpenPackage.dataloaders`.
 
     Raises
     ------

@@ -86,7 +86,13 @@ class TierDataset(Dataset[Batch]):
         return ["images", "responses", *self._extra]
 
     def field(self, name: str) -> npt.NDArray[Any]:
-        """Return one field of all items."""
+        """Return one field of all items.
+
+        Parameters
+        ----------
+        name
+            One of `field_names`.
+        """
         indices = list(range(len(self)))
         if name == "images":
             return self._images(self.rows, {key: self.field(key) for key in self._extra})

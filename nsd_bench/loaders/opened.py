@@ -195,31 +195,67 @@ class OpenPackage(Package):
         """Return a tier, or all trials, as arrays by field name; as stored unless `standardise=True`.
 
         See `nsd_bench.loaders.views.to_numpy`.
+
+        Parameters
+        ----------
+        tier
+            One tier; all trials, in the order of the files, by default.
+        **options
+            `standardise`, by default False, and those of `nsd_bench.loaders.options.Options`.
         """
         from nsd_bench.loaders.views import to_numpy
 
         return to_numpy(self, tier, **options)
 
     def to_pandas(self, tier: str | None = None, **options: Any) -> pd.DataFrame:
-        """Return responses as a table: a row per trial, a column per unit id, the trial table as index."""
+        """Return responses as a table: a row per trial, a column per unit id, the trial table as index.
+
+        Parameters
+        ----------
+        tier
+            One tier; all trials, in the order of the files, by default.
+        **options
+            `standardise`, by default False, and those of `nsd_bench.loaders.options.Options`.
+        """
         from nsd_bench.loaders.views import to_pandas
 
         return to_pandas(self, tier, **options)
 
     def to_xarray(self, tier: str | None = None, **options: Any) -> Any:
-        """Return a tier, or all trials, as an `xarray.Dataset` with trial and unit tables as coordinates."""
+        """Return a tier, or all trials, as an `xarray.Dataset` with trial and unit tables as coordinates.
+
+        Parameters
+        ----------
+        tier
+            One tier; all trials, in the order of the files, by default.
+        **options
+            `standardise`, by default False, and those of `nsd_bench.loaders.options.Options`.
+        """
         from nsd_bench.loaders.views import to_xarray
 
         return to_xarray(self, tier, **options)
 
     def to_datasets(self, tier: str | None = None, **options: Any) -> Any:
-        """Return a tier, or all trials, as a `datasets.Dataset` of Hugging Face, a row per trial."""
+        """Return a tier, or all trials, as a `datasets.Dataset` of Hugging Face, a row per trial.
+
+        Parameters
+        ----------
+        tier
+            One tier; all trials, in the order of the files, by default.
+        **options
+            `standardise`, by default False, and those of `nsd_bench.loaders.options.Options`.
+        """
         from nsd_bench.loaders.views import to_datasets
 
         return to_datasets(self, tier, **options)
 
     def as_neuralpredictors(self, *keys: str) -> Any:
         """Return neuralpredictors' own FileTreeDataset over this folder, standardised by its normaliser.
+
+        Parameters
+        ----------
+        *keys
+            Kinds of data, in the order in which batches have them; images and responses by default.
 
         Raises
         ------

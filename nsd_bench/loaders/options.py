@@ -157,6 +157,11 @@ _NEEDS = (
 def read_options(given: Mapping[str, Any]) -> Options:
     """Return options from keyword arguments.
 
+    Parameters
+    ----------
+    given
+        Name of the option to its value.
+
     Raises
     ------
     OptionError

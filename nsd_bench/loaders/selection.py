@@ -24,6 +24,13 @@ _SEEDS: Final = 1 << 32
 def select_units(package: Package, options: Options) -> Numbers | None:
     """Return columns of the responses, or None for all.
 
+    Parameters
+    ----------
+    package
+        Where the trials lie.
+    options
+        What is asked for.
+
     Raises
     ------
     OptionError
@@ -55,6 +62,15 @@ def select_units(package: Package, options: Options) -> Numbers | None:
 def select_trials(package: Package, tier: str | None, options: Options) -> Numbers:
     """Return file numbers of the trials of a tier, or of all, ascending.
 
+    Parameters
+    ----------
+    package
+        Where the trials lie.
+    tier
+        One tier; all trials by default.
+    options
+        What is asked for.
+
     Raises
     ------
     PackageError
@@ -81,6 +97,13 @@ def select_trials(package: Package, tier: str | None, options: Options) -> Numbe
 
 def extra_keys(package: Package, options: Options) -> list[str]:
     """Return the kinds of data that are given beside images and responses.
+
+    Parameters
+    ----------
+    package
+        Where the trials lie.
+    options
+        What is asked for.
 
     Raises
     ------
@@ -111,6 +134,13 @@ def extra_keys(package: Package, options: Options) -> list[str]:
 def select_channels(package: Package, options: Options) -> list[int] | None:
     """Return channels of the images, or None for all.
 
+    Parameters
+    ----------
+    package
+        Where the trials lie.
+    options
+        What is asked for.
+
     Raises
     ------
     OptionError
@@ -127,7 +157,13 @@ def select_channels(package: Package, options: Options) -> list[int] | None:
 
 
 def trial_ids(package: Package) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-    """Return image id and image class of every trial, by whichever name the package has them."""
+    """Return image id and image class of every trial, by whichever name the package has them.
+
+    Parameters
+    ----------
+    package
+        Where the trials lie.
+    """
     for name in ("image_id", "colorframeprojector_image_id"):
         if spec.trials_file(name) in package.store:
             break
@@ -155,6 +191,19 @@ def draw(
     among: npt.NDArray[Any], n_drawn: int, seed: int | None, factor: int, *, place: str
 ) -> npt.NDArray[Any]:
     """Draw without replacement, as Sensorium does to the letter: numpy's legacy generator, seed by factor.
+
+    Parameters
+    ----------
+    among
+        Array to draw from.
+    n_drawn
+        How many.
+    seed
+        None stands for 0.
+    factor
+        What the seed is multiplied with.
+    place
+        What is drawn for, for the error.
 
     Raises
     ------

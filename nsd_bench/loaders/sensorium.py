@@ -29,6 +29,15 @@ Loaders: TypeAlias = OrderedDict[str, OrderedDict[str, DataLoader[Batch]]]
 class SensoriumDataset(TierDataset):
     """All trials of a package, with the tables under the names that Sensorium's code asks for.
 
+    Parameters
+    ----------
+    package
+        Where they lie.
+    options
+        What to give.
+    as_float
+        Columns of the trial table that become float32 fields.
+
     Attributes
     ----------
     neurons, trial_info

@@ -62,6 +62,13 @@ def design_of(path: Path, design: Path | None = None) -> pd.DataFrame:
 
     A change of tiers that was interrupted is completed first.
 
+    Parameters
+    ----------
+    path
+        Folder of the package.
+    design
+        A design table that lies elsewhere.
+
     Raises
     ------
     TierError

@@ -80,12 +80,26 @@ class Held:
         return np.asarray(rows, dtype=np.int64)
 
     def file(self, key: str, position: int) -> tuple[Path, str]:
-        """Return the file that holds one trial's data, and its digest."""
+        """Return the file that holds one trial's data, and its digest.
+
+        Parameters
+        ----------
+        key
+            Kind of data: images, responses or behavior.
+        position
+            Row of `trials`.
+        """
         home, name = self.home[position], spec.data_file(key, int(self.number[position]))
         return self.homes[home].path / name, self._digests[home][name]
 
     def digest(self, name: str) -> str:
-        """Return the digest of one file of the package."""
+        """Return the digest of one file of the package.
+
+        Parameters
+        ----------
+        name
+            Path of the file inside the package.
+        """
         return self._digests[0][name]
 
     def names(self) -> list[str]:
@@ -93,7 +107,15 @@ class Held:
         return list(self._digests[0])
 
     def gather(self, key: str, positions: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
-        """Return the images, responses or behaviour of some trials, withheld responses among them."""
+        """Return the images, responses or behaviour of some trials, withheld responses among them.
+
+        Parameters
+        ----------
+        key
+            Kind of data: images, responses or behavior.
+        positions
+            int64 array of rows of `trials`.
+        """
         parts, order = [], []
         for number, home in enumerate(self.homes):
             here = np.flatnonzero(self.home[positions] == number)
@@ -106,7 +128,13 @@ class Held:
         return values
 
     def fill_responses(self, out: npt.NDArray[np.float32]) -> None:
-        """Read the responses of all trials into an array of shape (n_trials, n_units)."""
+        """Read the responses of all trials into an array of shape (n_trials, n_units).
+
+        Parameters
+        ----------
+        out
+            float32 array; filled in place.
+        """
         for start in range(0, len(self), _BLOCK_TRIALS):
             positions = np.arange(start, min(start + _BLOCK_TRIALS, len(self)))
             out[positions] = self.gather("responses", positions)

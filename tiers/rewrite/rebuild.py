@@ -65,6 +65,17 @@ def rebuild(held: Held, change: Change, folder: Path, moved: list[str]) -> dict[
 
     Folders of data that stay as they are, in the same order, are not linked file by file but added to
     `moved`.
+
+    Parameters
+    ----------
+    held
+        All trials that the package can be made of.
+    change
+        What becomes of them.
+    folder
+        Where the new package grows.
+    moved
+        Names of folders that will be moved into the new package; extended in place.
     """
     package = held.package
     zipped = package.path.with_name(package.path.name + spec.ZIP_SUFFIX).exists()

@@ -49,7 +49,17 @@ class Normalization:
         return {name: getattr(self, name) for name in _ARRAYS}
 
     def write(self, path: Path, package: str, manifest_sha256: str) -> None:
-        """Write the file that lies beside a withholding package and only its owner can read."""
+        """Write the file that lies beside a withholding package and only its owner can read.
+
+        Parameters
+        ----------
+        path
+            The new file.
+        package
+            Name of the package that it belongs to.
+        manifest_sha256
+            Digest of that package's manifest.
+        """
         header = {"format": _FORMAT, "package": package, "manifest_sha256": manifest_sha256}
         write_npz(path, {"header": json.dumps(header, sort_keys=True), **self.arrays()}, mode=0o600)
 
@@ -61,6 +71,8 @@ def read_normalization(package: Package, folder: Path | None = None) -> Normaliz
     ----------
     folder
         Where the owner's file lies; beside the package by default.
+    package
+        Whose responses are z-scored, or not.
 
     Raises
     ------

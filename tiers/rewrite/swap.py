@@ -85,6 +85,15 @@ def replacement(parent: Path, staging: Path, names: Sequence[str]) -> Iterator[t
     Until then nothing that is there is touched. The replacement itself is a handful of renames; whoever
     looks between two of them finds no package, never half of one, and `finish_replacement` completes it.
 
+    Parameters
+    ----------
+    parent
+        Folder of the package.
+    staging
+        Folder beside the package in which the new outputs grow.
+    names
+        All outputs, in the order in which they are replaced, the package last.
+
     Raises
     ------
     OutputError
@@ -112,7 +121,15 @@ def replacement(parent: Path, staging: Path, names: Sequence[str]) -> Iterator[t
 
 
 def finish_replacement(parent: Path, staging: Path) -> None:
-    """Complete a replacement that was interrupted between two renames; drop one that was not ready."""
+    """Complete a replacement that was interrupted between two renames; drop one that was not ready.
+
+    Parameters
+    ----------
+    parent
+        Folder of the package.
+    staging
+        Folder in which a replacement may have been left.
+    """
     if (staging / _PLAN).is_file():
         plan = Plan(**json.loads((staging / _PLAN).read_text()))
         for name in plan.names:

@@ -31,7 +31,15 @@ _FIX = "Export it again; compare the versions of NSD's files and of nsd-bench"
 
 @dataclass(frozen=True)
 class Rebuilt:
-    """What was compared: how many images and responses, and what differed."""
+    """What was compared: how many images and responses, and what differed.
+
+    Parameters
+    ----------
+    n_images, n_responses
+        How many were compared.
+    issues
+        One for each file that differs.
+    """
 
     n_images: int
     n_responses: int
@@ -62,6 +70,8 @@ def rebuild_sample(
         What the package was exported with; None where that follows from the truth.
     normalization
         What responses are z-scored with; by default what lies in the package or beside it.
+    nsd_root
+        Folder with `nsddata`, `nsddata_betas` and `nsddata_stimuli`.
 
     Raises
     ------
@@ -93,6 +103,13 @@ def rebuild_sample(
 
 def private_files(package: Package, truth: Path | None = None) -> tuple[Truth | None, Normalization | None]:
     """Read a withholding package's truth and normalization, from beside it or beside the truth given.
+
+    Parameters
+    ----------
+    package
+        A package.
+    truth
+        Its truth file, if it lies elsewhere than beside the package.
 
     Raises
     ------
