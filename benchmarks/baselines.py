@@ -31,10 +31,10 @@ from nsd_bench.package import spec
 from nsd_bench.package.read import Package
 from nsd_bench.package.submission import Submission
 from nsd_bench.package.truth import load_truth
-from nsd_bench.scoring import Options, score
-from nsd_bench.scoring.compare import comparison
+from nsd_bench.scoring import ScoreOptions, score_subject
+from nsd_bench.scoring.compare import compare_scores
 from nsd_bench.scoring.metrics import METRICS
-from nsd_bench.scoring.score import SubjectScores
+from nsd_bench.scoring.scores import SubjectScores
 
 TIER = "test"
 N_IMAGES = (250, 1000, 4000)
@@ -112,7 +112,7 @@ def number(found: dict[str, Any]) -> str:
 
 
 def rows_of(scores: SubjectScores) -> dict[str, dict[str, Any]]:
-    rows = scores.summary["tiers"][TIER]["rois"]
+    rows = scores.to_json()["tiers"][TIER]["rois"]
     return {row["roi"]: row for row in rows if row["atlas"] in ("all", "prf-visualrois")}
 
 
@@ -149,10 +149,12 @@ def region_table(scores: dict[str, SubjectScores]) -> list[str]:
     return table(["ratio to ceiling", *REGIONS], rows)
 
 
-def contrast_table(scores: dict[str, SubjectScores], options: Options) -> list[str]:
+def contrast_table(scores: dict[str, SubjectScores], options: ScoreOptions) -> list[str]:
     rows = []
     for first, second in CONTRASTS:
-        compared = comparison([scores[first]], [scores[second]], options)["subjects"][0]["tiers"][TIER]
+        compared = compare_scores([scores[first]], [scores[second]], options).to_json()["subjects"][0][
+            "tiers"
+        ][TIER]
         found = next(row for row in compared if row["atlas"] == "all")["differences"]["signed_ratio"]
         rows.append(
             [
@@ -252,7 +254,7 @@ def main() -> None:
     parser.add_argument("--sessions", type=int, default=24)
     parser.add_argument("--out", type=Path, default=Path(__file__).parents[1] / "docs")
     given = parser.parse_args()
-    options = Options()
+    options = ScoreOptions()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         path, truth_path = make_package(folder, given.sessions)
@@ -260,7 +262,7 @@ def main() -> None:
         fits = {name: fit_alone(name, path, truth_path, folder, None) for name in BASELINES}
 
         def scored(fitted: Fitted) -> SubjectScores:
-            return score(Submission.read(fitted.submission), truth, options)
+            return score_subject(Submission.read(fitted.submission), truth, options)
 
         scores = {name: scored(fitted) for name, fitted in fits.items()}
         n_train = fits["mean"].card["training_images"]

@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from nsd_bench.package.submission import Submission
 from nsd_bench.package.truth import Truth
-from nsd_bench.scoring import Options, score
+from nsd_bench.scoring import ScoreOptions, score_subject
 from nsd_bench.scoring.legacy import LEGACY, Trials
 from nsd_bench.scoring.metrics import MEDIANS, PATTERN_METRICS
 
@@ -68,8 +68,8 @@ def evaluate(subjects: Sequence[Trials]) -> dict[str, float]:
 
 
 def our_scores(trials: Trials, number: int) -> dict[str, float]:
-    result = score(*as_files(trials, number), Options(n_draws=0, patterns=True))
-    region: dict[str, Any] = result.summary["tiers"]["test"]["rois"][0]["scores"]
+    result = score_subject(*as_files(trials, number), ScoreOptions(n_draws=0, patterns=True))
+    region: dict[str, Any] = result.to_json()["tiers"]["test"]["rois"][0]["scores"]
     return {name: region[name]["value"] for name in OURS}
 
 

@@ -22,12 +22,12 @@ from simulated import ATLAS, LOW, Array, DataSets, Design, data_sets, true_score
 
 from nsd_bench.package.submission import Submission
 from nsd_bench.package.truth import Truth
-from nsd_bench.scoring import Options, score
-from nsd_bench.scoring.compare import comparison
+from nsd_bench.scoring import ScoreOptions, score_subject
+from nsd_bench.scoring.align import align_tier
+from nsd_bench.scoring.compare import compare_scores
 from nsd_bench.scoring.difficulty import LEVELS, Distances
 from nsd_bench.scoring.jackknife import MIN_IMAGES, Jackknife, Uncertainty, difference, fixed, population
 from nsd_bench.scoring.metrics import METRICS, PATTERN_METRICS, RATIOS
-from nsd_bench.scoring.moments import accumulate
 from nsd_bench.scoring.regions import rois_of
 from nsd_bench.scoring.tier import TierSums
 
@@ -182,7 +182,7 @@ def by_score(
         of_trial = distance[np.unique(truth.frame_image_id, return_inverse=True)[1]]
         known = dict(zip(truth.trial_idx.tolist(), of_trial.tolist(), strict=True))
         distances = Distances(truth.package, "simulated", known)
-    found = score(submission, truth, Options(n_draws=0, patterns=True), distances=distances)
+    found = score_subject(submission, truth, ScoreOptions(n_draws=0, patterns=True), distances=distances)
     return {key[1:]: one for key, one in (found.scores | found.difficulty).items()}
 
 
@@ -193,15 +193,12 @@ def directly(
 
     That both say the same is tests/test_calibration.py's to show.
     """
-    _, first, image, k = np.unique(
-        truth.frame_image_id, return_index=True, return_inverse=True, return_counts=True
-    )
+    part = align_tier(submission, truth, "test")
     everything = np.ones(len(truth.unit_ids), dtype=bool)
-    nsd_id = None if truth.nsd_id is None else truth.nsd_id[first]
     rois = [roi for roi in rois_of(truth, everything) if roi.atlas == ATLAS]
-    sums = TierSums(truth, rois, k.astype(np.float64), Options(n_draws=0), nsd_id, distance)
+    sums = TierSums(part, rois, ScoreOptions(n_draws=0), distance)
     columns = slice(0, len(everything))
-    sums.add(sums.block(accumulate(truth.responses, submission.predictions, image), columns))
+    sums.add(sums.block(part.moments(columns), columns))
     return sums.scores() | sums.difficulty()
 
 
@@ -410,9 +407,9 @@ def oracle(scale: float) -> Iterator[str]:
             given = [
                 row["anchors"]["oracle"]
                 for sets in batches(replace(design, n_images=n), round(FEW * scale), ["A"], 0)
-                for row in score(sets.submissions["A"][0], sets.truths[0], Options(n_draws=0)).summary[
-                    "tiers"
-                ]["test"]["rois"]
+                for row in score_subject(
+                    sets.submissions["A"][0], sets.truths[0], ScoreOptions(n_draws=0)
+                ).to_json()["tiers"]["test"]["rois"]
                 if row["atlas"] == ATLAS
             ]
             holds = np.array(
@@ -467,12 +464,16 @@ def _discoveries(design: Design, n_regions: int, n_better: int, seed: int) -> li
         replace(two, predictions=np.where(labels <= n_better, two.predictions, one.predictions))
         for one, two in zip(sets.submissions["B"], sets.submissions["better"], strict=True)
     ]
-    options = Options(n_draws=0)
+    options = ScoreOptions(n_draws=0)
     first, second = (
-        [score(*given, options) for given in zip(of, truths, strict=True)]
+        [score_subject(*given, options) for given in zip(of, truths, strict=True)]
         for of in (mixed, sets.submissions["A"])
     )
-    rows = [row for row in comparison(first, second, options)["pooled"]["test"] if row["atlas"] == ATLAS]
+    rows = [
+        row
+        for row in compare_scores(first, second, options).to_json()["pooled"]["test"]
+        if row["atlas"] == ATLAS
+    ]
     better = np.array([int(row["roi"]) <= n_better for row in rows])
     counts = []
     for name in ("p_adjusted", "p"):

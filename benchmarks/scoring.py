@@ -28,7 +28,7 @@ import pandas as pd
 from nsd_bench.loaders.compatibility import neuralpredictors_module
 from nsd_bench.package.submission import Submission, write_csv
 from nsd_bench.package.truth import Truth
-from nsd_bench.scoring import Options, score
+from nsd_bench.scoring import ScoreOptions, score_subject
 
 N_REPEATS = 3
 NAIVE_DRAWS = 3
@@ -116,11 +116,11 @@ def measure(folder: Path, way: str, n_draws: int) -> None:
         work = (lambda: naive_draws(*held)) if way == "loop" else (lambda: sensoriums_metrics(*held))
     elif way == "memory":
         read = files(folder)
-        work = lambda: score(*read, Options(0))  # noqa: E731  # as the others
+        work = lambda: score_subject(*read, ScoreOptions(0))  # noqa: E731  # as the others
     else:
         work = {
-            "ours": lambda: score(*files(folder), Options(0)),
-            "draws": lambda: score(*files(folder), Options(n_draws)),
+            "ours": lambda: score_subject(*files(folder), ScoreOptions(0)),
+            "draws": lambda: score_subject(*files(folder), ScoreOptions(n_draws)),
             "evaluate": lambda: evaluate(folder),
             "limit": lambda: [part.sum() for part in arrays(folder)[:2]],
         }[way]

@@ -6,12 +6,15 @@ import io
 import itertools
 import re
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import matplotlib as mpl
 import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
+
+if TYPE_CHECKING:
+    from nsd_bench.scoring.scores import RegionScores
 
 __all__ = ["ceiling_figure", "confusion_figure", "example_figure", "roi_figure"]
 
@@ -41,7 +44,7 @@ _STYLE: Final[dict[Any, Any]] = {
     "axes.linewidth": 0.8,
 }
 
-Rows = Sequence[dict[str, Any]]
+Rows: TypeAlias = "Sequence[RegionScores]"
 
 
 def roi_figure(rows: Rows, limits: tuple[float, float]) -> str:
@@ -50,7 +53,7 @@ def roi_figure(rows: Rows, limits: tuple[float, float]) -> str:
     Parameters
     ----------
     rows
-        Regions as in scores.json, all with a score, in the order in which they are to appear from top to
+        Regions of a subject, all with a score, in the order in which they are to appear from top to
         bottom.
     limits
         Of the axis of scores.
@@ -60,7 +63,7 @@ def roi_figure(rows: Rows, limits: tuple[float, float]) -> str:
     svg
     """
     with mpl.rc_context(_STYLE):
-        places = _spaced([row["atlas"] for row in rows])
+        places = _spaced([row.atlas for row in rows])
         figure = Figure(figsize=(4.7, 0.85 + 0.22 * (places[-1] + 1)), layout="constrained")
         axes = figure.subplots()
         for y, row in zip(places, rows, strict=True):
@@ -94,7 +97,7 @@ def _spaced(atlases: Sequence[str]) -> list[float]:
 
 def _name_regions(axes: Any, places: Sequence[float], rows: Rows) -> None:
     names = dict(zip(places, map(_region_name, rows), strict=True))
-    atlases = [row["atlas"] for row in rows]
+    atlases = [row.atlas for row in rows]
     headings = {
         place - 1.0: after
         for place, before, after in zip(places[1:], atlases, atlases[1:], strict=False)
@@ -106,24 +109,24 @@ def _name_regions(axes: Any, places: Sequence[float], rows: Rows) -> None:
         label.set(color=SOFT, fontsize=7.5)
 
 
-def _draw_region(axes: Any, y: float, row: dict[str, Any]) -> None:
-    null, oracle = row["anchors"]["null"]["interval"], row["anchors"]["oracle"]
+def _draw_region(axes: Any, y: float, row: RegionScores) -> None:
+    null, oracle = (row.anchors.null.interval, row.anchors.oracle) if row.anchors else (None, None)
     if null:
         axes.barh(y, null[1] - null[0], left=null[0], height=0.6, color=NULL, label="null")
-    if oracle["value"] is not None:
-        axes.plot(*_span(oracle["interval"], y + 0.16), color=ORACLE, linewidth=1)
-        axes.plot(oracle["value"], y + 0.16, "D", color=ORACLE, markersize=3.2, label="oracle")
-    score = row["scores"]["signed_ratio"]
-    axes.plot(*_span(score["interval"], y - 0.1), color=MODEL, linewidth=2)
-    axes.plot(score["value"], y - 0.1, "o", color=MODEL, markersize=5, label="model")
+    if oracle and oracle.value is not None:
+        axes.plot(*_span(oracle.interval, y + 0.16), color=ORACLE, linewidth=1)
+        axes.plot(oracle.value, y + 0.16, "D", color=ORACLE, markersize=3.2, label="oracle")
+    score = row.scores["signed_ratio"]
+    axes.plot(*_span(score.interval, y - 0.1), color=MODEL, linewidth=2)
+    axes.plot(score.value, y - 0.1, "o", color=MODEL, markersize=5, label="model")
 
 
-def _span(interval: list[float] | None, y: float) -> tuple[list[float], list[float]]:
-    return (interval, [y, y]) if interval else ([], [])
+def _span(interval: tuple[float, float] | None, y: float) -> tuple[list[float], list[float]]:
+    return (list(interval), [y, y]) if interval else ([], [])
 
 
-def _region_name(row: dict[str, Any]) -> str:
-    return "all units" if row["atlas"] == "all" else str(row["roi"])
+def _region_name(row: RegionScores) -> str:
+    return "all units" if row.atlas == "all" else row.roi
 
 
 def ceiling_figure(r: npt.NDArray[np.floating[Any]], ceiling: npt.NDArray[np.floating[Any]]) -> str:

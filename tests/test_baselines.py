@@ -25,7 +25,7 @@ from nsd_bench.package import spec
 from nsd_bench.package.read import Package
 from nsd_bench.package.submission import Submission
 from nsd_bench.package.truth import load_truth
-from nsd_bench.scoring import score
+from nsd_bench.scoring import score_subject
 
 NEEDS = {"cnn": "neuralpredictors", "linear-cnn": "neuralpredictors", "banded-ridge": "himalaya"}
 QUICK = {
@@ -79,7 +79,7 @@ def test_card_says_what_was_fitted_on_what(package, models, name):
 
 @pytest.mark.parametrize("name", LEARNERS)
 def test_what_can_be_learnt_is_learnt(package, models, name):
-    result = score(models(name).submission(package), load_truth(package.path))
+    result = score_subject(models(name).submission(package), load_truth(package.path))
     assert result.units["test/r"][0] > 0.8
     card = models(name).card
     assert card["validation_images"] == N_VALIDATION

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from nsd_bench.scoring import Options, score, scores_json
-from nsd_bench.scoring.compare import comparison
+from nsd_bench.scoring import ScoreOptions, Scores, score_subject
+from nsd_bench.scoring.compare import compare_scores
 from nsd_bench.scoring.difficulty import Distances
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
@@ -74,7 +74,7 @@ def test_what_the_tables_count_is_what_the_scorer_says(intervals, design):
     sets = intervals.data_sets(
         design(n_subjects=4, n_images=30, n_units=3, repeats=(1, 2, 3)), 2, [0], ["A", "better"]
     )
-    options = Options(n_draws=0)
+    options = ScoreOptions(n_draws=0)
     distances = [
         Distances(
             truth.package, "simulated", dict(enumerate(far[np.unique(truth.nsd_id, return_inverse=True)[1]]))
@@ -83,13 +83,13 @@ def test_what_the_tables_count_is_what_the_scorer_says(intervals, design):
     ]
     scored = {
         model: [
-            score(*given, options, distances=far)
+            score_subject(*given, options, distances=far)
             for *given, far in zip(sets.submissions[model], sets.truths, distances, strict=True)
         ]
         for model in ("A", "better")
     }
-    rows = scores_json(scored["A"], options)["pooled"]["test"]["rois"]
-    compared = comparison(scored["better"], scored["A"], options)["pooled"]["test"]
+    rows = Scores.of(scored["A"], options).to_json()["pooled"]["test"]["rois"]
+    compared = compare_scores(scored["better"], scored["A"], options).to_json()["pooled"]["test"]
     for metric in ("signed_ratio", "single_trial_correlation", "far"):
         mine, better = (intervals.scores_of(sets, model, [metric])[metric] for model in ("A", "better"))
         for number, name in enumerate(("1", "2")):

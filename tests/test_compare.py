@@ -11,15 +11,15 @@ from click.testing import CliRunner
 from test_scoring import FEW, make_truth, noisy, submit
 
 from nsd_bench.cli import cli
-from nsd_bench.scoring import Options, score
-from nsd_bench.scoring.compare import comparison
+from nsd_bench.scoring import ScoreOptions, score_subject
+from nsd_bench.scoring.compare import compare_scores
 from nsd_bench.scoring.jackknife import difference, fixed, population
 
-MANY = Options(n_draws=0)
+MANY = ScoreOptions(n_draws=0)
 
 
 def scored(submission, truth, options=MANY):
-    return [score(submission, truth, options)]
+    return [score_subject(submission, truth, options)]
 
 
 def overall(found: dict, metric: str = "signed_ratio") -> dict:
@@ -30,12 +30,12 @@ def test_difference_is_that_of_the_scores():
     truth, signal = make_truth()
     first, second = noisy(truth, signal, 0.8), noisy(truth, signal, 0.4, seed=9)
     one, two = scored(first, truth), scored(second, truth)
-    found = overall(comparison(one, two, MANY))
+    found = overall(compare_scores(one, two, MANY).to_json())
     values = [side[0].scores["test", "all", "all", "signed_ratio"].value for side in (one, two)]
     assert found["value"] == pytest.approx(values[0] - values[1])
     assert found["interval"][0] > 0
     assert found["p"] < 1e-6
-    back = overall(comparison(two, one, MANY))
+    back = overall(compare_scores(two, one, MANY).to_json())
     assert back["value"] == pytest.approx(-found["value"])
     np.testing.assert_allclose(back["interval"], [-found["interval"][1], -found["interval"][0]])
     assert back["p"] == pytest.approx(found["p"])
@@ -44,7 +44,7 @@ def test_difference_is_that_of_the_scores():
 def test_a_submission_does_not_differ_from_itself():
     truth, signal = make_truth()
     same = scored(noisy(truth, signal, 0.6), truth)
-    found = overall(comparison(same, same, MANY))
+    found = overall(compare_scores(same, same, MANY).to_json())
     assert (found["value"], found["interval"], found["p"]) == (0.0, None, None)
     assert found["reason"] == "the same predictions"
 
@@ -56,8 +56,8 @@ def test_pairing_narrows_the_interval():
     rng = np.random.default_rng(3)
     close = submit(truth, base.predictions + 0.05 * rng.normal(size=signal.shape)[truth.frame_image_id])
     one, two = scored(base, truth), scored(close, truth)
-    found = overall(comparison(one, two, MANY))
-    own = one[0].summary["tiers"]["test"]["rois"][0]["scores"]["signed_ratio"]["interval"]
+    found = overall(compare_scores(one, two, MANY).to_json())
+    own = one[0].to_json()["tiers"]["test"]["rois"][0]["scores"]["signed_ratio"]["interval"]
     assert np.ptp(found["interval"]) < 0.2 * np.ptp(own)
 
 
@@ -68,7 +68,7 @@ def test_p_is_rarely_small_by_chance():
         pair = [
             scored(noisy(truth, signal, 0.5, seed=100 + seed + 1000 * side), truth, FEW) for side in (0, 1)
         ]
-        small += overall(comparison(*pair, FEW))["p"] < 0.05
+        small += overall(compare_scores(*pair, FEW).to_json())["p"] < 0.05
     assert small <= 8  # 3 expected
 
 
@@ -92,7 +92,7 @@ def several(tmp_path=None, *, n_subjects: int = 5, identified: bool = True) -> l
 
 def test_pooled_is_the_jackknife_of_the_differences():
     sides = several()
-    found = comparison(*sides, MANY)
+    found = compare_scores(*sides, MANY).to_json()
     key = ("test", "all", "all", "signed_ratio")
     pairs = [difference(one.scores[key], two.scores[key]) for one, two in zip(*sides, strict=True)]
     pooled = found["pooled"]["test"][0]["differences"]["signed_ratio"]
@@ -104,7 +104,7 @@ def test_pooled_is_the_jackknife_of_the_differences():
 
 
 def test_truths_of_format_1_have_no_pooled_interval():
-    found = comparison(*several(n_subjects=2, identified=False), MANY)
+    found = compare_scores(*several(n_subjects=2, identified=False), MANY).to_json()
     pooled = found["pooled"]["test"][0]["differences"]["signed_ratio"]
     assert (pooled["interval"], pooled["p"]) == (None, None)
     assert pooled["reason"].startswith("the truth does not say which images subjects share (format 1)")
@@ -112,7 +112,7 @@ def test_truths_of_format_1_have_no_pooled_interval():
 
 
 def test_regions_are_adjusted_for_their_number():
-    rows = comparison(*several(n_subjects=1), MANY)["subjects"][0]["tiers"]["test"]
+    rows = compare_scores(*several(n_subjects=1), MANY).to_json()["subjects"][0]["tiers"]["test"]
     for metric in ("signed_ratio", "single_trial_correlation"):
         regions = [row["differences"][metric] for row in rows if row["atlas"] != "all"]
         order = np.argsort([one["p"] for one in regions])

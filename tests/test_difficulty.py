@@ -12,12 +12,12 @@ from test_scoring import NO_VALUE, make_truth, row, submit, take
 
 from nsd_bench.cli.score import score_command as command
 from nsd_bench.errors import SubmissionError
-from nsd_bench.scoring import Options, score, scores_json
+from nsd_bench.scoring import ScoreOptions, Scores, score_subject
 from nsd_bench.scoring.difficulty import Distances, levels, read_distances, slope_terms
 from nsd_bench.scoring.moments import accumulate
-from nsd_bench.scoring.scores import table
+from nsd_bench.scoring.tables import table
 
-FEW = Options(n_draws=200)
+FEW = ScoreOptions(n_draws=200)
 
 
 def distances_of(truth, distance: np.ndarray) -> Distances:
@@ -39,23 +39,25 @@ def test_a_level_scores_as_its_images_alone():
     truth, signal = make_truth(n_images=90)
     distance = np.random.default_rng(3).uniform(0.1, 0.9, 90)
     submission = fading(truth, signal, np.full(90, 0.6))
-    found = score(submission, truth, FEW, distances=distances_of(truth, distance))
+    found = score_subject(submission, truth, FEW, distances=distances_of(truth, distance))
     level = levels(distance)
     assert np.bincount(level).tolist() == [30, 30, 30]
     for number, name in enumerate(("near", "mid", "far")):
         keep = np.isin(truth.frame_image_id, np.flatnonzero(level == number))
-        alone = row(score(submit(take(truth, keep), submission.predictions[keep]), take(truth, keep), FEW))
+        alone = row(
+            score_subject(submit(take(truth, keep), submission.predictions[keep]), take(truth, keep), FEW)
+        )
         difficulty = row(found)["difficulty"][name]
         assert difficulty["value"] == pytest.approx(alone["scores"]["signed_ratio"]["value"], rel=1e-9)
         expected = alone["scores"]["signed_ratio"]
         assert difficulty["interval"] == pytest.approx(expected["interval"])
         assert (difficulty["corrected"], difficulty["df"]) == pytest.approx((expected["corrected"], 29))
-        ends = found.summary["tiers"]["test"]["difficulty"]["levels"][name]
+        ends = found.to_json()["tiers"]["test"]["difficulty"]["levels"][name]
         assert ends == {
             "n_images": 30,
             "distance": [distance[level == number].min(), distance[level == number].max()],
         }
-    without = score(submission, truth, FEW)
+    without = score_subject(submission, truth, FEW)
     for name, expected in row(without)["scores"].items():
         assert row(found)["scores"][name] == expected
     assert "difficulty" not in row(without)
@@ -64,7 +66,9 @@ def test_a_level_scores_as_its_images_alone():
 def test_a_level_of_one_image_has_no_score():
     truth, signal = make_truth(n_images=5)
     distance = np.array([0.1, 0.5, 0.2, 0.9, 0.4])
-    found = score(fading(truth, signal, np.full(5, 0.6)), truth, FEW, distances=distances_of(truth, distance))
+    found = score_subject(
+        fading(truth, signal, np.full(5, 0.6)), truth, FEW, distances=distances_of(truth, distance)
+    )
     ladder = row(found)["difficulty"]
     assert ladder["far"] == NO_VALUE | {"reason": "there are fewer than two images"}
     assert ladder["near"]["value"] is not None
@@ -87,7 +91,7 @@ def test_the_slope_is_that_of_the_images_shares():
 def test_a_model_that_fades_with_distance_has_the_slope_that_was_planted():
     truth, signal = make_truth(n_images=300, n_units=60)
     distance = np.random.default_rng(3).uniform(0, 1, 300)
-    found = score(
+    found = score_subject(
         fading(truth, signal, 0.9 - 0.6 * distance), truth, FEW, distances=distances_of(truth, distance)
     )
     ladder = row(found)["difficulty"]
@@ -102,16 +106,16 @@ def test_a_model_as_good_everywhere_has_a_slope_around_zero():
         truth, signal = make_truth(n_images=60, seed=seed)
         distance = np.random.default_rng(seed).uniform(0, 1, 60)
         submission = fading(truth, signal, np.full(60, 0.5), seed=100 + seed)
-        slope = row(score(submission, truth, FEW, distances=distances_of(truth, distance)))["difficulty"][
-            "slope"
-        ]
+        slope = row(score_subject(submission, truth, FEW, distances=distances_of(truth, distance)))[
+            "difficulty"
+        ]["slope"]
         holds.append(slope["interval"][0] < 0 < slope["interval"][1])
     assert sum(holds) >= 16  # 19 of 20 are expected
 
 
 def test_equal_distances_have_no_slope():
     truth, signal = make_truth()
-    found = score(
+    found = score_subject(
         fading(truth, signal, np.full(60, 0.5)), truth, FEW, distances=distances_of(truth, np.full(60, 0.5))
     )
     assert row(found)["difficulty"]["slope"] == NO_VALUE | {"reason": "all images are equally far"}
@@ -124,12 +128,12 @@ def test_subjects_are_pooled_and_shown():
         truth = type(truth)(**{**vars(truth), "subject": subject, "package": f"tiny-subj{subject:02}"})
         distance = np.random.default_rng(subject).uniform(0, 1, 60)
         submission = fading(truth, signal, np.full(60, 0.5))
-        parts.append(score(submission, truth, FEW, distances=distances_of(truth, distance)))
-    scores = scores_json(parts, FEW)
-    pooled = scores["pooled"]["test"]["rois"][0]["difficulty"]
+        parts.append(score_subject(submission, truth, FEW, distances=distances_of(truth, distance)))
+    scores = Scores.of(parts, FEW)
+    pooled = scores.pooled["test"].rois[0].difficulty
     for name in ("near", "mid", "far", "slope"):
         mean = np.mean([row(part)["difficulty"][name]["value"] for part in parts])
-        assert pooled[name]["value"] == pytest.approx(mean)
+        assert pooled[name].value == pytest.approx(mean)
     ladder = row(parts[0])["difficulty"]
     shown = " ".join(f"{name} {ladder[name]['corrected']:.2f}" for name in ("near", "mid", "far"))
     assert (
@@ -142,7 +146,7 @@ def test_distances_of_other_images_are_named():
     truth, signal = make_truth()
     few = Distances("other-subj02", "colours", {truth.trial_idx[0]: 0.1})
     with pytest.raises(SubmissionError) as caught:
-        score(fading(truth, signal, np.full(60, 0.5)), truth, FEW, distances=few)
+        score_subject(fading(truth, signal, np.full(60, 0.5)), truth, FEW, distances=few)
     assert str(caught.value) == (
         "audit of 'other-subj02': knows no distance of 59 of 60 test images of 'tiny-subj02'.\n"
         "  Expected: the distance of every test image from the nearest training image.\n"

@@ -20,15 +20,17 @@ from nsd_bench.cli.leaderboard import leaderboard_command as command
 from nsd_bench.errors import NsdBenchError, OutputError, SubmissionError
 from nsd_bench.leaderboard.boards import make_boards
 from nsd_bench.leaderboard.drawing import mark, scatter
-from nsd_bench.leaderboard.entries import Entry, Score
+from nsd_bench.leaderboard.entries import Entry
 from nsd_bench.leaderboard.groups import Comparisons, letters, ranking
 from nsd_bench.leaderboard.ledger import Ledger
 from nsd_bench.leaderboard.lines import Asked
-from nsd_bench.leaderboard.reading import COMPARISON, SCORES, fault, read_entries
+from nsd_bench.leaderboard.reading import read_entries
 from nsd_bench.leaderboard.season import Season
 from nsd_bench.leaderboard.site import pages, write_site
-from nsd_bench.scoring import Options, score, scores_json
-from nsd_bench.scoring.compare import comparison as comparison_of
+from nsd_bench.scoring import ScoreOptions, Scores, score_subject
+from nsd_bench.scoring.compare import compare_scores
+from nsd_bench.scoring.records import read_record
+from nsd_bench.scoring.values import Score
 
 
 def score_of(value: float | None, width: float = 0.05) -> dict:
@@ -248,11 +250,12 @@ def test_score_files_that_lack_something(tmp_path, changes, problem):
 
 def test_what_the_scorer_writes_is_whole():
     truth, signal = make_truth(n_images=6, n_units=4)
-    few = Options(n_draws=3)
+    few = ScoreOptions(n_draws=3)
     submission = submit(truth, signal[truth.frame_image_id])
-    scored = [score(submission, truth, few, submission_sha256="0" * 64)]
-    for made, shape in ((scores_json(scored, few), SCORES), (comparison_of(scored, scored, few), COMPARISON)):
-        assert fault(json.loads(json.dumps(made)), shape) == ""
+    scored = [score_subject(submission, truth, few, submission_sha256="0" * 64)]
+    for made in (Scores.of(scored, few), compare_scores(scored, scored, few)):
+        written = json.loads(json.dumps(made.to_json()))
+        assert read_record(type(made), written).to_json() == written
 
 
 def test_a_folder_is_no_score_file(tmp_path):

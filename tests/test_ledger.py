@@ -276,7 +276,7 @@ EDITS = {
     ),
     "more": (
         lambda found: [*found[:3], found[3].replace(b"{", b'{"more": 1, ', 1)],
-        "line 4 is not a line of a ledger .it says more than such a line does",
+        "line 4 is not a line of a ledger .'more' is not known",
     ),
     "another kind": (
         lambda found: [*found[:3], found[3].replace(b"{", b'{"kind": "party", ', 1)],

@@ -11,6 +11,7 @@ from scipy import stats
 from nsd_bench.errors import OptionError, SubmissionError
 from nsd_bench.package.submission import Submission
 from nsd_bench.package.truth import Truth
+from nsd_bench.scoring.align import align_tier
 from nsd_bench.scoring.legacy import (
     LEGACY,
     Trials,
@@ -38,7 +39,7 @@ def make_trials(
 
 
 def value(name: str, *subjects: Trials) -> float:
-    return legacy_scores(subjects, [name])[name]["value"]
+    return legacy_scores(subjects, [name])[name].value
 
 
 def with_predictions(trials: Trials, predictions: np.ndarray) -> Trials:
@@ -55,15 +56,15 @@ def test_laws_of_legacy_scores(name):
     found = legacy_scores([trials], [name])
     assert (trials.predictions.tobytes(), trials.responses.tobytes()) == before
     assert found == legacy_scores([make_trials()], [name])
-    assert np.isfinite(found[name]["value"]) and found[name]["reason"] is None
-    assert found[name]["subjects"] == [found[name]["value"]]
+    assert np.isfinite(found[name].value) and found[name].reason is None
+    assert found[name].subjects == (found[name].value,)
     units = np.random.default_rng(1).permutation(N_UNITS)
-    assert value(name, trials.of_units(units)) == pytest.approx(found[name]["value"], rel=1e-12)
+    assert value(name, trials.of_units(units)) == pytest.approx(found[name].value, rel=1e-12)
     single = Trials(
         trials.predictions.astype(np.float32), trials.responses.astype(np.float32), trials.image, trials.ncsnr
     )
-    assert value(name, single) == pytest.approx(found[name]["value"], rel=1e-5)
-    assert found[name]["source"] and found[name]["faults"] and found[name]["units"]
+    assert value(name, single) == pytest.approx(found[name].value, rel=1e-5)
+    assert found[name].source and found[name].faults and found[name].units
 
 
 @pytest.mark.parametrize("name", [name for name in LEGACY if name != "brainscore"])
@@ -79,9 +80,9 @@ def test_the_order_of_trials_changes_nothing(name, seed):
 @pytest.mark.parametrize("name", LEGACY)
 def test_no_unit_is_null_with_a_reason(name):
     found = legacy_scores([make_trials().of_units(np.zeros(N_UNITS, dtype=bool))], [name])[name]
-    assert found["value"] is None
-    assert found["subjects"] == [None]
-    assert found["reason"] == LEGACY[name].undefined
+    assert found.value is None
+    assert found.subjects == (None,)
+    assert found.reason == LEGACY[name].undefined
 
 
 def test_all_scores_come_in_the_order_of_the_table():
@@ -89,7 +90,7 @@ def test_all_scores_come_in_the_order_of_the_table():
 
 
 def test_no_subject_is_null():
-    assert legacy_scores([], ["berg"])["berg"]["value"] is None
+    assert legacy_scores([], ["berg"])["berg"].value is None
 
 
 def test_an_unknown_name_is_refused():
@@ -126,8 +127,8 @@ def test_algonauts_pools_the_vertices_of_all_subjects():
     each = [value("algonauts2023", one) for one in (large, small)]
     pooled = legacy_scores([large, small], ["algonauts2023"])["algonauts2023"]
     assert each[1] == 0
-    assert pooled["value"] == pytest.approx((11 * each[0] + 2 * each[1]) / 13)
-    assert pooled["subjects"] == each
+    assert pooled.value == pytest.approx((11 * each[0] + 2 * each[1]) / 13)
+    assert list(pooled.subjects) == each
 
 
 def test_algonauts_takes_the_mean_of_one_over_the_repeats():
@@ -236,8 +237,8 @@ def test_the_split_half_ceiling_is_too_low():
 @pytest.mark.parametrize("repeats", [(1,) * 9, (3, 2, 3, 3, 3)])
 def test_brainscore_needs_the_same_repeats_of_every_image(repeats):
     found = legacy_scores([make_trials(repeats=repeats, ncsnr=1.0)], ["brainscore"])["brainscore"]
-    assert found["value"] is None
-    assert found["reason"].startswith("images differ in their number of repeats or have one")
+    assert found.value is None
+    assert found.reason.startswith("images differ in their number of repeats or have one")
 
 
 def test_brainscore_drops_units_with_a_low_ceiling():
@@ -337,7 +338,7 @@ def test_trials_are_aligned_by_id_and_standardised():
         truth.responses[rows][:, units],
         {"package": "tiny-subj02"},
     )
-    found = legacy_trials(shuffled, truth, "test")
+    found = legacy_trials(align_tier(shuffled, truth, "test"))
     np.testing.assert_array_equal(found.predictions, truth.responses[:4])
     np.testing.assert_allclose(found.responses, truth.responses[:4] / 4)
     np.testing.assert_array_equal(found.image, trials.image[:4])

@@ -12,7 +12,7 @@ from nsd_bench.errors import ModelError
 from nsd_bench.models.repeat_oracle import RepeatOracle, fit_repeat_oracle, others_mean
 from nsd_bench.package.read import Package
 from nsd_bench.package.truth import load_truth
-from nsd_bench.scoring import score
+from nsd_bench.scoring import score_subject
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def test_each_repeat_is_predicted_by_the_other(package):
 
 def test_single_trials_reach_their_ceiling_and_image_means_say_nothing(package):
     """Unit 0 is nearly free of noise, the others are noise: single trials tell; r of means is 1 for all."""
-    result = score(fit_repeat_oracle(package).submission(package), load_truth(package.path))
+    result = score_subject(fit_repeat_oracle(package).submission(package), load_truth(package.path))
     single = result.units["test/single_trial_r"]
     assert single[0] > 0.9
     assert np.abs(single[1:]).max() < 0.8

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from test_scoring import make_truth, noisy, row, submit
 
-from nsd_bench.scoring import Options, check, score, scores_json
+from nsd_bench.scoring import ScoreOptions, Scores, check, score_subject
 
-FEW = Options(n_draws=50)
+FEW = ScoreOptions(n_draws=50)
 
 
 def partial(submission, units: np.ndarray):
@@ -26,9 +26,9 @@ def test_predicted_regions_score_as_in_the_whole():
     truth, signal = make_truth()
     whole = noisy(truth, signal, 0.6)
     in_v1 = np.isin(truth.rois["visual"], (1, 2))
-    found = score(partial(whole, in_v1), truth, FEW)
+    found = score_subject(partial(whole, in_v1), truth, FEW)
     for roi in ("V1v", "V1d", "V1"):
-        mine, theirs = row(found, roi=roi), row(score(whole, truth, FEW), roi=roi)
+        mine, theirs = row(found, roi=roi), row(score_subject(whole, truth, FEW), roi=roi)
         assert mine["n_units_predicted"] == mine["n_units"]
         for name, expected in theirs["scores"].items():
             assert mine["scores"][name]["value"] == pytest.approx(expected["value"], rel=1e-12)
@@ -39,9 +39,9 @@ def test_regions_that_miss_a_unit_have_no_score_and_say_why():
     truth, signal = make_truth()
     most = np.ones(30, dtype=bool)
     most[np.flatnonzero(truth.rois["visual"] == 3)[0]] = False
-    found = score(partial(noisy(truth, signal, 0.6), most), truth, FEW)
-    assert found.summary["partial"] is True
-    assert found.summary["warnings"] == [
+    found = score_subject(partial(noisy(truth, signal, 0.6), most), truth, FEW)
+    assert found.to_json()["partial"] is True
+    assert found.to_json()["warnings"] == [
         "warning: unit_ids: partial: 29 of 30 units are predicted; regions that miss any have no score. "
         "Predict the others, too, to be compared over all units."
     ]
@@ -52,10 +52,10 @@ def test_regions_that_miss_a_unit_have_no_score_and_say_why():
         assert {value["reason"] for value in values} == {"not all units of this region were predicted"}
         assert {value["value"] for value in values} == {None}
     assert row(found, roi="V1")["scores"]["signed_ratio"]["value"] is not None
-    tier = found.summary["tiers"]["test"]
+    tier = found.to_json()["tiers"]["test"]
     assert (tier["n_units"], tier["n_units_predicted"]) == (30, 29)
     assert ("test", "all", "all", "signed_ratio") not in found.scores
-    assert [one["roi"] for one in scores_json([found], FEW)["pooled"]["test"]["rois"]] == [
+    assert [one["roi"] for one in Scores.of([found], FEW).to_json()["pooled"]["test"]["rois"]] == [
         "V1v",
         "V1d",
         "V1",
@@ -75,6 +75,6 @@ def test_no_unit_at_all_is_an_error():
 def test_all_units_of_a_partial_submission_are_the_whole():
     truth, signal = make_truth()
     whole = noisy(truth, signal, 0.6)
-    found = score(partial(whole, np.ones(30, dtype=bool)), truth, FEW)
-    assert row(found) == row(score(whole, truth, FEW))
-    assert found.summary["warnings"] == []
+    found = score_subject(partial(whole, np.ones(30, dtype=bool)), truth, FEW)
+    assert row(found) == row(score_subject(whole, truth, FEW))
+    assert found.to_json()["warnings"] == []

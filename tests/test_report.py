@@ -26,6 +26,9 @@ from nsd_bench.package.read import Package
 from nsd_bench.package.submission import Submission
 from nsd_bench.package.truth import Truth, load_truth
 from nsd_bench.reports import Evidence, example_images, report_page
+from nsd_bench.scoring.records import read_record
+from nsd_bench.scoring.scores import Anchors, RegionScores, Scores
+from nsd_bench.scoring.values import Score
 
 N_IMAGES, K = 14, 2
 TEXT = re.compile(r"<text[^>]*>([^<]*)</text>")
@@ -38,6 +41,7 @@ def show_more_images(folder: Path) -> None:
     image = np.r_[tiny.IMAGE_OF_TRIAL[:8], 30 + rng.permutation(np.repeat(np.arange(N_IMAGES), K))]
     grey = {number: np.full((1, 4, 6), 5 * number, np.uint8) for number in np.unique(image)}
     for row, number in enumerate(image):
+        (folder / spec.data_file("images", row)).unlink(missing_ok=True)  # files of one image are linked
         np.save(folder / spec.data_file("images", row), grey[number])
         response = np.float32([1, 2, 0.5, 3, 1]) * (number + np.arange(5)) ** 2 % 17 + rng.normal(0, 1, 5)
         np.save(folder / spec.data_file("responses", row), response.astype(np.float32))
@@ -220,7 +224,9 @@ def test_two_subjects_share_an_axis_and_are_pooled(folder, evidence):
         row["anchors"]["oracle"]["interval"] = [0.4, 3.9]
     scores["subjects"].append(other)
     units |= {name.replace("subj02", "subj07"): values for name, values in units.items()}
-    page = report_page(scores, units, {evidence.package.name: evidence, "other": evidence})
+    page = report_page(
+        read_record(Scores, scores), units, {evidence.package.name: evidence, "other": evidence}
+    )
     assert "Subject 7: other" in page
     assert "Mean of subjects, test" in page
     figures = [svg for svg in page.split("<svg")[1:] if "Score by region" in svg]
@@ -239,7 +245,7 @@ def test_without_ceiling_there_are_dashes_with_reasons_and_no_region_figure(fold
         row["noise_ceiling"] = None
     scores["pooled"] = {}
     units["subj02/test/noise_ceiling"] = np.full(5, np.nan, np.float32)
-    page = report_page(scores, units, {evidence.package.name: evidence})
+    page = report_page(read_record(Scores, scores), units, {evidence.package.name: evidence})
     assert 'title="no unit has a ceiling">\u2013</td>' in page
     assert "Score by region" not in page
     assert Page(page).open == []
@@ -248,14 +254,14 @@ def test_without_ceiling_there_are_dashes_with_reasons_and_no_region_figure(fold
 def test_cards_may_be_empty(folder, evidence):
     scores, units = scored(folder)
     scores["subjects"][0]["card"] = {}
-    page = report_page(scores, units, {evidence.package.name: evidence})
+    page = report_page(read_record(Scores, scores), units, {evidence.package.name: evidence})
     assert "<h1>submission</h1>" in page
 
 
 def test_unknown_tier(folder, evidence):
     scores, units = scored(folder)
     with pytest.raises(PackageError) as caught:
-        report_page(scores, units, {evidence.package.name: evidence}, tier="final_test")
+        report_page(read_record(Scores, scores), units, {evidence.package.name: evidence}, tier="final_test")
     assert str(caught.value) == (
         "scores: nothing was scored on tier 'final_test'.\n"
         "  Expected: one of 'test'.\n"
@@ -329,14 +335,11 @@ def test_too_few_images_give_no_examples(evidence):
 # -- figures --------------------------------------------------------------------------------------
 
 
-def region(atlas: str, roi: str, value: float, interval: list[float] | None) -> dict:
-    anchor = {"value": 1.0, "interval": [0.9, 1.1], "reason": None}
-    return {
-        "atlas": atlas,
-        "roi": roi,
-        "scores": {"signed_ratio": {"value": value, "interval": interval, "reason": None}},
-        "anchors": {"null": {"value": 0.0, "interval": [-0.1, 0.1], "reason": None}, "oracle": anchor},
-    }
+def region(atlas: str, roi: str, value: float, interval: tuple[float, float] | None) -> RegionScores:
+    anchors = Anchors(Score(0.0, (-0.1, 0.1)), Score(0.0), Score(1.0, (0.9, 1.1)))
+    return RegionScores(
+        atlas=atlas, roi=roi, scores={"signed_ratio": Score(value, interval)}, anchors=anchors
+    )
 
 
 def test_regions_are_named_from_top_to_bottom_under_their_atlas():
@@ -404,10 +407,13 @@ def test_broken_score_files(folder, name, how):
         path.write_bytes(whole[: len(whole) // 2] if how == "cut off" else b"")
     text = refused(folder)
     assert text.startswith(f"SubmissionError: {path}: not a score file (")
-    assert text.endswith(
-        "\n  Expected: scores.json with scores.units.npz beside it, as 'nsd-bench score' wrote them."
-        "\n  What to do: check the path, or score again."
-    )
+    if name == "scores.json":
+        expected = "JSON of format 'nsd_bench.scores/2', as 'nsd-bench score' wrote it"
+        fix = "check the path, or run that again"
+    else:
+        expected = "scores.json with scores.units.npz beside it, as 'nsd-bench score' wrote them"
+        fix = "check the path, or score again"
+    assert text.endswith(f"\n  Expected: {expected}.\n  What to do: {fix}.")
 
 
 def test_scores_of_another_format(folder):

@@ -17,11 +17,13 @@ from nsd_bench.errors import OptionError, OutputError, PackageError, SubmissionE
 from nsd_bench.package.read import Package
 from nsd_bench.package.submission import Submission, write_csv
 from nsd_bench.package.truth import Truth, load_truth
-from nsd_bench.scoring import Options, score, scores_json
+from nsd_bench.scoring import ScoreOptions, Scores, score_subject
+from nsd_bench.scoring.align import align_tier
 from nsd_bench.scoring.legacy import legacy_scores, legacy_trials
 from nsd_bench.scoring.metrics import PATTERN_METRICS
 from nsd_bench.scoring.patterns import Patterns, image_means
-from nsd_bench.scoring.scores import table
+from nsd_bench.scoring.records import read_record
+from nsd_bench.scoring.tables import table
 
 
 @pytest.fixture
@@ -53,7 +55,7 @@ def test_a_tier_without_trials_is_refused(room):
     assert not (room / "out").exists()
 
 
-@pytest.mark.parametrize("writer", ["nsd_bench.outputs.write_npz", "nsd_bench.outputs.json.dumps"])
+@pytest.mark.parametrize("writer", ["nsd_bench.scoring.scores.write_npz", "nsd_bench.outputs.json.dumps"])
 def test_what_fails_while_writing_leaves_neither_file(room, monkeypatch, writer):
     def full(*args, **options):
         raise OutputError("cannot be written", place="s.json", expected="room", fix="make room")
@@ -73,8 +75,8 @@ def test_out_is_a_file(room):
 
 def test_columns_of_the_table_stay_apart():
     truth, signal = make_truth()
-    few = Options(n_draws=10)
-    lines = table(scores_json([score(noisy(truth, signal, -0.6), truth, few)], few)).splitlines()
+    few = ScoreOptions(n_draws=10)
+    lines = table(Scores.of([score_subject(noisy(truth, signal, -0.6), truth, few)], few)).splitlines()
     everything = next(line for line in lines if line.startswith("all units"))
     assert everything.split()[4].startswith("-0.6")
     assert everything.split()[5].startswith("[-0.")
@@ -83,12 +85,14 @@ def test_columns_of_the_table_stay_apart():
 
 def test_numbers_far_below_0_leave_the_columns_apart():
     truth, signal = make_truth()
-    few = Options(n_draws=10)
-    scores = scores_json([score(noisy(truth, signal, 0.6), truth, few)], few)
+    few = ScoreOptions(n_draws=10)
+    scores = Scores.of([score_subject(noisy(truth, signal, 0.6), truth, few)], few).to_json()
     lines = {}
     for feve in (-9.994, -12.34, -123.4, -1234.5, -12345.0, 123456.0, None):
         scores["subjects"][0]["tiers"]["test"]["rois"][0]["scores"]["feve"]["value"] = feve
-        lines[feve] = next(line for line in table(scores).splitlines() if line.startswith("all units"))
+        lines[feve] = next(
+            line for line in table(read_record(Scores, scores)).splitlines() if line.startswith("all units")
+        )
     assert [line.split()[-1] for line in lines.values()] == [
         *("-9.99", "-12.3", "-123", "-1234", "<-999", ">9999", "-"),
     ]
@@ -208,9 +212,11 @@ def test_other_benchmarks_and_patterns_are_scored_when_asked(tmp_path):
     options = ["--out", str(tmp_path / "s.json"), "--draws", "20", "--patterns", "--legacy", "algonauts2023"]
     done = CliRunner().invoke(cli, ["score", *paths, *options], catch_exceptions=False)
     scores = json.loads((tmp_path / "s.json").read_text())
-    (expected,) = legacy_scores([legacy_trials(submission, truth, "test")], ["algonauts2023"]).values()
-    assert scores["legacy"] == {"test": {"algonauts2023": json.loads(json.dumps(expected))}}
-    assert f"test, algonauts2023: {expected['value']:.4g} (" in done.output
+    (expected,) = legacy_scores(
+        [legacy_trials(align_tier(submission, truth, "test"))], ["algonauts2023"]
+    ).values()
+    assert scores["legacy"] == {"test": {"algonauts2023": json.loads(json.dumps(expected.to_json()))}}
+    assert f"test, algonauts2023: {expected.value:.4g} (" in done.output
     found = scores["subjects"][0]["tiers"]["test"]["rois"][0]["scores"]
     means = [
         image_means(values, truth.frame_image_id) for values in (submission.predictions, truth.responses)

@@ -21,14 +21,14 @@ from nsd_bench.cli import cli
 from nsd_bench.errors import PackageError, SubmissionError
 from nsd_bench.package.submission import Submission
 from nsd_bench.package.truth import Truth
-from nsd_bench.scoring import Options, check, score, scores_json
+from nsd_bench.scoring import ScoreOptions, Scores, check, score_subject
 from nsd_bench.scoring.anchors import NullProducts, permutations, z_scored_means
 from nsd_bench.scoring.difficulty import LEVELS, Distances, levels
 from nsd_bench.scoring.jackknife import fixed
 from nsd_bench.scoring.metrics import MEDIANS, PATTERN_METRICS, RATIOS, noise_ceiling
 from nsd_bench.scoring.moments import accumulate, leave_one_out, over_images, over_trials
 
-FEW = Options(n_draws=50)
+FEW = ScoreOptions(n_draws=50)
 NO_VALUE = {"value": None, "corrected": None, "se": None, "df": None, "interval": None}
 
 
@@ -68,7 +68,7 @@ def submit(truth: Truth, predictions: np.ndarray, **changes) -> Submission:
 
 
 def row(result, tier: str = "test", roi: str = "all") -> dict:
-    return next(one for one in result.summary["tiers"][tier]["rois"] if one["roi"] == roi)
+    return next(one for one in result.to_json()["tiers"][tier]["rois"] if one["roi"] == roi)
 
 
 def value(result, metric: str = "signed_ratio", **where) -> float:
@@ -93,7 +93,7 @@ def image_means(values: np.ndarray, truth: Truth) -> np.ndarray:
 def test_correlations_are_pearsons():
     truth, signal = make_truth()
     submission = noisy(truth, signal, 0.7)
-    result = score(submission, truth, FEW)
+    result = score_subject(submission, truth, FEW)
     y, p = truth.responses.astype(float), submission.predictions.astype(float)
     single = [stats.pearsonr(y[:, v], p[:, v])[0] for v in range(30)]
     average = [
@@ -128,7 +128,7 @@ def test_feve_is_sensoriums(singles):
         keep[np.flatnonzero(truth.frame_image_id == image)[1:]] = False
     truth = take(truth, keep)
     submission = noisy(truth, signal, 0.8)
-    result = score(submission, truth, FEW)
+    result = score_subject(submission, truth, FEW)
     expected = [
         sensoriums_feve(
             truth.responses[:, v].astype(float), submission.predictions[:, v], truth.frame_image_id
@@ -138,7 +138,7 @@ def test_feve_is_sensoriums(singles):
     eligible = [feve if fev >= 0.15 else np.nan for fev, feve in expected]
     np.testing.assert_allclose(result.units["test/feve"], eligible, rtol=1e-4)
     assert value(result, "feve") == pytest.approx(np.nanmean(eligible), rel=1e-4)
-    found = result.summary["tiers"]["test"]
+    found = result.to_json()["tiers"]["test"]
     assert (found["n_images"], found["n_images_repeated"]) == (40, 40 - singles)
 
 
@@ -153,7 +153,7 @@ def test_noise_ceiling_averages_one_over_the_repeats():
     keep = np.ones(120, dtype=bool)
     for image in range(10):
         keep[np.flatnonzero(truth.frame_image_id == image)[1:]] = False
-    result = score(noisy(take(truth, keep), signal, 0.5), take(truth, keep), FEW)
+    result = score_subject(noisy(take(truth, keep), signal, 0.5), take(truth, keep), FEW)
     s = truth.ncsnr.astype(float) ** 2
     np.testing.assert_allclose(
         result.units["test/noise_ceiling"], s / (s + (10 * 1 + 30 / 3) / 40), rtol=1e-5
@@ -166,7 +166,7 @@ def test_sensoriums_functions_agree():
     theirs = neuralpredictors_module("measures.np_functions")
     truth, signal = make_truth()
     submission = noisy(truth, signal, 0.6)
-    units = score(submission, truth, FEW).units
+    units = score_subject(submission, truth, FEW).units
     r = theirs.corr(truth.responses, submission.predictions, axis=0)
     np.testing.assert_allclose(units["test/single_trial_r"], r, rtol=1e-4, atol=1e-6)
     repeats = [np.flatnonzero(truth.frame_image_id == one) for one in range(60)]
@@ -181,7 +181,7 @@ def test_a_truth_with_nan_is_refused():
     responses = truth.responses.copy()
     responses[4, 7] = np.nan
     with pytest.raises(PackageError) as caught:
-        score(noisy(truth, signal, 0.6), Truth(**{**vars(truth), "responses": responses}), FEW)
+        score_subject(noisy(truth, signal, 0.6), Truth(**{**vars(truth), "responses": responses}), FEW)
     assert str(caught.value) == (
         f"truth of 'tiny-subj02': responses of 1 of 30 units are NaN or infinite, "
         f"first unit {truth.unit_ids[7]}.\n"
@@ -192,9 +192,9 @@ def test_a_truth_with_nan_is_refused():
 
 def test_a_subject_counts_once():
     truth, signal = make_truth()
-    two = [score(noisy(truth, signal, alpha), truth, FEW) for alpha in (0.6, -0.6)]
+    two = [score_subject(noisy(truth, signal, alpha), truth, FEW) for alpha in (0.6, -0.6)]
     with pytest.raises(SubmissionError) as caught:
-        scores_json(two, FEW)
+        Scores.of(two, FEW).to_json()
     assert str(caught.value) == (
         "subj02: is scored twice, for 'tiny-subj02' and 'tiny-subj02'.\n"
         "  Expected: one submission a subject.\n"
@@ -255,13 +255,13 @@ def uneven():
     submission = noisy(truth, signal, 0.7)
     distance = np.random.default_rng(5).uniform(size=27)
     of_trial = dict(zip(truth.trial_idx.tolist(), distance[truth.frame_image_id].tolist(), strict=True))
-    distances, options = Distances(truth.package, "colours", of_trial), Options(0, patterns=True)
-    result = score(submission, truth, options, distances=distances)
+    distances, options = Distances(truth.package, "colours", of_trial), ScoreOptions(0, patterns=True)
+    result = score_subject(submission, truth, options, distances=distances)
     without = []
     for image in range(27):
         left = truth.frame_image_id != image
         one = submit(take(truth, left), submission.predictions[left])
-        without.append(score(one, take(truth, left), options, distances=distances))
+        without.append(score_subject(one, take(truth, left), options, distances=distances))
     return truth, distance, result, without
 
 
@@ -318,8 +318,8 @@ def test_slope_and_thirds_without_an_image_are_those_of_the_others(uneven):
         assert sorted(place_of(truth)[image] for image in third.images.tolist()) == members.tolist()
         for image, without_it in zip(third.images.tolist(), third.without, strict=True):
             left = np.isin(truth.frame_image_id, members) & (truth.nsd_id != image)
-            alone = score(
-                submit(take(truth, left), submission.predictions[left]), take(truth, left), Options(0)
+            alone = score_subject(
+                submit(take(truth, left), submission.predictions[left]), take(truth, left), ScoreOptions(0)
             )
             assert without_it == pytest.approx(value(alone), rel=1e-10)
 
@@ -357,7 +357,7 @@ def test_metrics_without_calibrated_intervals_have_none(uneven):
 
 def test_a_share_has_an_interval_within_0_and_1():
     truth, signal = make_truth(n_images=60, n_units=5)
-    one = row(score(noisy(truth, signal, 0.6), truth, Options(0, patterns=True)))["scores"][
+    one = row(score_subject(noisy(truth, signal, 0.6), truth, ScoreOptions(0, patterns=True)))["scores"][
         "retrieval_two_way"
     ]
     low, high = one["interval"]
@@ -395,7 +395,9 @@ def test_order_of_a_submission_does_not_matter(seed):
         trial_idx=truth.trial_idx[rows],
         unit_ids=truth.unit_ids[columns],
     )
-    first, second = (scores_json([score(one, truth, FEW)], FEW) for one in (submission, shuffled))
+    first, second = (
+        Scores.of([score_subject(one, truth, FEW)], FEW).to_json() for one in (submission, shuffled)
+    )
     assert json.dumps(first) == json.dumps(second)
 
 
@@ -406,15 +408,15 @@ def within_two_standard_errors(values: list[float], expected: float, bias: float
 @pytest.mark.parametrize("n_images", [40, 159])
 def test_random_is_zero_and_the_signal_itself_is_one(n_images):
     random, perfect, oracle, flipped = [], [], [], []
-    two = Options(n_draws=2)
+    two = ScoreOptions(n_draws=2)
     for seed in range(25):
         truth, signal = make_truth(n_images=n_images, n_units=20, seed=seed)
         shown = signal[truth.frame_image_id]
-        random.append(value(score(noisy(truth, signal, 0.0, seed + 99), truth, two)))
-        result = score(submit(truth, shown), truth, two)
+        random.append(value(score_subject(noisy(truth, signal, 0.0, seed + 99), truth, two)))
+        result = score_subject(submit(truth, shown), truth, two)
         perfect.append(value(result))
         oracle.append(row(result)["anchors"]["oracle"]["value"])
-        flipped.append(value(score(submit(truth, -shown), truth, two)))
+        flipped.append(value(score_subject(submit(truth, -shown), truth, two)))
     # r itself is too small by r(1 - r^2)/2n on average (Olkin and Pratt 1958), here at most 0.2/n.
     assert within_two_standard_errors(random, 0)
     assert within_two_standard_errors(perfect, 1, bias=0.2 / n_images)
@@ -426,7 +428,9 @@ def test_intervals_hold_the_truth_and_the_null_holds_zero():
     covered = 0
     for seed in range(40):
         truth, signal = make_truth(n_images=80, n_units=15, seed=seed)
-        result = score(noisy(truth, signal, 0.6, seed + 99), truth, Options(n_draws=200, seed=seed))
+        result = score_subject(
+            noisy(truth, signal, 0.6, seed + 99), truth, ScoreOptions(n_draws=200, seed=seed)
+        )
         low, high = row(result)["scores"]["signed_ratio"]["interval"]
         covered += low <= 0.6 <= high
         null = row(result)["anchors"]["null"]["interval"]
@@ -440,7 +444,7 @@ def test_a_unit_without_ceiling_changes_no_other():
     ncsnr = truth.ncsnr.copy()
     ncsnr[5] = np.nan
     without = Truth(**{**vars(truth), "ncsnr": ncsnr})
-    result, before = score(submission, without, FEW), score(submission, truth, FEW)
+    result, before = score_subject(submission, without, FEW), score_subject(submission, truth, FEW)
     others = np.arange(12) != 5
     np.testing.assert_array_equal(result.units["test/r"], before.units["test/r"])
     alone = Truth(
@@ -453,19 +457,19 @@ def test_a_unit_without_ceiling_changes_no_other():
             "rois": {"visual": truth.rois["visual"][others]},
         }
     )
-    only = score(submit(alone, submission.predictions[:, others]), alone, FEW)
+    only = score_subject(submit(alone, submission.predictions[:, others]), alone, FEW)
     assert value(result) == pytest.approx(value(only), rel=1e-9)
     assert row(result)["anchors"]["oracle"]["value"] == pytest.approx(
         row(only)["anchors"]["oracle"]["value"], rel=1e-9
     )
-    assert result.summary["tiers"]["test"]["n_units_without_ceiling"] == 1
+    assert result.to_json()["tiers"]["test"]["n_units_without_ceiling"] == 1
 
 
 def test_inputs_stay_as_they_are_and_scores_repeat():
     truth, signal = make_truth()
     submission = noisy(truth, signal, 0.6)
     before = [array.tobytes() for array in (truth.responses, submission.predictions, truth.ncsnr)]
-    first, second = (scores_json([score(submission, truth, FEW)], FEW) for _ in range(2))
+    first, second = (Scores.of([score_subject(submission, truth, FEW)], FEW).to_json() for _ in range(2))
     assert json.dumps(first) == json.dumps(second)
     assert before == [array.tobytes() for array in (truth.responses, submission.predictions, truth.ncsnr)]
 
@@ -473,9 +477,11 @@ def test_inputs_stay_as_they_are_and_scores_repeat():
 def test_scale_and_offset_of_predictions_do_not_matter_to_correlations():
     truth, signal = make_truth()
     submission = noisy(truth, signal, 0.6)
-    other = score(submit(truth, submission.predictions * 1e3 + 50), truth, FEW)
+    other = score_subject(submit(truth, submission.predictions * 1e3 + 50), truth, FEW)
     for metric in ("signed_ratio", "single_trial_correlation", "correlation_to_average"):
-        assert value(other, metric) == pytest.approx(value(score(submission, truth, FEW), metric), rel=1e-4)
+        assert value(other, metric) == pytest.approx(
+            value(score_subject(submission, truth, FEW), metric), rel=1e-4
+        )
 
 
 @pytest.mark.parametrize("scale", [1e-30, 1e-8, 1e8, 1e14])
@@ -484,12 +490,12 @@ def test_the_headline_knows_no_scale(scale):
     truth, signal = make_truth()
     submission = submit(truth, signal[truth.frame_image_id])
     scaled = submit(truth, submission.predictions * np.float32(scale))
-    expected, found = score(submission, truth, FEW), score(scaled, truth, FEW)
+    expected, found = score_subject(submission, truth, FEW), score_subject(scaled, truth, FEW)
     for metric in ("signed_ratio", "signed_r2", "median_r"):
         assert value(found, metric) == pytest.approx(value(expected, metric), rel=1e-6)
     ends = row(found)["scores"]["signed_ratio"]["interval"]
     assert ends == pytest.approx(row(expected)["scores"]["signed_ratio"]["interval"], rel=1e-5)
-    assert found.summary["warnings"] == []
+    assert found.to_json()["warnings"] == []
     if scale == 1e-8:  # Sensorium's own metrics keep its 1e-8
         assert value(found, "correlation_to_average") < 0.6 * value(expected, "correlation_to_average")
 
@@ -499,18 +505,18 @@ def test_offsets_cost_no_digits_but_those_of_the_predictions_themselves(dtype, o
     truth, signal = make_truth()
     given = (signal[truth.frame_image_id] + offset).astype(dtype)
     submission = Submission(truth.trial_idx, truth.unit_ids, given, {"package": truth.package})
-    far = score(submission, replace(truth, responses=truth.responses + np.float32(500)), FEW)
+    far = score_subject(submission, replace(truth, responses=truth.responses + np.float32(500)), FEW)
     y, p = image_means(truth.responses + np.float64(500), truth), image_means(given.astype(float), truth)
     r = [stats.pearsonr(a, b)[0] for a, b in zip(y.T, p.T, strict=True)]
     np.testing.assert_allclose(far.units["test/r"], r, atol=2e-5)
     assert value(far) == pytest.approx(
-        value(score(submit(truth, signal[truth.frame_image_id]), truth, FEW)), abs=2e-3
+        value(score_subject(submit(truth, signal[truth.frame_image_id]), truth, FEW)), abs=2e-3
     )
 
 
 def test_constant_prediction_is_zero():
     truth, _ = make_truth()
-    result = score(submit(truth, np.ones_like(truth.responses)), truth, FEW)
+    result = score_subject(submit(truth, np.ones_like(truth.responses)), truth, FEW)
     found = row(result)
     assert found["scores"]["signed_ratio"] == NO_VALUE | {
         "value": 0.0,
@@ -519,17 +525,17 @@ def test_constant_prediction_is_zero():
     }
     assert found["anchors"]["train_mean"]["value"] == 0
     assert found["n_units_constant_predictions"] == 30
-    (warning,) = result.summary["warnings"]
+    (warning,) = result.to_json()["warnings"]
     assert warning.startswith("warning: predictions, test: 30 of 30 units have the same prediction")
 
 
 def test_regions_without_units_or_ceiling_say_why():
     truth, signal = make_truth()
-    result = score(noisy(truth, signal, 0.6), truth, FEW)
+    result = score_subject(noisy(truth, signal, 0.6), truth, FEW)
     empty = row(result, roi="VO1")
     assert empty["scores"]["signed_ratio"] == NO_VALUE | {"reason": "no unit lies in this region"}
     blind = Truth(**{**vars(truth), "ncsnr": np.full(30, np.nan, np.float32)})
-    unknown = row(score(noisy(blind, signal, 0.6), blind, FEW))
+    unknown = row(score_subject(noisy(blind, signal, 0.6), blind, FEW))
     assert unknown["scores"]["signed_ratio"]["reason"] == "no unit has a known noise ceiling above 0"
     assert unknown["scores"]["correlation_to_average"]["value"] is not None
     assert unknown["noise_ceiling"] is None
@@ -537,7 +543,7 @@ def test_regions_without_units_or_ceiling_say_why():
 
 def test_without_repeats_there_is_no_feve_and_no_oracle():
     truth, signal = make_truth(k=1)
-    result = row(score(noisy(truth, signal, 0.6), truth, FEW))
+    result = row(score_subject(noisy(truth, signal, 0.6), truth, FEW))
     assert result["scores"]["feve"]["value"] is None
     assert "over repeated images" in result["scores"]["feve"]["reason"]
     assert result["anchors"]["oracle"]["value"] is None
@@ -545,8 +551,8 @@ def test_without_repeats_there_is_no_feve_and_no_oracle():
 
 def test_regions_are_those_of_the_atlas_and_v1_is_both_halves():
     truth, signal = make_truth()
-    result = score(noisy(truth, signal, 0.6), truth, FEW)
-    names = [(one["atlas"], one["roi"], one["n_units"]) for one in result.summary["tiers"]["test"]["rois"]]
+    result = score_subject(noisy(truth, signal, 0.6), truth, FEW)
+    names = [(one["atlas"], one["roi"], one["n_units"]) for one in result.to_json()["tiers"]["test"]["rois"]]
     assert names == [
         ("all", "all", 30),
         ("visual", "V1v", 8),
@@ -559,7 +565,7 @@ def test_regions_are_those_of_the_atlas_and_v1_is_both_halves():
 
 def test_many_units_are_taken_in_blocks():
     truth, signal = make_truth(n_images=9, n_units=700)
-    result = score(noisy(truth, signal, 0.6), truth, FEW)
+    result = score_subject(noisy(truth, signal, 0.6), truth, FEW)
     first = np.arange(300)
     part = Truth(
         **{
@@ -571,7 +577,7 @@ def test_many_units_are_taken_in_blocks():
             "rois": {},
         }
     )
-    again = score(submit(part, noisy(truth, signal, 0.6).predictions[:, first]), part, FEW)
+    again = score_subject(submit(part, noisy(truth, signal, 0.6).predictions[:, first]), part, FEW)
     np.testing.assert_allclose(result.units["test/r"][first], again.units["test/r"], rtol=1e-6)
 
 
@@ -580,8 +586,8 @@ def test_pooled_is_the_mean_of_subjects():
     for subject in (1, 2, 5):
         truth, signal = make_truth(seed=subject)
         truth = Truth(**{**vars(truth), "subject": subject})
-        results.append(score(noisy(truth, signal, 0.6), truth, FEW))
-    pooled = scores_json(results, FEW)["pooled"]["test"]
+        results.append(score_subject(noisy(truth, signal, 0.6), truth, FEW))
+    pooled = Scores.of(results, FEW).to_json()["pooled"]["test"]
     assert pooled["n_subjects"] == 3
     first = pooled["rois"][0]["scores"]["signed_ratio"]
     assert first["value"] == pytest.approx(np.mean([value(one) for one in results]))
@@ -624,7 +630,7 @@ def test_everything_wrong_is_listed_at_once():
         f"unit {unit_ids[3]}. Give a finite number for every trial and unit.",
     ]
     with pytest.raises(SubmissionError) as caught:
-        score(bad, truth, FEW)
+        score_subject(bad, truth, FEW)
     assert str(caught.value).startswith(
         "submission for 'tiny-subj02': cannot be scored:\n    error: trial_idx:"
     )
@@ -666,16 +672,16 @@ def test_another_export_of_the_package_is_a_warning():
         f"warning: card: was made on another export of 'tiny-subj02': its manifest has digest {'b' * 12}..., "
         f"the truth's {'a' * 12}.... Export both with the same recipe and version."
     ]
-    assert value(score(submission, truth, FEW)) is not None
+    assert value(score_subject(submission, truth, FEW)) is not None
 
 
 def test_a_tier_that_is_not_predicted_is_not_scored():
     truth, signal = make_truth(tiers=("test", "final_test"))
     rows = truth.tier == "test"
     part = submit(truth, signal[truth.frame_image_id][rows], trial_idx=truth.trial_idx[rows])
-    assert list(score(part, truth, FEW).summary["tiers"]) == ["test"]
+    assert list(score_subject(part, truth, FEW).to_json()["tiers"]) == ["test"]
     with pytest.raises(SubmissionError, match=r"trial_idx: 90 of 90 missing"):
-        score(part, truth, FEW, tiers=["final_test"])
+        score_subject(part, truth, FEW, tiers=["final_test"])
 
 
 def test_submission_travels(tmp_path):
@@ -759,7 +765,7 @@ def test_folders_without_what_is_needed(tmp_path):
 def test_no_draws_leave_everything_but_the_null():
     truth, signal = make_truth()
     submission = noisy(truth, signal, 0.6)
-    none, few = (row(score(submission, truth, Options(n_draws=n))) for n in (0, 20))
+    none, few = (row(score_subject(submission, truth, ScoreOptions(n_draws=n))) for n in (0, 20))
     assert none["scores"] == few["scores"]
     assert none["anchors"]["oracle"] == few["anchors"]["oracle"]
     assert none["anchors"]["null"] == {"value": None, "interval": None, "reason": "no draws were asked for"}
@@ -767,7 +773,7 @@ def test_no_draws_leave_everything_but_the_null():
 
 def test_one_image_has_no_correlation_over_images():
     truth, signal = make_truth(n_images=1)
-    found = row(score(noisy(truth, signal, 0.6), truth, FEW))
+    found = row(score_subject(noisy(truth, signal, 0.6), truth, FEW))
     for name in ("signed_ratio", "signed_r2", "correlation_to_average", "median_r", "median_r2"):
         assert found["scores"][name] == NO_VALUE | {"reason": "there are fewer than two images"}
     assert found["anchors"]["null"]["reason"] == "there are fewer than two images"

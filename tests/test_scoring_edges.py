@@ -13,10 +13,10 @@ from test_scoring import FEW, NO_VALUE, make_truth, noisy, problems, row, submit
 from nsd_bench.cli import cli
 from nsd_bench.errors import OptionError
 from nsd_bench.package.statistics import response_precision
-from nsd_bench.scoring import Options, score, scores_json
+from nsd_bench.scoring import ScoreOptions, Scores, score_subject
 from nsd_bench.scoring.metrics import unit_values
 from nsd_bench.scoring.moments import accumulate
-from nsd_bench.scoring.score import SubjectScores
+from nsd_bench.scoring.scores import SubjectScores
 from nsd_bench.transfer.results import TransferOptions
 
 
@@ -24,9 +24,9 @@ def test_a_unit_without_noise_has_a_ceiling_of_one_and_changes_no_other():
     truth, signal = make_truth(n_units=6)
     submission = noisy(truth, signal, 0.7)
     endless = replace(truth, ncsnr=np.append(truth.ncsnr[:5], np.float32(np.inf)))
-    found = score(submission, endless, FEW)
+    found = score_subject(submission, endless, FEW)
     assert found.units["test/noise_ceiling"][5] == 1
-    before = score(submission, truth, FEW).units["test/noise_ceiling"]
+    before = score_subject(submission, truth, FEW).units["test/noise_ceiling"]
     np.testing.assert_array_equal(found.units["test/noise_ceiling"][:5], before[:5])
     r, ceiling = (found.units[f"test/{name}"].astype(float) for name in ("r", "noise_ceiling"))
     assert value(found) == pytest.approx(r.sum() / np.sqrt(ceiling).sum(), rel=1e-6)
@@ -36,7 +36,7 @@ def test_a_unit_without_noise_has_a_ceiling_of_one_and_changes_no_other():
 
 def test_one_trial_has_no_correlation():
     truth, signal = make_truth(n_images=1, k=1)
-    found = row(score(noisy(truth, signal, 0.6), truth, FEW))["scores"]
+    found = row(score_subject(noisy(truth, signal, 0.6), truth, FEW))["scores"]
     assert found["single_trial_correlation"] == NO_VALUE | {"reason": "there are fewer than two trials"}
     assert {one["value"] for one in found.values()} == {None}
 
@@ -59,7 +59,7 @@ def test_responses_stay_where_no_unit_varies():
     truth, signal = make_truth()
     still = replace(truth, response_std=np.zeros_like(truth.response_std))
     submission = noisy(truth, signal, 0.6)
-    assert value(score(submission, still, FEW)) == value(score(submission, truth, FEW))
+    assert value(score_subject(submission, still, FEW)) == value(score_subject(submission, truth, FEW))
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_absurd_predictions_are_named(broken, what):
 def test_the_largest_predictions_score_finitely():
     truth, signal = make_truth()
     huge = replace(noisy(truth, signal, 0.6), predictions=1e15 * np.sign(signal[truth.frame_image_id]))
-    found = row(score(huge, truth, FEW))["scores"]
+    found = row(score_subject(huge, truth, FEW))["scores"]
     assert all(np.isfinite(one["value"]) for one in found.values())
 
 
@@ -103,8 +103,8 @@ def test_pooled_values_say_how_many_subjects_have_them():
         truth, signal = make_truth(seed=subject)
         ncsnr = truth.ncsnr if subject == 1 else np.full_like(truth.ncsnr, np.nan)
         truth = replace(truth, subject=subject, ncsnr=ncsnr)
-        subjects.append(score(noisy(truth, signal, 0.6), truth, FEW))
-    pooled = scores_json(subjects, FEW)["pooled"]["test"]["rois"][0]["scores"]
+        subjects.append(score_subject(noisy(truth, signal, 0.6), truth, FEW))
+    pooled = Scores.of(subjects, FEW).to_json()["pooled"]["test"]["rois"][0]["scores"]
     assert {name: one["n_subjects"] for name, one in pooled.items()} == {
         "signed_ratio": 1,
         "signed_r2": 1,
@@ -116,7 +116,7 @@ def test_pooled_values_say_how_many_subjects_have_them():
     }
 
 
-@pytest.mark.parametrize("kind", [Options, TransferOptions])
+@pytest.mark.parametrize("kind", [ScoreOptions, TransferOptions])
 @pytest.mark.parametrize(
     ("wrong", "named"),
     [
@@ -152,9 +152,9 @@ def test_ranks_that_cannot_be(ranks):
 
 
 def test_options_of_numpy_go_into_json():
-    options = Options(np.int64(3), np.uint8(1), np.float64(0.9))
+    options = ScoreOptions(np.int64(3), np.uint8(1), np.float64(0.9))
     truth, signal = make_truth(n_images=4)
-    found = scores_json([score(noisy(truth, signal, 0.5), truth, options)], options)
+    found = Scores.of([score_subject(noisy(truth, signal, 0.5), truth, options)], options).to_json()
     assert json.loads(json.dumps(found))["scorer"]["n_draws"] == 3
 
 

@@ -11,7 +11,7 @@ from test_scoring import FEW, make_truth, noisy, problems, submit
 from nsd_bench.errors import SubmissionError, choices
 from nsd_bench.outputs import write_npz
 from nsd_bench.package.submission import Submission
-from nsd_bench.scoring import check, score
+from nsd_bench.scoring import check, score_subject
 
 EXPECTED = (
     "  Expected: an .npz with trial_idx, unit_ids, predictions and card.\n"
@@ -90,13 +90,13 @@ def test_constant_units_are_named_and_still_scored():
     truth, signal = make_truth(n_images=12, n_units=5)
     predictions = signal[truth.frame_image_id]
     predictions[:, [1, 4]] = 0.7
-    result = score(submit(truth, predictions), truth, FEW)
-    assert result.summary["warnings"] == [
+    result = score_subject(submit(truth, predictions), truth, FEW)
+    assert result.to_json()["warnings"] == [
         "warning: predictions, test: 2 of 5 units have the same prediction for every image and count as r = 0"
         f", first unit {truth.unit_ids[1]}. Predict them, or accept that they lower the score."
     ]
     np.testing.assert_array_equal(result.units["test/r"][[1, 4]], 0)
-    (everything, *regions) = result.summary["tiers"]["test"]["rois"]
+    (everything, *regions) = result.to_json()["tiers"]["test"]["rois"]
     assert everything["n_units_constant_predictions"] == 2
     assert {one["roi"]: one["n_units_constant_predictions"] for one in regions}["V1"] == 1
     r, ceiling = (result.units[f"test/{name}"].astype(float) for name in ("r", "noise_ceiling"))
@@ -111,8 +111,10 @@ def test_constants_that_no_score_depends_on_are_not_warned_of():
     predictions[truth.tier == "final_test", 2] = 0.7  # in another tier
     ncsnr = np.where(np.arange(5) == 1, np.nan, truth.ncsnr).astype(np.float32)
     unknown = replace(truth, ncsnr=ncsnr)
-    assert score(submit(unknown, predictions), unknown, FEW, tiers=["test"]).summary["warnings"] == []
-    (warning,) = score(submit(unknown, predictions), unknown, FEW).summary["warnings"]
+    assert (
+        score_subject(submit(unknown, predictions), unknown, FEW, tiers=["test"]).to_json()["warnings"] == []
+    )
+    (warning,) = score_subject(submit(unknown, predictions), unknown, FEW).to_json()["warnings"]
     assert warning.startswith("warning: predictions, final_test: 1 of 5 units have the same prediction")
 
 
@@ -122,15 +124,15 @@ def test_units_whose_responses_do_not_vary_are_left_out_and_named():
     responses[:, 3] = 0.25
     still = replace(truth, responses=responses)
     submission = submit(still, signal[truth.frame_image_id])
-    result, whole = score(submission, still, FEW), score(submission, truth, FEW)
-    assert result.summary["warnings"] == [
+    result, whole = score_subject(submission, still, FEW), score_subject(submission, truth, FEW)
+    assert result.to_json()["warnings"] == [
         "warning: truth, test: 1 of 5 units have responses that do not vary over the images, and do not count"
         f", first unit {truth.unit_ids[3]}. Nothing can be right or wrong about them."
     ]
-    assert result.summary["tiers"]["test"]["n_units_constant_responses"] == 1
+    assert result.to_json()["tiers"]["test"]["n_units_constant_responses"] == 1
     assert np.isnan(result.units["test/r"][3])
     r, ceiling = (whole.units[f"test/{name}"][[0, 1, 2, 4]].astype(float) for name in ("r", "noise_ceiling"))
-    found = result.summary["tiers"]["test"]["rois"][0]["scores"]
+    found = result.to_json()["tiers"]["test"]["rois"][0]["scores"]
     assert found["signed_ratio"]["value"] == pytest.approx(r.sum() / np.sqrt(ceiling).sum(), rel=1e-6)
     assert found["median_r"]["value"] == pytest.approx(np.median(r), rel=1e-6)
     assert found["signed_ratio"]["interval"] is not None
@@ -202,7 +204,7 @@ def test_a_tier_that_the_truth_lacks():
     ]
     assert "the package itself" not in problems_of_tier(submission, truth, "train")[0]
     with pytest.raises(SubmissionError, match="has no trial of tier 'final_test'"):
-        score(submission, truth, FEW, tiers=["final_test"])
+        score_subject(submission, truth, FEW, tiers=["final_test"])
 
 
 def test_the_digest_is_of_what_is_predicted_and_of_nothing_else():
@@ -212,7 +214,7 @@ def test_the_digest_is_of_what_is_predicted_and_of_nothing_else():
     units = np.array([2, 0, 3, 1])
 
     def digest(one: Submission, tier: str = "test") -> str:
-        return score(one, truth, FEW).summary["tiers"][tier]["predictions_sha256"]
+        return score_subject(one, truth, FEW).to_json()["tiers"][tier]["predictions_sha256"]
 
     same = [
         replace(given, card=given.card | {"model": "another"}),

@@ -30,7 +30,7 @@ from nsd_bench.package.read import Package
 from nsd_bench.package.submission import Submission
 from nsd_bench.package.truth import load_truth
 from nsd_bench.package.validate import validate
-from nsd_bench.scoring.score import Options, score
+from nsd_bench.scoring.score import ScoreOptions, score_subject
 from nsd_bench.transfer import TransferOptions
 from nsd_bench.transfer.companions import evaluate_companion, predict_companion, tier_truth
 from nsd_bench.transfer.decoders import PENALTIES, fit_ridge, training_data
@@ -336,14 +336,14 @@ def test_the_gains_interval_contains_the_stated_gain(made):
 
 def test_ood_is_scored_by_class_beside_the_score_on_photographs(made):
     root, core, _, ood = made
-    options = Options(n_draws=20)
+    options = ScoreOptions(n_draws=20)
     truth = load_truth(core.path)
     known = read_answer(root, 2)
     columns = np.searchsorted(known.unit_ids, truth.unit_ids)
     rows = np.searchsorted(known.nsd_ids, truth.frame_image_id)
     card = {"package": core.name, "model": "oracle"}
     given = Submission(truth.trial_idx, truth.unit_ids, known.signals[rows][:, columns], card)
-    in_distribution = score(given, truth, options, tiers=("test",))
+    in_distribution = score_subject(given, truth, options, tiers=("test",))
     found = evaluate_ood(oracle(root, ood, "synthetic"), ood, in_distribution, options)
     assert found["repeats"] == {"2": 236, "4": 32, "8": 8, "10": 8}
     assert len(found["classes"]) == 8
@@ -483,6 +483,6 @@ def test_the_example_of_the_page_on_scores_runs_as_written(made, tmp_path, monke
     with torch.random.fork_rng():
         exec(compile(example.replace("packages/demo-subj01", str(core.path)), "scoring.md", "exec"), {})
     given = Submission.read("mine.submission.npz")
-    found = score(given, load_truth(core.path), Options(n_draws=2)).summary["tiers"]
+    found = score_subject(given, load_truth(core.path), ScoreOptions(n_draws=2)).to_json()["tiers"]
     assert list(found) == ["test"] and given.card["model"] == "blurred pixels"
     assert found["test"]["rois"][0]["scores"]["signed_ratio"]["value"] > 0.05

@@ -13,8 +13,9 @@ from scipy import stats
 
 from nsd_bench.package.submission import Submission
 from nsd_bench.package.truth import Truth
+from nsd_bench.scoring.align import align_tier
+from nsd_bench.scoring.options import ScoreOptions
 from nsd_bench.scoring.patterns import Patterns, image_means, top1, two_way
-from nsd_bench.scoring.score import Options
 from nsd_bench.transfer.ood import _means, balanced_top1, identification_json
 from nsd_bench.transfer.results import valued
 
@@ -79,7 +80,7 @@ def made(noise: float, n_units: int = 6) -> tuple[Submission, Truth, np.ndarray]
 
 def test_every_score_has_its_chance_and_interval():
     submission, truth, classes = made(1.5)
-    found = identification_json(submission, truth, classes, Options(n_draws=200))
+    found = identification_json(align_tier(submission, truth, "test"), classes, ScoreOptions(n_draws=200))
     code = truth.frame_image_id - 70
     predicted = submission.predictions[np.argsort(submission.trial_idx)]
     similarity = Patterns(image_means(predicted, code), image_means(truth.responses, code)).similarity
@@ -115,20 +116,20 @@ def test_intervals_leave_out_one_image_after_another():
 
 def test_exact_predictions_identify_everything_and_order_does_not_matter():
     submission, truth, classes = made(0)
-    options = Options(n_draws=10)
-    found = identification_json(submission, truth, classes, options)
+    options = ScoreOptions(n_draws=10)
+    found = identification_json(align_tier(submission, truth, "test"), classes, options)
     assert found["balanced"]["value"] == found["top1"]["value"] == found["two_way"]["value"] == 1
     other = replace(
         submission,
         trial_idx=np.arange(14),
         predictions=submission.predictions[np.argsort(submission.trial_idx)],
     )
-    assert identification_json(other, truth, classes, options) == found
+    assert identification_json(align_tier(other, truth, "test"), classes, options) == found
 
 
 def test_patterns_of_one_unit_are_missing_and_not_0():
     submission, truth, classes = made(0, n_units=1)
-    assert identification_json(submission, truth, classes, Options(n_draws=10)) == {
+    assert identification_json(align_tier(submission, truth, "test"), classes, ScoreOptions(n_draws=10)) == {
         "available": False,
         "reason": "there are fewer than two images or fewer than two units",
     }

@@ -11,7 +11,9 @@ from scipy import stats
 
 from nsd_bench.cli.transfer import transfer_command as command
 from nsd_bench.errors import SubmissionError
-from nsd_bench.transfer.regimes import REGIMES, gather_regimes, read_scores, regime_table, with_regimes
+from nsd_bench.scoring.records import read_record
+from nsd_bench.scoring.scores import Scores
+from nsd_bench.transfer.regimes import REGIMES, gather_regimes, read_result, regime_table, with_regimes
 from nsd_bench.transfer.results import by_stimulus, valued, without_each
 
 SCORE = {"value": 0.5, "interval": [0.4, 0.6], "reason": None}
@@ -22,7 +24,10 @@ def scores(value: dict) -> dict:
     row = {"atlas": "all", "roi": "all", "n_subjects": 2, "scores": {"signed_ratio": value}}
     return {
         "format": "nsd_bench.scores/2",
+        "scorer": {"version": "3", "confidence": 0.95},
+        "metrics": {"signed_ratio": {"version": 2}},
         "headline": "signed_ratio",
+        "subjects": [],
         "pooled": {"test": {"n_subjects": 2, "rois": [row]}},
     }
 
@@ -186,7 +191,7 @@ def test_other_results_are_refused(tmp_path):
     assert "of format nsd_bench.scores/2; score again" in str(caught.value)
     part = {"format": "nsd_bench.scores/2", "headline": "signed_ratio"}
     with pytest.raises(
-        SubmissionError, match="regime in_distribution: not a score file: 'pooled' is missing"
+        SubmissionError, match="regime in_distribution: not a score file: 'scorer' is missing"
     ):
         gather_regimes({"in_distribution": [part]})
     nothing = CliRunner().invoke(command, ["regimes", "--out", str(tmp_path / "x.json")])
@@ -194,14 +199,17 @@ def test_other_results_are_refused(tmp_path):
     assert not (tmp_path / "x.json").exists()
     (tmp_path / "list.json").write_text("[]")
     with pytest.raises(SubmissionError, match="holds a list"):
-        read_scores(tmp_path / "list.json")
+        read_result(tmp_path / "list.json")
     with pytest.raises(SubmissionError, match="cannot be read"):
-        read_scores(tmp_path / "none.json")
+        read_result(tmp_path / "none.json")
 
 
 def test_regimes_go_beside_the_tiers_of_a_score_file():
     one = scores(SCORE)
-    found = with_regimes(one, gather_regimes({"in_distribution": [one], "imagery": [TRANSFER]}))
+    added = with_regimes(
+        read_record(Scores, one), gather_regimes({"in_distribution": [one], "imagery": [TRANSFER]})
+    )
+    found = added.to_json()
     assert found["pooled"] == one["pooled"]
     assert list(found["regimes"]) == ["imagery"]  # what was not scored is missing
     columns = found["regimes"]["imagery"]

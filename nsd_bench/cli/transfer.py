@@ -313,16 +313,16 @@ def ood(
     from nsd_bench.package.read import Package
     from nsd_bench.package.submission import Submission
     from nsd_bench.package.truth import load_truth
-    from nsd_bench.scoring.score import Options, score
+    from nsd_bench.scoring.score import ScoreOptions, score_subject
     from nsd_bench.transfer.ood import evaluate_ood
     from nsd_bench.transfer.results import text_of
 
     refuse_existing(out, force=force)
     if (id_submission is None) != (id_truth is None):
         raise click.UsageError("--id-submission and --id-truth belong together")
-    options, known = Options(n_draws=0), None
+    options, known = ScoreOptions(n_draws=0), None
     if id_submission is not None and id_truth is not None:
-        known = score(Submission.read(id_submission), load_truth(id_truth), options, tiers=("test",))
+        known = score_subject(Submission.read(id_submission), load_truth(id_truth), options, tiers=("test",))
     found = evaluate_ood(Submission.read(submission), Package(package), known, options)
     write_json(out, found)
     for name, one in [("ood", found["ood"]), ("drop", found["drop"]), *found["classes"].items()]:
@@ -349,23 +349,23 @@ def regimes(
     model: str, region: str, scores: Path | None, out: Path, force: bool, **files: tuple[Path, ...]
 ) -> None:
     """Put the scores of all regimes into one JSON; what was not scored is missing, and not 0."""
-    from nsd_bench.outputs import new_file, refuse_existing, write_json
-    from nsd_bench.transfer.regimes import gather_regimes, read_scores, regime_table, with_regimes
+    from nsd_bench.outputs import refuse_existing, write_json
+    from nsd_bench.scoring.scores import Scores, units_path
+    from nsd_bench.transfer.regimes import gather_regimes, read_result, regime_table, with_regimes
 
     if scores is None and not any(files.values()):
         raise click.UsageError("give a result of one regime at least, as --in-distribution scores.json")
-    units = None if scores is None else scores.with_name(f"{scores.stem}.units.npz")
-    for path in (out, out.with_name(f"{out.stem}.units.npz")) if units else (out,):
+    for path in (out, units_path(out)) if scores else (out,):
         refuse_existing(path, force=force)
     if scores is not None:
         files["in_distribution"] = (*files["in_distribution"], scores)
     atlas, _, roi = region.partition("/")
-    found = {name: [read_scores(path) for path in paths] for name, paths in files.items()}
+    found = {name: [read_result(path) for path in paths] for name, paths in files.items()}
     gathered = gather_regimes(found, model=model, atlas=atlas, roi=roi)
-    write_json(out, with_regimes(read_scores(scores), gathered) if scores else gathered)
-    if units is not None and units.exists():  # the report needs both
-        with new_file(out.with_name(f"{out.stem}.units.npz")) as file:
-            file.write(units.read_bytes())
+    if scores is None:
+        write_json(out, gathered)
+    else:
+        with_regimes(Scores.load(scores), gathered).save(out, force=force)
     for line in regime_table(gathered):
         click.echo(line)
     click.echo(f"{out}")

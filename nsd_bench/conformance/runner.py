@@ -21,10 +21,12 @@ from nsd_bench.package.spec import ZIP_SUFFIX, labels_by_roi
 from nsd_bench.package.storage import read_json
 from nsd_bench.package.submission import Submission
 from nsd_bench.package.truth import Truth, load_truth
-from nsd_bench.scoring import Options, score
+from nsd_bench.scoring.align import align_tier
 from nsd_bench.scoring.legacy import Trials, legacy_scores, legacy_trials
 from nsd_bench.scoring.metrics import METRICS
-from nsd_bench.scoring.score import SubjectScores
+from nsd_bench.scoring.options import ScoreOptions
+from nsd_bench.scoring.score import score_subject
+from nsd_bench.scoring.scores import SubjectScores
 
 __all__ = [
     "DATA",
@@ -188,7 +190,8 @@ class ConformanceSet:
         """
         found = []
         for number in case.subjects:
-            trials = legacy_trials(self._submission(case.submission, number), self._truths[number], case.tier)
+            given = self._submission(case.submission, number)
+            trials = legacy_trials(align_tier(given, self._truths[number], case.tier))
             found.append(trials.of_units(self._inside(number, case.roi)))
         return found
 
@@ -201,7 +204,7 @@ class ConformanceSet:
             What is cut out.
         """
         trials = self.trials(case)
-        found: dict[str, float | None] = {name: one["value"] for name, one in legacy_scores(trials).items()}
+        found: dict[str, float | None] = {name: one.value for name, one in legacy_scores(trials).items()}
         if len(trials) == 1:
             found |= self._values_of_subject(case)
         return found
@@ -210,9 +213,8 @@ class ConformanceSet:
         scored = self._scores(case.submission, case.subjects[0])
         if scored is None:
             return dict.fromkeys(METRICS)
-        regions = scored.summary["tiers"][case.tier]["rois"]
-        region = next(row for row in regions if row["roi"] == case.roi)
-        return {name: region["scores"][name]["value"] for name in METRICS}
+        region = next(row for row in scored.tiers[case.tier].rois if row.roi == case.roi)
+        return {name: region.scores[name].value for name in METRICS}
 
     @cached_property
     def _truths(self) -> dict[int, Truth]:
@@ -231,7 +233,7 @@ class ConformanceSet:
         if key not in self._scored:
             given, truth = self._submission(*key), self._truths[subject]
             try:
-                self._scored[key] = score(given, truth, Options(n_draws=0, patterns=True))
+                self._scored[key] = score_subject(given, truth, ScoreOptions(n_draws=0, patterns=True))
             except SubmissionError:
                 self._scored[key] = None
         return self._scored[key]

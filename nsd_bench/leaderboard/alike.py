@@ -72,11 +72,11 @@ def refuse_mixed(entries: Sequence[Entry]) -> None:
             f"subj{subject:02} was scored against", "truths", ((_truth(one, subject), one) for one in having)
         )
     _refuse_different("they were scored in", "ways", ((_scorer(one), one) for one in entries))
-    for metric in sorted({name for entry in entries for name in entry.scores["metrics"]}):
+    for metric in sorted({name for entry in entries for name in entry.scores.metrics}):
         versions = (
-            (f"version {one.scores['metrics'][metric]['version']}", one)
+            (f"version {one.scores.metrics[metric].version}", one)
             for one in entries
-            if metric in one.scores["metrics"]
+            if metric in one.scores.metrics
         )
         _refuse_different(f"{metric} was computed by", "versions", versions)
 
@@ -87,8 +87,8 @@ def _truth(entry: Entry, subject: int) -> str:
 
 
 def _scorer(entry: Entry) -> str:
-    scorer = entry.scores["scorer"]
-    return f"scorer {scorer['version']}, {scorer['confidence']:.0%} intervals, by {entry.headline}"
+    scorer = entry.scores.scorer
+    return f"scorer {scorer.version}, {scorer.confidence:.0%} intervals, by {entry.headline}"
 
 
 def _refuse_different(problem: str, what: str, labelled: Iterable[tuple[str, Entry]]) -> None:

@@ -8,10 +8,11 @@ from functools import cached_property
 from typing import Final
 
 from nsd_bench.leaderboard.alike import of_other_teams
-from nsd_bench.leaderboard.entries import IN_DISTRIBUTION, BoardKey, Entry, Score, atlas_order, tier_order
+from nsd_bench.leaderboard.entries import IN_DISTRIBUTION, BoardKey, Entry, atlas_order, tier_order
 from nsd_bench.leaderboard.groups import Comparisons, Pair, Rank, ranking
 from nsd_bench.leaderboard.lines import Record
 from nsd_bench.leaderboard.season import Season
+from nsd_bench.scoring.values import Score
 
 __all__ = ["Board", "Row", "make_boards"]
 

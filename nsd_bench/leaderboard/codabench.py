@@ -21,7 +21,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from nsd_bench.errors import OutputError, PackageError
-from nsd_bench.leaderboard.codabench_texts import Column, Phase, Season, columns, phases, texts
+from nsd_bench.leaderboard.codabench_texts import Column, Phase, Schedule, columns, phases, texts
 from nsd_bench.outputs import new_file, refuse_existing
 from nsd_bench.package import spec
 from nsd_bench.package.read import Package
@@ -146,7 +146,7 @@ def _scorer() -> dict[str, bytes]:
     """Return the source of the scorer: what reads packages, what scores, and its command."""
     room = Path(str(resources("nsd_bench")))
     commands = [room / "cli" / f"{name}.py" for name in _COMMANDS]
-    basis = [room / f"{name}.py" for name in ("__init__", "errors", "outputs")]
+    basis = [room / f"{name}.py" for name in ("__init__", "errors", "inputs", "outputs")]
     sources = [*basis, *(room / "package").glob("*.py"), *(room / "scoring").glob("*.py"), *commands]
     return {f"nsd_bench/{path.relative_to(room).as_posix()}": path.read_bytes() for path in sorted(sources)}
 
@@ -176,7 +176,7 @@ def write_bundle(
     out: Path,
     packages: Sequence[Package],
     truths: Sequence[Path],
-    season: Season,
+    season: Schedule,
     *,
     title: str = "nsd_bench",
     docker_image: str = DEFAULT_IMAGE,

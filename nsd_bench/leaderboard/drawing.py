@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from nsd_bench.leaderboard.entries import Entry, Score
+from nsd_bench.leaderboard.entries import Entry
+from nsd_bench.scoring.values import Score
 
-__all__ = ["Axis", "Mark", "Point", "Scatter", "mark", "scatter"]
+__all__ = ["Axis", "ComputePlot", "Mark", "Point", "mark", "scatter"]
 
 WIDTH, HEIGHT = 480.0, 300.0
 LEFT, RIGHT, TOP, BOTTOM = 46.0, 14.0, 12.0, 40.0
@@ -72,7 +73,7 @@ class Point:
 
 
 @dataclass(frozen=True)
-class Scatter:
+class ComputePlot:
     """Score against compute: points and axes in px of a drawing of 480 x 300."""
 
     points: list[Point]
@@ -80,7 +81,7 @@ class Scatter:
     y: Axis
 
 
-def scatter(found: Sequence[tuple[Entry, float, Score]]) -> Scatter | None:
+def scatter(found: Sequence[tuple[Entry, float, Score]]) -> ComputePlot | None:
     """Place entries by GPU-hours (logarithmic) and score; None if there are fewer than two.
 
     Parameters
@@ -114,7 +115,7 @@ def scatter(found: Sequence[tuple[Entry, float, Score]]) -> Scatter | None:
     ys = [
         round(step * k, 1) for k in range(math.ceil(bottom / step - 1e-9), math.floor(top / step + 1e-9) + 1)
     ]
-    return Scatter(
+    return ComputePlot(
         _with_labels_apart(points),
         Axis([(place_x(decade), f"{math.pow(10, decade):g}") for decade in range(first, last + 1)]),
         Axis([(place_y(value), f"{value:g}") for value in ys]),

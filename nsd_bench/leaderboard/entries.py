@@ -13,8 +13,10 @@ from typing import Any, Final
 from nsd_bench.errors import SubmissionError
 from nsd_bench.leaderboard.names import printable, team_key, tidy
 from nsd_bench.package import spec
+from nsd_bench.scoring.scores import PooledRegion, PooledTier, Scores
+from nsd_bench.scoring.values import Score
 
-__all__ = ["IN_DISTRIBUTION", "BoardKey", "Cards", "Entry", "Score", "atlas_order", "gpu_hours", "tier_order"]
+__all__ = ["IN_DISTRIBUTION", "BoardKey", "Cards", "Entry", "atlas_order", "gpu_hours", "tier_order"]
 
 _NOT_TOLD: Final = ("package", "manifest_sha256")
 _LEAST: Final = 1e-4
@@ -121,39 +123,6 @@ BoardKey = tuple[str, str]
 
 
 @dataclass(frozen=True)
-class Score:
-    """A number of a leaderboard, or why there is none.
-
-    Parameters
-    ----------
-    value
-        None where there is no score, which is never shown as 0.
-    interval
-        None where there is none, or where it is not published.
-    reason
-        Why there is no value or, where there is one, no interval.
-    """
-
-    value: float | None
-    interval: tuple[float, float] | None = None
-    reason: str | None = None
-
-    @classmethod
-    def read(cls, found: Mapping[str, Any] | None, absent: str) -> Score:
-        """Take one out of scores.json; `absent` is the reason if it is not there.
-
-        >>> Score.read({"value": 0.5, "interval": [0.4, 0.6], "reason": None}, "not scored").interval
-        (0.4, 0.6)
-        >>> Score.read(None, "not scored")
-        Score(value=None, interval=None, reason='not scored')
-        """
-        if found is None:
-            return cls(None, None, absent)
-        ends = found.get("interval")
-        return cls(found["value"], None if ends is None else (ends[0], ends[1]), found.get("reason"))
-
-
-@dataclass(frozen=True)
 class Entry:
     """What was submitted, as its score file and its cards tell.
 
@@ -164,14 +133,14 @@ class Entry:
     name
         Of its page; letters, digits and hyphens, unlike all others.
     scores
-        Content of scores.json.
+        Of its scores.json.
     cards
         What its submissions say of themselves.
     """
 
     path: Path
     name: str
-    scores: Mapping[str, Any]
+    scores: Scores
     cards: Cards
 
     @cached_property
@@ -227,19 +196,19 @@ class Entry:
         return self.cards.total(lambda card: card.get("parameters"))
 
     @cached_property
-    def packages(self) -> dict[int, tuple[str, str]]:
+    def packages(self) -> dict[int, tuple[str, str | None]]:
         """Subject to the name and manifest digest of the package that was predicted."""
-        return {one["subject"]: (one["package"], one["manifest_sha256"]) for one in self.scores["subjects"]}
+        return {one.subject: (one.package, one.manifest_sha256) for one in self.scores.subjects}
 
     @property
     def leaves_out_units(self) -> bool:
         """Whether a submission says that it predicts some of the units only."""
-        return any(one.get("partial", False) for one in self.scores["subjects"])
+        return any(one.partial for one in self.scores.subjects)
 
     @cached_property
     def submissions(self) -> tuple[str, ...]:
         """Digests of the submitted files, sorted."""
-        return tuple(sorted(one["submission_sha256"] for one in self.scores["subjects"]))
+        return tuple(sorted(one.submission_sha256 for one in self.scores.subjects))
 
     @cached_property
     def digest(self) -> str:
@@ -249,71 +218,65 @@ class Entry:
     def predictions(self, board: BoardKey) -> str | None:
         """Return the digest of what was predicted for a tier of NSD; None if the score file does not say."""
         regime, tier = board
-        scored = [one["tiers"][tier] for one in self.scores["subjects"] if tier in one["tiers"]]
-        found = [one.get("predictions_sha256") for one in scored]
+        found = [one.tiers[tier].predictions_sha256 for one in self.scores.subjects if tier in one.tiers]
         if regime != IN_DISTRIBUTION or not found or None in found:
             return None
         return hashlib.sha256("\n".join(map(str, found)).encode()).hexdigest()
 
-    def with_scores(self, scores: Mapping[str, Any]) -> Entry:
+    def with_scores(self, scores: Scores) -> Entry:
         """Return it with other scores."""
         return Entry(self.path, self.name, scores, self.cards)
 
     @cached_property
-    def regimes(self) -> dict[str, Mapping[str, Any]]:
+    def regimes(self) -> dict[str, Mapping[str, PooledTier]]:
         """Regime to tier to regions, pooled over subjects."""
-        return {IN_DISTRIBUTION: self.scores["pooled"], **self.scores.get("regimes", {})}
+        return {IN_DISTRIBUTION: self.scores.pooled, **(self.scores.regimes or {})}
 
     @property
     def headline(self) -> str:
         """Name of the metric that ranks."""
-        return str(self.scores["headline"])
+        return self.scores.headline
 
     def standard_error(self, board: BoardKey) -> float | None:
         """Return that of the headline over all units, for these subjects; None where there is no interval."""
-        found: float | None = self._headline(board).get("se")
-        return found
-
-    def _headline(self, board: BoardKey) -> Mapping[str, Any]:
-        row: Mapping[str, Any] = self.rois(board).get(("all", "all"), {"scores": {}})
-        one: Mapping[str, Any] = row["scores"].get(self.headline, {})
-        return one
+        return self.score(board).se
 
     def boards(self) -> list[BoardKey]:
         """Return every regime and tier that it was scored on."""
         return list(self._rois)
 
     @cached_property
-    def _rois(self) -> dict[BoardKey, dict[tuple[str, str], Mapping[str, Any]]]:
+    def _rois(self) -> dict[BoardKey, dict[tuple[str, str], PooledRegion]]:
         return {
             (regime, tier): {
-                (row["atlas"], row["roi"]): row
-                for row in sorted(found["rois"], key=lambda row: atlas_order(row["atlas"]))
+                (row.atlas, row.roi): row
+                for row in sorted(found.rois, key=lambda row: atlas_order(row.atlas))
             }
             for regime, tiers in self.regimes.items()
             for tier, found in tiers.items()
         }
 
-    def rois(self, board: BoardKey) -> dict[tuple[str, str], Mapping[str, Any]]:
+    def rois(self, board: BoardKey) -> dict[tuple[str, str], PooledRegion]:
         """Return (atlas, roi) to its row, pooled over subjects: all units, early visual areas, the others."""
         return self._rois.get(board, {})
 
     def n_subjects(self, board: BoardKey) -> int:
         """Return how many subjects were scored."""
         regime, tier = board
-        return int(self.regimes[regime][tier]["n_subjects"]) if board in self._rois else 0
+        return self.regimes[regime][tier].n_subjects if board in self._rois else 0
 
     def n_scored(self, board: BoardKey) -> int:
         """Return over how many subjects the headline over all units was averaged."""
-        row = self.rois(board).get(("all", "all"), {})
-        return int(self._headline(board).get("n_subjects", row.get("n_subjects", 0)))
+        row, n = self.rois(board).get(("all", "all")), self.score(board).n_subjects
+        return ((row and row.n_subjects) or 0) if n is None else n
 
     def score(self, board: BoardKey, roi: tuple[str, str] = ("all", "all"), metric: str = "") -> Score:
         """Return a score pooled over subjects, of all units and the headline if nothing else is asked for."""
         if board not in self._rois:
             return Score(None, None, f"not scored on {board[1]}")
-        row = self.rois(board).get(roi, {"scores": {}})
-        return Score.read(row["scores"].get(metric or self.headline), "no subject has a score here")
+        row = self.rois(board).get(roi)
+        known = row.scores.get(metric or self.headline) if row else None
+        return known or Score(None, None, "no subject has a score here")
 
 
 def atlas_order(atlas: str) -> int:

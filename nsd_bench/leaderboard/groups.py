@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from scipy import stats
 
-from nsd_bench.leaderboard.entries import IN_DISTRIBUTION, BoardKey, Entry, Score
-from nsd_bench.leaderboard.reading import read_comparison
+from nsd_bench.leaderboard.entries import IN_DISTRIBUTION, BoardKey, Entry
+from nsd_bench.scoring.compare import Comparison, RegionDifferences
+from nsd_bench.scoring.values import Score
 
 __all__ = ["FALSE_DISCOVERY_RATE", "Comparisons", "Pair", "Rank", "letters", "ranking"]
 
@@ -66,15 +67,16 @@ class Comparisons:
     """
 
     def __init__(self, paths: Iterable[Path] = ()) -> None:
-        self._found: dict[frozenset[tuple[str, ...]], Mapping[str, Any]] = {}
+        self._found: dict[
+            frozenset[tuple[str, ...]], Mapping[str, Mapping[str, Sequence[RegionDifferences]]]
+        ] = {}
         self._paths: dict[frozenset[tuple[str, ...]], Path] = {}
         for path in paths:
-            content = read_comparison(path)
+            found = Comparison.load(path)
             sides = frozenset(
-                tuple(sorted(one["submission_sha256"] for one in content[side]))
-                for side in ("first", "second")
+                tuple(sorted(one.submission_sha256 for one in side)) for side in (found.first, found.second)
             )
-            self._found[sides] = {IN_DISTRIBUTION: content["pooled"], **content.get("regimes", {})}
+            self._found[sides] = {IN_DISTRIBUTION: found.pooled, **(found.regimes or {})}
             self._paths[sides] = path
 
     def unused(self, entries: Iterable[Entry]) -> list[Path]:
@@ -87,11 +89,12 @@ class Comparisons:
         regime, tier = board
         regimes = self._found.get(frozenset((first.submissions, second.submissions)), {})
         rows = regimes.get(regime, {}).get(tier, ())
-        for row in rows:
-            if row["atlas"] == "all" and first.headline in row["differences"]:
-                found: float | None = row["differences"][first.headline]["p"]
-                return found
-        return None
+        known = (
+            row.differences[first.headline]
+            for row in rows
+            if first.headline in row.differences and row.atlas == "all"
+        )
+        return next((one.p for one in known), None)
 
 
 def ranking(

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from nsd_bench.inputs import parse_json
 from nsd_bench.leaderboard.names import team_key
-from nsd_bench.leaderboard.reading import fault
+from nsd_bench.scoring.records import read_record
 
 __all__ = [
     "GENESIS",
@@ -153,28 +153,6 @@ _KINDS: Final[Mapping[str, type[Opening | Record | Closing]]] = {
     "submission": Record,
     "closing": Closing,
 }
-_COMMON: Final = {"number": int, "previous": str, "time": str}
-_SHAPES: Final = {
-    "opening": {
-        **_COMMON,
-        "live": str,
-        "budget": int,
-        "step": int | float,
-        "packages": [
-            {"subject": int, "package": str, "manifest_sha256": str, "n_units": int, "n_trials": {str: int}}
-        ],
-    },
-    "submission": {
-        **_COMMON,
-        "team": str,
-        "tier": str,
-        "submission": str,
-        "failed": bool,
-        "published": int | float | None,
-        "step": int | float,
-    },
-    "closing": _COMMON,
-}
 
 
 def encode(line: Line) -> bytes:
@@ -214,16 +192,7 @@ def decode(text: bytes) -> Line:
     if kind not in _KINDS:
         problem = f"its kind is {kind!r}"
         raise ValueError(problem)
-    problem = fault(content, _SHAPES[kind])
-    if problem:
-        raise ValueError(problem)
-    if kind == "opening":
-        content["packages"] = tuple(Asked(**one) for one in content["packages"])
-    try:
-        return _KINDS[kind](**content)
-    except TypeError:
-        problem = "it says more than such a line does"
-        raise ValueError(problem) from None
+    return read_record(_KINDS[kind], content)
 
 
 def records_of(lines: Sequence[Line]) -> list[Record]:

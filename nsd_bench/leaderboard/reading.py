@@ -1,96 +1,23 @@
-"""What score files and comparisons must hold for a leaderboard to be made of them."""
+"""Read score files, each with the card beside it, and name their pages."""
 
 from __future__ import annotations
 
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from types import UnionType
 from typing import Any, Final
 
 from nsd_bench.errors import SubmissionError
 from nsd_bench.inputs import parse_json, read_text, reading
 from nsd_bench.leaderboard.alike import refuse_mixed, refuse_twice
 from nsd_bench.leaderboard.entries import Cards, Entry
-from nsd_bench.package.storage import read_json
-from nsd_bench.scoring.scores import COMPARISON_FORMAT, SCORES_FORMAT
+from nsd_bench.scoring.scores import Scores
 
-__all__ = ["CARD_SUFFIX", "COMPARISON", "SCORES", "fault", "read_comparison", "read_entries"]
-
-_NUMBER: Final = int | float
-_VERSION: Final = int | str
-_TIERS: Final = {
-    str: {
-        "n_subjects": int,
-        "rois": [{"atlas": str, "roi": str, "scores": {str: {"value": _NUMBER | None}}}],
-    }
-}
-_SUBJECT: Final = {
-    "subject": int,
-    "package": str,
-    "manifest_sha256": str | None,
-    "submission_sha256": str,
-    "card": dict,
-    "tiers": {str: {"n_trials": int, "n_units_predicted": int}},
-}
-SCORES: Final = {
-    "scorer": {"version": _VERSION, "confidence": _NUMBER},
-    "metrics": {str: {"version": _VERSION}},
-    "headline": str,
-    "subjects": [_SUBJECT],
-    "pooled": _TIERS,
-}
-_SIDE: Final = [{"submission_sha256": str}]
-COMPARISON: Final = {
-    "first": _SIDE,
-    "second": _SIDE,
-    "pooled": {str: [{"atlas": str, "differences": {str: {"p": _NUMBER | None}}}]},
-}
-"""Key to what stands there; `str` as a key is for any key, a list of one for any number of them."""
-
-
-def fault(content: Any, shape: Any, where: str = "") -> str:
-    """Return the first thing that JSON lacks of a shape, or has of another kind; empty if nothing.
-
-    Examples
-    --------
-    >>> shape = {"subjects": [{"package": str}], "pooled": {str: {"n": int}}}
-    >>> fault({"subjects": [{"package": "nsd-subj01"}], "pooled": {"test": {"n": 2}}}, shape)
-    ''
-    >>> fault({"subjects": [{"package": "nsd-subj01"}, {}], "pooled": {}}, shape)
-    "'subjects.1.package' is missing"
-    >>> fault({"subjects": [], "pooled": {"test": []}}, shape)
-    "'pooled.test' is of type list, not dict"
-    """
-    kind = shape if isinstance(shape, type | UnionType) else type(shape)
-    if not isinstance(content, kind):
-        expected = getattr(kind, "__name__", str(kind))
-        return f"{where.rstrip('.')!r} is of type {type(content).__name__}, not {expected}"
-    inside = _inside(content, shape)
-    missing = [key for key, (found, _) in inside.items() if found is _MISSING]
-    if missing:
-        return f"'{where}{missing[0]}' is missing"
-    faults = (fault(found, wanted, f"{where}{key}.") for key, (found, wanted) in inside.items())
-    return next(filter(None, faults), "")
-
-
-_MISSING: Final = object()
-
-
-def _inside(content: Any, shape: Any) -> dict[str, tuple[Any, Any]]:
-    """Return key to what stands there and what should."""
-    if isinstance(shape, list):
-        return {str(place): (one, shape[0]) for place, one in enumerate(content)}
-    if not isinstance(shape, Mapping):
-        return {}
-    if str in shape:
-        return {key: (one, shape[str]) for key, one in content.items()}
-    return {key: (content.get(key, _MISSING), wanted) for key, wanted in shape.items()}
-
+__all__ = ["CARD_SUFFIX", "read_entries"]
 
 CARD_SUFFIX: Final = ".card.json"
 _MOST_SLUG = 40
@@ -130,42 +57,17 @@ def read_entries(paths: Iterable[Path]) -> list[Entry]:
     return [replace(entry, name=name) for entry, name in zip(entries, _names(entries), strict=True)]
 
 
-def read_comparison(path: Path) -> dict[str, Any]:
-    """Read what `nsd-bench compare --out` wrote.
-
-    Raises
-    ------
-    SubmissionError
-        If it is no comparison.
-    """
-    return _read_json(path, COMPARISON_FORMAT, COMPARISON, "comparison", "nsd-bench compare --out")
-
-
 def _read_entry(path: Path) -> Entry:
-    scores = _read_json(path, SCORES_FORMAT, SCORES, "score file", "nsd-bench score")
-    if not scores["subjects"]:
+    scores = Scores.load(path)
+    if not scores.subjects:
         raise SubmissionError(
             "no subject was scored",
             place=str(path),
             expected="scores of one subject at least",
             fix="score again",
         )
-    cards = {one["subject"]: one["card"] for one in scores["subjects"]}
+    cards = {one.subject: one.card for one in scores.subjects}
     return Entry(path, "", scores, Cards(cards, _card_beside(path)))
-
-
-def _read_json(path: Path, format_: str, shape: Mapping[str, Any], what: str, command: str) -> dict[str, Any]:
-    refusal = partial(
-        SubmissionError,
-        place=str(path),
-        expected=f"JSON of format {format_!r}, as {command!r} wrote it",
-        fix=f"give the {what}s of the folder" if path.is_dir() else "check the path, or run that again",
-    )
-    with reading(path, refusal, f"not a {what}"):
-        content = read_json(path, format_)
-        if problem := fault(content, shape):
-            raise ValueError(problem)
-    return content
 
 
 def _card_beside(path: Path) -> dict[str, Any]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from nsd_bench.errors import SubmissionError
 from nsd_bench.leaderboard.claims import Claim
@@ -13,8 +13,9 @@ from nsd_bench.leaderboard.lines import Asked, Line, Opening, Record, head_of, i
 from nsd_bench.leaderboard.names import MOST_LETTERS, printable
 from nsd_bench.package import spec
 from nsd_bench.package.read import Package
+from nsd_bench.scoring.scores import TierScores
 
-__all__ = ["FINAL_TIER", "Season", "asked_of", "claims_of", "season_of", "visible"]
+__all__ = ["FINAL_TIER", "Season", "asked_of", "claims_of", "season_of"]
 
 FINAL_TIER: Final = spec.WITHHELD_TIERS[-1]
 """Scored once, when a season ends."""
@@ -54,7 +55,7 @@ class Season:
             return ""
         if regime != IN_DISTRIBUTION:
             return _of_all(entry.n_scored(board), len(self.asked))
-        scored = {one["subject"]: one for one in entry.scores["subjects"] if tier in one["tiers"]}
+        scored = {one.subject: one.tiers[tier] for one in entry.scores.subjects if tier in one.tiers}
         asked = {one.subject: one for one in self.asked if one.n_trials.get(tier)}
         others = sorted(scored.keys() - asked.keys())
         if others:
@@ -88,54 +89,17 @@ class Season:
 
     def shown(self, entry: Entry) -> Entry:
         """Leave out of an entry what may not be shown, so that nothing downstream can show it."""
-        return entry.with_scores(visible(entry.scores, self.hidden, live=self.live))
-
-
-def visible(scores: Mapping[str, Any], hidden: Set[str], *, live: str | None = None) -> dict[str, Any]:
-    """Leave tiers out of scores.json.
-
-    Other regimes may hold columns of the same tiers, of held-out subjects, and a drop from the live tier,
-    which beside the score itself tells that of the live one.
-
-    Parameters
-    ----------
-    scores
-        See `nsd_bench.scoring.score.scores_json`; not modified.
-    hidden
-        Tiers.
-    live
-        Tier that is shown by the Ladder rule alone; kept among NSD's own tiers, of which boards show no more.
-    """
-
-    def kept(tiers: Mapping[str, Any]) -> dict[str, Any]:
-        return {tier: found for tier, found in tiers.items() if tier not in hidden}
-
-    content = {
-        **scores,
-        "pooled": kept(scores["pooled"]),
-        "subjects": [{**one, "tiers": kept(one["tiers"])} for one in scores["subjects"]],
-    }
-    if "legacy" in scores:
-        content["legacy"] = kept(scores["legacy"])
-    if "regimes" in scores:
-        elsewhere = hidden | ({live, "drop"} if live else set())
-        regimes = {
-            regime: {name: found for name, found in columns.items() if name.split(" (")[0] not in elsewhere}
-            for regime, columns in scores["regimes"].items()
-        }
-        content["regimes"] = {regime: columns for regime, columns in regimes.items() if columns}
-    return content
+        return entry.with_scores(entry.scores.without_tiers(self.hidden, live=self.live))
 
 
 def _of_all(n: int, of: int) -> str:
     return "" if n == of else f"{n} of {of} subjects"
 
 
-def _difference(scored: Mapping[str, Any], asked: Asked, tier: str) -> str:
-    found = scored["tiers"][tier]
-    if found["n_trials"] != asked.n_trials[tier]:
-        return f"{found['n_trials']} of {asked.n_trials[tier]} trials of subj{asked.subject:02}"
-    n_units = found["n_units_predicted"]
+def _difference(found: TierScores, asked: Asked, tier: str) -> str:
+    if found.n_trials != asked.n_trials[tier]:
+        return f"{found.n_trials} of {asked.n_trials[tier]} trials of subj{asked.subject:02}"
+    n_units = found.n_units_predicted
     return "" if n_units == asked.n_units else f"{n_units} of {asked.n_units} units of subj{asked.subject:02}"
 
 

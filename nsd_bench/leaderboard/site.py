@@ -13,14 +13,14 @@ from nsd_bench import __version__
 from nsd_bench.errors import SubmissionError
 from nsd_bench.leaderboard.boards import Board, make_boards
 from nsd_bench.leaderboard.drawing import mark, scatter
-from nsd_bench.leaderboard.entries import Entry, Score
+from nsd_bench.leaderboard.entries import Entry
 from nsd_bench.leaderboard.groups import Comparisons
 from nsd_bench.leaderboard.ledger import Ledger
 from nsd_bench.leaderboard.lines import Line, Record, is_closed
 from nsd_bench.leaderboard.names import printable
 from nsd_bench.leaderboard.season import Season, claims_of, season_of
 from nsd_bench.outputs import new_folder
-from nsd_bench.scoring.scores import THESE_SUBJECTS
+from nsd_bench.scoring.values import THESE_SUBJECTS, Score
 
 __all__ = ["pages", "publish", "write_pages", "write_site"]
 
@@ -159,7 +159,7 @@ def pages(
         "boards": boards,
         "scores": entries[0].scores,
         "metric_titles": _METRIC_TITLES,
-        "percent": f"{100 * entries[0].scores['scorer']['confidence']:g}",
+        "percent": f"{100 * entries[0].scores.scorer.confidence:g}",
         "version": __version__,
         "is_ranked": bool(season.asked),
         "these_subjects": THESE_SUBJECTS,
@@ -191,11 +191,13 @@ def pages(
 
 def _hidden(entries: Sequence[Entry], season: Season) -> list[str]:
     """Return the tiers that were scored and are not shown."""
-    return sorted(season.hidden & {tier for entry in entries for tier in entry.scores["pooled"]})
+    return sorted(season.hidden & {tier for entry in entries for tier in entry.scores.pooled})
 
 
-def _packages(entries: Sequence[Entry], season: Season) -> dict[int, tuple[str, str]]:
-    asked = {one.subject: (one.package, one.manifest_sha256) for one in season.asked}
+def _packages(entries: Sequence[Entry], season: Season) -> dict[int, tuple[str, str | None]]:
+    asked: dict[int, tuple[str, str | None]] = {
+        one.subject: (one.package, one.manifest_sha256) for one in season.asked
+    }
     return asked or dict(sorted((s, p) for entry in entries for s, p in entry.packages.items()))
 
 

@@ -3,30 +3,26 @@
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from nsd_bench.errors import Issue, SubmissionError, choices
+from nsd_bench.errors import Issue, SubmissionError, choices, has_errors
 from nsd_bench.package import spec
+from nsd_bench.package.ids import align_ids, id_issues
+from nsd_bench.package.statistics import response_precision
 from nsd_bench.package.submission import Submission
 from nsd_bench.package.truth import Truth
+from nsd_bench.scoring.moments import Moments, accumulate
+from nsd_bench.scoring.patterns import Patterns, image_means
+from nsd_bench.scoring.regions import Roi, rois_of
 
-__all__ = [
-    "aligned",
-    "check",
-    "is_partial",
-    "positions",
-    "predictions_digest",
-    "refuse_incomplete",
-    "refuse_unscored",
-    "tiers_covered",
-]
+__all__ = ["Aligned", "AlignedTier", "align", "align_tier", "check", "is_partial", "tiers_covered"]
 
-_MOST_NAMED = 3
 _LARGEST = 1e15  # its fourth power, which metrics come near to, is still a float64
 
 
@@ -35,6 +31,8 @@ def check(submission: Submission, truth: Truth, tiers: Sequence[str] | None = No
 
     Parameters
     ----------
+    submission, truth
+        In whatever order their trials and units are.
     tiers
         Tiers whose trials must all be there. None: those of which the submission has any trial.
 
@@ -54,13 +52,19 @@ def check(submission: Submission, truth: Truth, tiers: Sequence[str] | None = No
         partial = is_partial(submission)
         wanted = np.intersect1d(truth.unit_ids, submission.unit_ids) if partial else truth.unit_ids
         remedy = "Predict every unit, or say that this is partial: 'partial': true in the card"
-        issues += _check_ids("unit_ids", submission.unit_ids, wanted, truth.unit_ids, remedy)
+        issues += id_issues("unit_ids", submission.unit_ids, wanted, truth.unit_ids, remedy)
         issues += _check_partial(submission, truth, len(wanted)) if partial else []
     return [*issues, *_check_numbers(submission), *_check_manifest(submission, truth)]
 
 
 def tiers_covered(submission: Submission, truth: Truth) -> list[str]:
-    """Return the truth's tiers of which the submission has any trial."""
+    """Return the truth's tiers of which the submission has any trial.
+
+    Parameters
+    ----------
+    submission, truth
+        In whatever order their trials are.
+    """
     present = np.isin(truth.trial_idx, submission.trial_idx)
     return [tier for tier in spec.TIERS if present[truth.tier == tier].any()]
 
@@ -75,11 +79,17 @@ def _check_trials(submission: Submission, truth: Truth, tiers: Sequence[str] | N
         yield Issue("error", "trial_idx", problem, f"Predict {present}, {remedy}")
         return
     expected = truth.trial_idx[np.isin(truth.tier, wanted)] if wanted else truth.trial_idx
-    yield from _check_ids("trial_idx", given, expected, truth.trial_idx, "Predict them")
+    yield from id_issues("trial_idx", given, expected, truth.trial_idx, "Predict them")
 
 
 def is_partial(submission: Submission) -> bool:
-    """Return whether the card says that units may be missing."""
+    """Return whether the card says that units may be missing.
+
+    Parameters
+    ----------
+    submission
+        Whose card is read.
+    """
     return submission.card.get("partial") is True
 
 
@@ -165,27 +175,6 @@ def _check_shape(submission: Submission) -> Iterator[Issue]:
         )
 
 
-def _check_ids(
-    name: str, given: npt.NDArray[Any], expected: npt.NDArray[Any], known: npt.NDArray[Any], remedy: str
-) -> Iterator[Issue]:
-    if given.dtype.kind != known.dtype.kind:
-        yield Issue(
-            "error", name, f"is {given.dtype}, the truth's {known.dtype}", "Take ids from the package"
-        )
-        return
-    values, counts = np.unique(given, return_counts=True)
-    wrong = {
-        "duplicated": (values[counts > 1], "Give each once"),
-        "missing": (np.setdiff1d(expected, given), remedy),
-        "unknown": (np.setdiff1d(given, known), "Remove them, or give the truth of the package they are of"),
-    }
-    for what, (ids, fix) in wrong.items():
-        if ids.size:
-            more = ", ..." if ids.size > _MOST_NAMED else ""
-            named = ", ".join(str(value) for value in ids[:_MOST_NAMED]) + more
-            yield Issue("error", name, f"{ids.size} of {len(expected)} {what}: {named}", fix)
-
-
 def _check_numbers(submission: Submission) -> Iterator[Issue]:
     values = submission.predictions
     if not values.size:
@@ -205,133 +194,176 @@ def _check_numbers(submission: Submission) -> Iterator[Issue]:
         )
 
 
-def positions(
-    submission: Submission, truth: Truth, rows: npt.NDArray[np.int64]
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Return where the submission has some of the truth's trials, and all of its units.
+def align(submission: Submission, truth: Truth, tiers: Sequence[str] | None = None) -> Aligned:
+    """Check a submission and put it beside the truth, once for all that is computed of it.
 
     Parameters
     ----------
-    rows : int64 array
-        Which rows of the truth.
+    submission, truth
+        Aligned by trial and unit ids; not modified.
+    tiers
+        Which tiers; None: those of which the submission has any trial.
 
     Raises
     ------
     SubmissionError
-        If trials or units are missing; `check` lists all that is wrong.
+        If the submission is wrong; lists all that `check` finds.
     """
-    trial = _positions(submission.trial_idx, truth.trial_idx[rows], "trial_idx")
-    return trial, _positions(submission.unit_ids, truth.unit_ids, "unit_ids")
+    issues = check(submission, truth, tiers)
+    if has_errors(issues):
+        raise SubmissionError(
+            "cannot be scored:\n" + "\n".join(f"    {issue}" for issue in issues),
+            place=f"submission for {truth.package!r}",
+            expected="a finite prediction for every trial and unit, each once",
+            fix="correct what is listed above",
+        )
+    predicted = np.isin(truth.unit_ids, submission.unit_ids)
+    return Aligned(
+        submission,
+        truth if predicted.all() else truth.of_units(predicted),
+        rois_of(truth, predicted),
+        tuple(tiers or tiers_covered(submission, truth)),
+        [str(issue) for issue in issues],
+    )
 
 
-def aligned(
-    submission: Submission, truth: Truth, rows: npt.NDArray[np.int64]
-) -> npt.NDArray[np.floating[Any]]:
-    """Return predictions in the truth's order, shape (len(rows), n_units); see `positions`."""
-    trial, unit = positions(submission, truth, rows)
-    return submission.predictions[trial][:, unit]
-
-
-def predictions_digest(submission: Submission, truth: Truth, rows: npt.NDArray[np.int64]) -> str:
-    """Return the SHA-256 digest of what is predicted, whatever the file, its order and its card.
-
-    Over unit ids and float32 predictions, both in ascending order of trial and unit ids.
+@dataclass(frozen=True)
+class Aligned:
+    """A submission that can be scored, beside its truth.
 
     Parameters
     ----------
+    submission
+        As it was given.
     truth
         Of the units that are predicted.
-    rows : int64 array
-        Which rows of the truth.
+    rois
+        Regions of the truth, and which of these units lie in them.
+    tiers
+        Those that are scored.
+    warnings
+        What may be wrong with it.
     """
-    trial, unit = positions(submission, truth, rows)
-    units = unit[np.argsort(truth.unit_ids)]
-    digest = hashlib.sha256(np.sort(truth.unit_ids).astype("<i8").tobytes())
-    for row in trial[np.argsort(truth.trial_idx[rows])]:
-        digest.update((submission.predictions[row, units].astype("<f4") + np.float32(0)).tobytes())  # -0 is 0
-    return digest.hexdigest()
+
+    submission: Submission
+    truth: Truth
+    rois: list[Roi]
+    tiers: tuple[str, ...]
+    warnings: list[str]
+
+    def of_tier(self, tier: str) -> AlignedTier:
+        """Return the trials of a tier."""
+        return align_tier(self.submission, self.truth, tier)
 
 
-def _positions(given: npt.NDArray[Any], wanted: npt.NDArray[Any], name: str) -> npt.NDArray[np.int64]:
-    order = np.argsort(given, kind="stable")
-    found = np.minimum(np.searchsorted(given[order], wanted), len(given) - 1)
-    positions: npt.NDArray[np.int64] = order[found]
-    missing = given[positions] != wanted
-    if missing.any():
-        raise SubmissionError(
-            f"{missing.sum()} of {len(wanted)} are missing, {wanted[missing][0]} first",
-            place=f"submission, {name}",
-            expected="every trial and unit of the truth",
-            fix="predict all of the tier",
+def align_tier(submission: Submission, truth: Truth, tier: str) -> AlignedTier:
+    """Put the predictions of a tier beside its responses; numbers are not looked at, as `align` does.
+
+    Parameters
+    ----------
+    submission
+        Of every trial of the tier, and every unit of the truth.
+    truth
+        In whose order all is then.
+    tier
+        Its name.
+
+    Raises
+    ------
+    SubmissionError
+        If trials or units are missing, or there twice.
+    """
+    rows = np.flatnonzero(truth.tier == tier)
+    trial, unit = align_ids(
+        f"submission for {truth.package!r}",
+        {
+            "trial_idx": (submission.trial_idx, truth.trial_idx[rows]),
+            "unit_ids": (submission.unit_ids, truth.unit_ids),
+        },
+        expected="every trial and unit of the truth",
+        fix="predict all of the tier",
+    )
+    _, first, image = np.unique(truth.frame_image_id[rows], return_index=True, return_inverse=True)
+    return AlignedTier(tier, submission, truth, rows, trial, unit, rows[first], image)
+
+
+@dataclass(frozen=True)
+class AlignedTier:
+    """Predictions and responses of a tier, a row a trial and a column a unit, in the truth's order.
+
+    Parameters
+    ----------
+    tier
+        Its name.
+    submission, truth
+        Where predictions and responses are.
+    rows, trial : int64 arrays of shape (n_trials,)
+        Rows of the truth, and rows of the submission.
+    unit : int64 array of shape (n_units,)
+        Columns of the submission.
+    first : int64 array of shape (n_images,)
+        A row of the truth that showed the image.
+    image : int64 array of shape (n_trials,)
+        Which image each trial showed, 0 to n_images - 1.
+    """
+
+    tier: str
+    submission: Submission
+    truth: Truth
+    rows: npt.NDArray[np.int64]
+    trial: npt.NDArray[np.int64]
+    unit: npt.NDArray[np.int64]
+    first: npt.NDArray[np.int64]
+    image: npt.NDArray[np.int64]
+
+    @cached_property
+    def k(self) -> npt.NDArray[np.int64]:
+        """Number of repeats of every image, shape (n_images,)."""
+        return np.bincount(self.image)
+
+    @property
+    def nsd_id(self) -> npt.NDArray[np.int64] | None:
+        """Which of NSD's images they are, shape (n_images,); None where the truth does not say."""
+        return None if self.truth.nsd_id is None else self.truth.nsd_id[self.first]
+
+    @cached_property
+    def precision(self) -> npt.NDArray[np.float32]:
+        """What responses are multiplied with to be in the units of predictions, shape (n_units,)."""
+        return response_precision(self.truth.response_std)
+
+    def predictions(self) -> npt.NDArray[np.floating[Any]]:
+        """Return the predictions, shape (n_trials, n_units)."""
+        return self.submission.predictions[self.trial][:, self.unit]
+
+    def responses(self) -> npt.NDArray[np.float32]:
+        """Return the responses in the units of predictions, shape (n_trials, n_units)."""
+        return self.truth.responses[self.rows] * self.precision
+
+    def moments(self, columns: slice) -> Moments:
+        """Return the sums over the repeats of every image, for some units."""
+        in_order = np.array_equal(self.unit, np.arange(len(self.unit)))
+        return accumulate(
+            self.truth.responses[:, columns],
+            self.submission.predictions[:, columns if in_order else self.unit[columns]],
+            self.image,
+            rows=(self.rows, self.trial),
+            scale=self.precision[columns],
         )
-    return positions
 
+    def patterns(self) -> Patterns:
+        """Return the predicted and the observed image means, of all units."""
+        return Patterns(
+            image_means(self.predictions(), self.image), image_means(self.responses(), self.image)
+        )
 
-_EXPECTED = "one submission for every package of the benchmark, each of all units and trials"
-_FIX = "submit all of them together; what covers a part only is never ranked"
+    def digest(self) -> str:
+        """Return the SHA-256 digest of what is predicted, whatever the file, its order and its card.
 
-
-def refuse_incomplete(submissions: Iterable[Submission], packages: Sequence[str]) -> None:
-    """Refuse submissions that do not cover a benchmark, before anything is scored.
-
-    Parameters
-    ----------
-    submissions
-        What was handed in together.
-    packages
-        Names of the packages of the benchmark.
-
-    Raises
-    ------
-    SubmissionError
-        If a package has no submission or several, one is for another package, or a card says
-        `"partial": true`; lists all that is so.
-        Trials and units that are missing without that word are refused when it is scored.
-    """
-    given = list(submissions)
-    counts = Counter(str(one.card.get("package")) for one in given)
-    missing = [name for name in packages if not counts[name]]
-    problems = (
-        [f"{len(missing)} of {len(packages)} packages have none: {', '.join(missing)}"] if missing else []
-    )
-    problems += [f"there are {n} for {name!r}" for name, n in sorted(counts.items()) if n > 1]
-    problems += [
-        f"there is one for {name!r}, which is none of them" for name in sorted({*counts} - {*packages})
-    ]
-    partial = sorted({str(one.card.get("package")) for one in given if is_partial(one)})
-    problems += [f"the card for {name!r} says that it is partial" for name in partial]
-    if problems:
-        raise _incomplete(problems)
-
-
-def refuse_unscored(scores: Mapping[str, Any]) -> None:
-    """Refuse scores of which a subject has no headline on a tier, which the mean would leave out.
-
-    Parameters
-    ----------
-    scores
-        See `nsd_bench.scoring.score.scores_json`.
-
-    Raises
-    ------
-    SubmissionError
-        Listing subjects and tiers, each with the reason.
-    """
-    problems = []
-    for subject in scores["subjects"]:
-        for tier, found in subject["tiers"].items():
-            row = next(row for row in found["rois"] if (row["atlas"], row["roi"]) == ("all", "all"))
-            headline = row["scores"][scores["headline"]]
-            if headline["value"] is None:
-                problems.append(f"subj{subject['subject']:02} has no score on {tier}: {headline['reason']}")
-    if problems:
-        raise _incomplete(problems)
-
-
-def _incomplete(problems: Sequence[str]) -> SubmissionError:
-    return SubmissionError(
-        "is not complete:\n" + "\n".join(f"    {problem}" for problem in problems),
-        place="submission",
-        expected=_EXPECTED,
-        fix=_FIX,
-    )
+        Over unit ids and float32 predictions, both in ascending order of trial and unit ids.
+        """
+        units = self.unit[np.argsort(self.truth.unit_ids)]
+        digest = hashlib.sha256(np.sort(self.truth.unit_ids).astype("<i8").tobytes())
+        for row in self.trial[np.argsort(self.truth.trial_idx[self.rows])]:
+            values = self.submission.predictions[row, units].astype("<f4") + np.float32(0)  # -0 is 0
+            digest.update(values.tobytes())
+        return digest.hexdigest()

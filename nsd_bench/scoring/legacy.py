@@ -11,11 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from nsd_bench.errors import OptionError, SubmissionError, choices
-from nsd_bench.package.submission import Submission
-from nsd_bench.package.truth import Truth
-from nsd_bench.scoring.align import aligned, tiers_covered
+from nsd_bench.scoring.align import Aligned, AlignedTier
 from nsd_bench.scoring.metrics import noise_ceiling
 from nsd_bench.scoring.patterns import column_correlations, image_means, rdm
+from nsd_bench.scoring.scores import LegacyValue
 
 __all__ = [
     "LEGACY",
@@ -30,9 +29,9 @@ __all__ = [
     "deepnsd_wrsa",
     "known_legacy",
     "laion_fmri",
-    "legacy_json",
     "legacy_scores",
     "legacy_trials",
+    "legacy_values",
     "nsd_synthetic",
     "response_ncsnr",
     "sensorium_average",
@@ -423,46 +422,47 @@ class LegacyScore:
     undefined: str
 
 
-def legacy_trials(submission: Submission, truth: Truth, tier: str) -> Trials:
-    """Align one subject's submission with the truth of a tier.
+def legacy_trials(part: AlignedTier) -> Trials:
+    """Return one subject's trials of a tier.
+
+    Parameters
+    ----------
+    part
+        See `nsd_bench.scoring.align`.
 
     Raises
     ------
     SubmissionError
-        If trials or units are missing, or the truth has no trial of the tier.
+        If it has no trial.
     """
-    rows = np.flatnonzero(truth.tier == tier)
-    return Trials(
-        aligned(submission, truth, rows), truth.standardised()[rows], truth.frame_image_id[rows], truth.ncsnr
-    )
+    image = part.truth.frame_image_id[part.rows]
+    return Trials(part.predictions(), part.responses(), image, part.truth.ncsnr)
 
 
-def legacy_json(
-    scored: Sequence[tuple[Submission, Truth]], tiers: Iterable[str], names: Iterable[str] | None = None
-) -> dict[str, Any]:
+def legacy_values(
+    scored: Sequence[Aligned], names: Iterable[str] | None = None
+) -> dict[str, dict[str, LegacyValue]]:
     """Score what was submitted, tier by tier, over all units that were predicted.
 
     Parameters
     ----------
     scored
-        Submission and truth of every subject.
-    tiers
-        Those that were scored; subjects without trials of a tier are left out there.
+        One each subject; those without trials of a tier are left out there.
     names
         Of the scores. None: all.
+
+    Raises
+    ------
+    OptionError
+        If a name is unknown.
     """
-    found = {}
-    for tier in tiers:
-        subjects = [
-            legacy_trials(submission, truth.of_units(np.isin(truth.unit_ids, submission.unit_ids)), tier)
-            for submission, truth in scored
-            if tier in tiers_covered(submission, truth)
-        ]
-        found[tier] = legacy_scores(subjects, names)
-    return found
+    return {
+        tier: legacy_scores([legacy_trials(one.of_tier(tier)) for one in scored if tier in one.tiers], names)
+        for tier in dict.fromkeys(tier for one in scored for tier in one.tiers)
+    }
 
 
-def legacy_scores(subjects: Sequence[Trials], names: Iterable[str] | None = None) -> dict[str, Any]:
+def legacy_scores(subjects: Sequence[Trials], names: Iterable[str] | None = None) -> dict[str, LegacyValue]:
     """Score all subjects in the units of other benchmarks.
 
     Parameters
@@ -475,8 +475,7 @@ def legacy_scores(subjects: Sequence[Trials], names: Iterable[str] | None = None
     Returns
     -------
     scores
-        Name to what scores.json says: version, value (None where there is none), reason (why there is none),
-        units, the score of each subject alone, source and faults.
+        Name to what scores.json says.
 
     Raises
     ------
@@ -487,7 +486,7 @@ def legacy_scores(subjects: Sequence[Trials], names: Iterable[str] | None = None
     --------
     >>> rng = np.random.default_rng(0)
     >>> trials = Trials(rng.normal(size=(6, 2)), rng.normal(size=(6, 2)), np.arange(6) // 2, np.ones(2))
-    >>> legacy_scores([trials], ["sensorium_feve"])["sensorium_feve"]["units"]
+    >>> legacy_scores([trials], ["sensorium_feve"])["sensorium_feve"].units
     'fraction of explainable variance'
     """
     chosen = known_legacy(["all"] if names is None else names)
@@ -514,18 +513,19 @@ def known_legacy(names: Iterable[str]) -> list[str]:
     return list(LEGACY) if "all" in chosen else chosen
 
 
-def _scored(score: LegacyScore, subjects: Sequence[Trials]) -> dict[str, Any]:
+def _scored(score: LegacyScore, subjects: Sequence[Trials]) -> LegacyValue:
     alone = [_finite(score.function([trials])) for trials in subjects]
     value = alone[0] if len(alone) == 1 else _finite(score.function(subjects)) if alone else None
-    return {
-        "version": score.version,
-        "value": value,
-        "reason": score.undefined if value is None else None,
-        "units": score.units,
-        "subjects": alone,
-        "source": score.source,
-        "faults": score.faults,
-    }
+    reason = score.undefined if value is None else None
+    return LegacyValue(
+        version=score.version,
+        value=value,
+        reason=reason,
+        units=score.units,
+        subjects=tuple(alone),
+        source=score.source,
+        faults=score.faults,
+    )
 
 
 def _finite(value: float) -> float | None:

@@ -1,4 +1,4 @@
-"""How scores and their uncertainty are computed."""
+"""Options of scores and of what is drawn for them, checked when they are made."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from nsd_bench.errors import OptionError
 
-__all__ = ["DrawOptions", "Options", "refuse_options", "whole_number"]
+__all__ = ["DrawOptions", "ScoreOptions", "refuse_options", "whole_number"]
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,8 @@ class DrawOptions:
 
 
 @dataclass(frozen=True)
-class Options(DrawOptions):
-    """How uncertainty is computed.
+class ScoreOptions(DrawOptions):
+    """How scores are computed.
 
     Parameters
     ----------

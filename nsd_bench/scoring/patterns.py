@@ -10,11 +10,6 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import gammaln
 
-from nsd_bench.package.statistics import response_precision
-from nsd_bench.package.submission import Submission
-from nsd_bench.package.truth import Truth
-from nsd_bench.scoring.align import aligned
-
 __all__ = [
     "Patterns",
     "chance",
@@ -22,7 +17,6 @@ __all__ = [
     "image_means",
     "mean_top1",
     "mean_two_way",
-    "patterns_of",
     "rdm",
     "top1",
     "two_way",
@@ -162,24 +156,6 @@ class Patterns:
     def observed_rdm(self) -> Array:
         """Distances between observed patterns, shape (n_images, n_images)."""
         return rdm(self.observed)
-
-
-def patterns_of(
-    submission: Submission, truth: Truth, rows: npt.NDArray[np.int64], image: npt.NDArray[np.int64]
-) -> Patterns:
-    """Return the predicted and the observed image means of some trials, over each unit's standard deviation.
-
-    Parameters
-    ----------
-    submission
-        Of every trial in `rows` and every unit of the truth.
-    rows : int64 array of shape (n_trials,)
-        Of the truth.
-    image : int64 array of shape (n_trials,)
-        Which image each of these trials showed.
-    """
-    observed = truth.responses[rows] * response_precision(truth.response_std)
-    return Patterns(image_means(aligned(submission, truth, rows), image), image_means(observed, image))
 
 
 def two_way(similarity: npt.NDArray[np.floating]) -> Array:

@@ -1,86 +1,123 @@
-"""Score submissions: per unit, region, tier and subject, with anchors and intervals."""
+"""Score submissions: checked and aligned once, then sums over repeats, then sums over units, then scores."""
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterator, Sequence
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
-from nsd_bench.errors import PackageError, SubmissionError, has_errors
+from nsd_bench.errors import PackageError, SubmissionError
 from nsd_bench.package import spec
-from nsd_bench.package.statistics import response_precision
+from nsd_bench.package.matching import Given, Truths, TruthSource, submissions_of
+from nsd_bench.package.storage import sha256_file
 from nsd_bench.package.submission import Submission
 from nsd_bench.package.truth import Truth
-from nsd_bench.scoring.align import check, is_partial, positions, predictions_digest, tiers_covered
+from nsd_bench.scoring.align import Aligned, AlignedTier, align, is_partial
 from nsd_bench.scoring.difficulty import Distances
-from nsd_bench.scoring.jackknife import Jackknife
-from nsd_bench.scoring.metrics import HEADLINE, METRICS, PATTERN_METRICS
-from nsd_bench.scoring.moments import accumulate
-from nsd_bench.scoring.options import Options
-from nsd_bench.scoring.patterns import patterns_of
-from nsd_bench.scoring.regions import RegionSums, rois_of
-from nsd_bench.scoring.scores import INTERVALS, SCORES_FORMAT, THESE_SUBJECTS, Key, pooled_json
+from nsd_bench.scoring.legacy import known_legacy, legacy_values
+from nsd_bench.scoring.options import ScoreOptions
+from nsd_bench.scoring.regions import RegionSums
+from nsd_bench.scoring.scores import Scores, SubjectScores, TierScores
 from nsd_bench.scoring.tier import TierSums
 
-__all__ = ["SCORER_VERSION", "Options", "SubjectScores", "score", "scores_json"]
+__all__ = ["ScoreOptions", "align_all", "score", "score_aligned", "score_subject"]
 
-SCORER_VERSION: Final = "3"
 _UNITS_AT_ONCE = 128
 _AHEAD = 2
 
 
-@dataclass
-class SubjectScores:
-    """Scores of one subject.
+def score(
+    submissions: Given,
+    truths: TruthSource,
+    options: ScoreOptions | None = None,
+    *,
+    tiers: Sequence[str] | None = None,
+    distances: Mapping[str, Distances] | None = None,
+    legacy: Iterable[str] = (),
+    complete: bool = False,
+) -> Scores:
+    """Score one model's submissions, one a subject, against their truths.
+
+    A submission whose card says `"partial": true` may leave out units; regions of which it does not predict
+    all units then have no score.
 
     Parameters
     ----------
-    summary
-        What goes into scores.json.
-    units
-        "test/r" and so on to a float32 array of shape (n_units,).
+    submissions
+        A file, a folder of files, a submission, or several of these; one file may be Sensorium's .csv.
+    truths
+        Open packages, or truth files: a file, a folder, an object, or several objects. They are found by the
+        name of the package that a submission's card gives.
+    options
+        How uncertainty is computed, and whether identification, retrieval and RSA are scored, too.
+    tiers
+        Which tiers; None: those that a submission has trials of.
+    distances
+        Package to the distances of its test images from the nearest training image, as
+        `nsd_bench.scoring.difficulty.read_audits` reads them; adds the ladder of difficulty. Not those of the
+        train and validation tiers, which have none.
+    legacy
+        Names of scores of other benchmarks; "all" stands for all of them.
+    complete
+        Refuse what leaves out a package, a unit or a withheld tier, as a season does.
+
+    Returns
+    -------
     scores
-        (tier, atlas, roi, metric) to the score with its value without each image, where there is one.
-    difficulty
-        The same of the levels near, mid and far, and of the slope on distance, where distances were given.
+        `scores.save(path)` writes them, `scores.to_frame()` gives a table.
+
+    Raises
+    ------
+    SubmissionError
+        If a submission is wrong, or not complete: lists all that is; or if two are of the same subject.
+    PackageError
+        If a truth cannot be read, withholds responses, or holds NaN or infinity.
+    OptionError
+        If a legacy score is unknown.
+
+    Examples
+    --------
+    >>> scores = nsd_bench.score("submissions", "packages")  # doctest: +SKIP
+    >>> scores.pooled["test"].region("prf-visualrois", "V1").scores["signed_ratio"].value  # doctest: +SKIP
     """
+    options, names, distances = options or ScoreOptions(), known_legacy(legacy), distances or {}
+    subjects, again = [], list[Aligned]()
+    for aligned, digest in align_all(submissions, truths, tiers, complete=complete):
+        known = distances.get(aligned.truth.package)
+        subjects.append(score_aligned(aligned, options, digest, known))
+        again += [aligned] if names else []
+    scores = Scores.of(subjects, options)
+    if names:
+        again.sort(key=lambda one: one.truth.subject)
+        scores = replace(scores, legacy=legacy_values(again, names))
+    if complete:
+        _refuse_unscored(scores)
+    return scores
 
-    summary: dict[str, Any]
-    units: dict[str, npt.NDArray[Any]] = field(default_factory=dict)
-    scores: dict[Key, Jackknife] = field(default_factory=dict)
-    difficulty: dict[Key, Jackknife] = field(default_factory=dict)
 
-
-def score(
+def score_subject(
     submission: Submission,
     truth: Truth,
-    options: Options | None = None,
+    options: ScoreOptions | None = None,
     *,
     tiers: Sequence[str] | None = None,
     submission_sha256: str = "",
     distances: Distances | None = None,
 ) -> SubjectScores:
-    """Score one subject's submission.
-
-    A submission whose card says `"partial": true` may leave out units; regions of which it does not predict
-    all units then have no score, and the summary says `"partial"`.
+    """Score one subject's submission; `Scores.of` puts several together.
 
     Parameters
     ----------
     submission, truth
         Aligned by trial and unit ids; not modified.
-    tiers
-        Which tiers; by default those that the submission has trials of.
+    options, tiers, distances
+        See `score`; the distances of this package.
     submission_sha256
         Digest of the submission's file, kept in the result.
-    distances
-        Of the test images from the nearest training image; adds the ladder of difficulty. Not those of the
-        train and validation tiers, which have none.
 
     Raises
     ------
@@ -89,113 +126,145 @@ def score(
     PackageError
         If the truth holds NaN or infinity.
     """
-    options = options or Options()
-    issues = check(submission, truth, tiers)
-    if has_errors(issues):
-        raise SubmissionError(
-            "cannot be scored:\n" + "\n".join(f"    {issue}" for issue in issues),
-            place=f"submission for {truth.package!r}",
-            expected="a finite prediction for every trial and unit, each once",
-            fix="correct what is listed above",
-        )
-    result = SubjectScores(
-        {
-            "subject": truth.subject,
-            "package": truth.package,
-            "manifest_sha256": truth.manifest_sha256,
-            "submission_sha256": submission_sha256,
-            "card": submission.card,
-            "partial": is_partial(submission),
-            "warnings": [str(issue) for issue in issues],
-            "tiers": {},
-        }
+    return score_aligned(
+        align(submission, truth, tiers), options or ScoreOptions(), submission_sha256, distances
     )
-    for tier in tiers or tiers_covered(submission, truth):
-        _score_tier(
-            result, submission, truth, tier, options, distances if tier in spec.WITHHELD_TIERS else None
+
+
+def align_all(
+    submissions: Given, truths: TruthSource, tiers: Sequence[str] | None = None, *, complete: bool = False
+) -> Iterator[tuple[Aligned, str]]:
+    """Find the truth of every submission, check both and put them side by side, one after the other.
+
+    Parameters
+    ----------
+    submissions, truths, tiers, complete
+        See `score`.
+
+    Yields
+    ------
+    aligned, submission_sha256
+        In the given order; the digest of the submission's file is empty if it was none.
+
+    Raises
+    ------
+    SubmissionError, PackageError
+        See `score`.
+    """
+    known, given = Truths(truths, tiers or ()), submissions_of(submissions)
+    if complete and not _is_table(given[0][0]):  # a table is of the one truth that is given
+        _refuse_incomplete([one for _, one in given], known.packages)
+    for path, one in given:
+        truth = known.of(one, path)
+        if _is_table(path):  # has no room for a card; that it fits is seen by its ids
+            one = replace(one, card=one.card | {"package": truth.package})
+        withheld = [tier for tier in spec.WITHHELD_TIERS if complete and tier in truth.tier]
+        yield align(one, truth, tiers or withheld or None), "" if path is None else sha256_file(path)
+
+
+def _is_table(path: Path | None) -> bool:
+    return path is not None and path.suffix == ".csv"
+
+
+def score_aligned(
+    aligned: Aligned,
+    options: ScoreOptions,
+    submission_sha256: str = "",
+    distances: Distances | None = None,
+) -> SubjectScores:
+    """Score a submission that was checked and aligned.
+
+    Parameters
+    ----------
+    aligned
+        See `nsd_bench.scoring.align.align`.
+    options, submission_sha256, distances
+        See `score_subject`.
+
+    Raises
+    ------
+    SubmissionError
+        If the distances are another package's.
+    PackageError
+        If the truth holds NaN or infinity.
+    """
+    truth, warnings, parts = aligned.truth, list(aligned.warnings), dict[str, TierSums]()
+    tiers, units = dict[str, TierScores](), dict[str, np.ndarray]()
+    for tier in aligned.tiers:
+        part = aligned.of_tier(tier)
+        known = distances if tier in spec.WITHHELD_TIERS else None
+        parts[tier] = sums = _sum_over_units(part, aligned, options, known)
+        named = (replace(issue, place=f"{issue.place}, {tier}") for issue in sums.warnings())
+        warnings += map(str, named)
+        tiers[tier] = TierScores(
+            n_trials=len(part.rows),
+            n_images=len(part.k),
+            n_images_repeated=int((part.k > 1).sum()),
+            n_units=aligned.rois[0].n_units,
+            n_units_predicted=len(truth.unit_ids),
+            n_units_without_ceiling=int(np.isnan(truth.ncsnr).sum()),
+            predictions_sha256=part.digest(),
+            n_units_constant_responses=sums.n_constant_responses,
+            rois=sums.regions(),
+            difficulty=None if known is None else {"levels": sums.level_sizes(), "features": known.features},
         )
-    return result
+        units |= {f"{tier}/unit_ids": truth.unit_ids, f"{tier}/ncsnr": truth.ncsnr}
+        units |= {f"{tier}/{name}": of.astype(np.float32) for name, of in sums.per_unit.items()}
+    return SubjectScores(
+        truth.subject,
+        truth.package,
+        truth.manifest_sha256,
+        submission_sha256,
+        aligned.submission.card,
+        is_partial(aligned.submission),
+        tuple(warnings),
+        tiers=tiers,
+        scores={(tier, *key): one for tier, sums in parts.items() for key, one in sums.scores().items()},
+        difficulty={
+            (tier, *key): one for tier, sums in parts.items() for key, one in sums.difficulty().items()
+        },
+        units=units,
+    )
 
 
-def _score_tier(
-    result: SubjectScores,
-    submission: Submission,
-    truth: Truth,
-    tier: str,
-    options: Options,
-    distances: Distances | None,
-) -> None:
-    predicted = np.isin(truth.unit_ids, submission.unit_ids)
-    rois = rois_of(truth, predicted)
-    n_units, truth = len(predicted), truth if predicted.all() else truth.of_units(predicted)
-    rows = np.flatnonzero(truth.tier == tier)
-    images, first, image = np.unique(truth.frame_image_id[rows], return_index=True, return_inverse=True)
-    k = np.bincount(image)
+def _sum_over_units(
+    part: AlignedTier, aligned: Aligned, options: ScoreOptions, distances: Distances | None
+) -> TierSums:
     distance = None
     if distances is not None:
-        distance = distances.of_images(truth.package, truth.trial_idx[rows], image)
-    nsd_id = None if truth.nsd_id is None else truth.nsd_id[rows[first]]
-    sums = TierSums(truth, rois, k.astype(np.float64), options, nsd_id, distance)
-    _refuse_broken(truth, rows)
-    for block in _blocks(submission, truth, rows, image, sums):
+        trial_idx = part.truth.trial_idx[part.rows]
+        distance = distances.of_images(part.truth.package, trial_idx, part.image)
+    sums = TierSums(part, aligned.rois, options, distance)
+    _refuse_broken(part)
+    for block in _blocks(part, sums):
         sums.add(block)
-    sums.finish(patterns_of(submission, truth, rows, image) if options.patterns else None)
-    result.summary["tiers"][tier] = {
-        "n_trials": len(rows),
-        "n_images": len(images),
-        "n_images_repeated": int((k > 1).sum()),
-        "n_units": n_units,
-        "n_units_predicted": len(truth.unit_ids),
-        "n_units_without_ceiling": int(np.isnan(truth.ncsnr).sum()),
-        "predictions_sha256": predictions_digest(submission, truth, rows),
-        "n_units_constant_responses": sums.n_constant_responses,
-        "rois": sums.rois_json(),
-    }
-    named = (replace(issue, place=f"{issue.place}, {tier}") for issue in sums.warnings())
-    result.summary["warnings"] += map(str, named)
-    if distances is not None:
-        result.summary["tiers"][tier]["difficulty"] = sums.levels_json() | {"features": distances.features}
-    result.scores |= {(tier, *key): one for key, one in sums.scores().items()}
-    result.difficulty |= {(tier, *key): one for key, one in sums.difficulty().items()}
-    result.units |= {f"{tier}/unit_ids": truth.unit_ids, f"{tier}/ncsnr": truth.ncsnr}
-    for name, values in sums.per_unit.items():
-        result.units[f"{tier}/{name}"] = values.astype(np.float32)
+    sums.finish(part.patterns() if options.patterns else None)
+    return sums
 
 
-def _blocks(
-    submission: Submission,
-    truth: Truth,
-    rows: npt.NDArray[np.int64],
-    image: npt.NDArray[np.int64],
-    sums: TierSums,
-) -> Iterator[RegionSums]:
+def _blocks(part: AlignedTier, sums: TierSums) -> Iterator[RegionSums]:
     """Yield the sums of all units, a block at a time and in order; the next ones are made meanwhile."""
-    trial, unit = positions(submission, truth, rows)
-    in_order = np.array_equal(unit, np.arange(len(unit)))
-    precision = response_precision(truth.response_std)
 
     def make(columns: slice) -> RegionSums:
-        predictions = submission.predictions[:, columns if in_order else unit[columns]]
-        responses = truth.responses[:, columns]
-        moments = accumulate(responses, predictions, image, rows=(rows, trial), scale=precision[columns])
-        return sums.block(moments, columns)
+        return sums.block(part.moments(columns), columns)
 
-    starts = range(0, len(unit), _UNITS_AT_ONCE)
+    n_units = len(part.unit)
     waiting: deque[Future[RegionSums]] = deque()
     with ThreadPoolExecutor(_AHEAD) as pool:  # numpy lets other threads run while it computes
-        for columns in (slice(start, min(start + _UNITS_AT_ONCE, len(unit))) for start in starts):
-            waiting.append(pool.submit(make, columns))
+        for start in range(0, n_units, _UNITS_AT_ONCE):
+            waiting.append(pool.submit(make, slice(start, min(start + _UNITS_AT_ONCE, n_units))))
             if len(waiting) > _AHEAD:
                 yield waiting.popleft().result()
         for block in waiting:
             yield block.result()
 
 
-def _refuse_broken(truth: Truth, rows: npt.NDArray[np.int64]) -> None:
+def _refuse_broken(part: AlignedTier) -> None:
+    truth = part.truth
     # A sum is finite only if all that is summed is; NaN and infinity need to be looked for only then.
     if np.isfinite(truth.responses.sum(axis=0, dtype=np.float64)).all():
         return
-    broken = np.flatnonzero(~np.isfinite(truth.responses[rows]).all(axis=0))
+    broken = np.flatnonzero(~np.isfinite(truth.responses[part.rows]).all(axis=0))
     if broken.size:
         raise PackageError(
             f"responses of {broken.size} of {len(truth.unit_ids)} units are NaN or infinite, "
@@ -206,50 +275,43 @@ def _refuse_broken(truth: Truth, rows: npt.NDArray[np.int64]) -> None:
         )
 
 
-def scores_json(subjects: Sequence[SubjectScores], options: Options) -> dict[str, Any]:
-    """Put together scores.json; every number carries the metric's version.
+def _refuse_incomplete(given: Sequence[Submission], packages: Sequence[str]) -> None:
+    """Refuse submissions that do not cover a benchmark, before anything is scored.
 
-    Raises
-    ------
-    SubmissionError
-        If two are of the same subject, which would count twice in the pooled score.
+    Trials and units that are missing, though no card says so, are refused when they are scored.
     """
-    _refuse_twice([(one.summary["subject"], one.summary["package"]) for one in subjects])
-    return {
-        "format": SCORES_FORMAT,
-        "scorer": {
-            "version": SCORER_VERSION,
-            "n_draws": options.n_draws,
-            "seed": options.seed,
-            "confidence": options.confidence,
-            "intervals": INTERVALS,
-            "interval": THESE_SUBJECTS,
-            "new_subjects": "for new subjects, from n_subjects subjects",
-            "not_included": "the uncertainty of ncsnr",
-        },
-        "metrics": {
-            name: {"version": one.version, "source": one.source, "description": one.description}
-            for name, one in METRICS.items()
-            if options.patterns or name not in PATTERN_METRICS
-        },
-        "headline": HEADLINE,
-        "subjects": [subject.summary for subject in subjects],
-        "pooled": pooled_json(
-            [subject.summary["tiers"] for subject in subjects],
-            [subject.scores for subject in subjects],
-            [subject.difficulty for subject in subjects],
-            options,
-        ),
-    }
+    counts = Counter(str(one.card.get("package")) for one in given)
+    missing = [name for name in packages if not counts[name]]
+    problems = (
+        [f"{len(missing)} of {len(packages)} packages have none: {', '.join(missing)}"] if missing else []
+    )
+    problems += [f"there are {n} for {name!r}" for name, n in sorted(counts.items()) if n > 1]
+    problems += [
+        f"there is one for {name!r}, which is none of them" for name in sorted({*counts} - {*packages})
+    ]
+    partial = sorted({str(one.card.get("package")) for one in given if is_partial(one)})
+    problems += [f"the card for {name!r} says that it is partial" for name in partial]
+    if problems:
+        raise _incomplete(problems)
 
 
-def _refuse_twice(scored: Sequence[tuple[int, str]]) -> None:
-    for number, (subject, package) in enumerate(scored):
-        for other, earlier in scored[:number]:
-            if subject == other:
-                raise SubmissionError(
-                    f"is scored twice, for {earlier!r} and {package!r}",
-                    place=f"subj{subject:02}",
-                    expected="one submission a subject",
-                    fix="score the submissions of one model only, one file a subject",
-                )
+def _refuse_unscored(scores: Scores) -> None:
+    """Refuse scores of which a subject has no headline on a tier, which the mean would leave out."""
+    problems = []
+    for subject in scores.subjects:
+        for tier, found in subject.tiers.items():
+            row = next(row for row in found.rois if (row.atlas, row.roi) == ("all", "all"))
+            headline = row.scores[scores.headline]
+            if headline.value is None:
+                problems.append(f"subj{subject.subject:02} has no score on {tier}: {headline.reason}")
+    if problems:
+        raise _incomplete(problems)
+
+
+def _incomplete(problems: Sequence[str]) -> SubmissionError:
+    return SubmissionError(
+        "is not complete:\n" + "\n".join(f"    {problem}" for problem in problems),
+        place="submission",
+        expected="one submission for every package of the benchmark, each of all units and trials",
+        fix="submit all of them together; what covers a part only is never ranked",
+    )

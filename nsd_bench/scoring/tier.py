@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nsd_bench.errors import Issue
-from nsd_bench.package.truth import Truth
+from nsd_bench.scoring.align import AlignedTier
 from nsd_bench.scoring.anchors import (
     ORACLE_FEWEST,
     NullProducts,
@@ -31,10 +31,11 @@ from nsd_bench.scoring.metrics import (
     unit_values,
 )
 from nsd_bench.scoring.moments import Array, Moments
-from nsd_bench.scoring.options import Options
+from nsd_bench.scoring.options import ScoreOptions
 from nsd_bench.scoring.patterns import Patterns
 from nsd_bench.scoring.regions import Regions, RegionSums, Roi
-from nsd_bench.scoring.scores import uncertain_json, without_value
+from nsd_bench.scoring.scores import Anchors, RegionScores
+from nsd_bench.scoring.values import Score, anchor, uncertain, without_value
 
 __all__ = ["UNIT_COLUMNS", "TierSums"]
 
@@ -63,30 +64,26 @@ class TierSums:
 
     Parameters
     ----------
-    truth
-        Only its ncsnr, unit ids and subject are used.
+    part
+        Predictions and responses of the tier; only its images, and the truth's ncsnr, unit ids and subject
+        are used here.
     rois
         Regions of the truth's units.
-    k : float64 array of shape (n_images,)
-        Number of repeats of every image of the tier.
     options
         How uncertainty is computed.
-    nsd_id : int64 array of shape (n_images,)
-        Which images they are; None where the truth does not say.
     distance : float64 array of shape (n_images,)
         From the nearest training image; None scores no levels of difficulty.
     """
 
     def __init__(
         self,
-        truth: Truth,
+        part: AlignedTier,
         rois: list[Roi],
-        k: Array,
-        options: Options,
-        nsd_id: npt.NDArray[np.int64] | None = None,
+        options: ScoreOptions,
         distance: Array | None = None,
     ) -> None:
-        self.rois, self.options, self.nsd_id, self.distance = rois, options, nsd_id, distance
+        self.rois, self.options, self.nsd_id, self.distance = rois, options, part.nsd_id, distance
+        truth, k = part.truth, part.k.astype(np.float64)
         self.unit_ids = truth.unit_ids
         self.ncsnr, self.has_one_image, self.has_one_trial = truth.ncsnr, len(k) < 2, k.sum() < 2
         self.inside = np.stack([roi.inside for roi in rois], axis=1)
@@ -240,63 +237,64 @@ class TierSums:
                 "warning", place, f"{units.sum()} of {len(units)} units {problem}, first unit {first}", remedy
             )
 
-    def rois_json(self) -> list[dict[str, Any]]:
-        """Return what scores.json says of every region."""
+    def regions(self) -> tuple[RegionScores, ...]:
+        """Return the scores of every region."""
         null = self.null.sums(self.permuted) if self.options.n_draws else np.empty((0, len(self.rois)))
-        return [self._roi_json(number, roi, null[:, number]) for number, roi in enumerate(self.rois)]
+        return tuple(self._region(number, roi, null[:, number]) for number, roi in enumerate(self.rois))
 
-    def levels_json(self) -> dict[str, Any]:
-        """Return how many images each level has, and how far they are."""
+    def level_sizes(self) -> dict[str, Any]:
+        """Return how many images each level has, and how far the nearest and the farthest of them are."""
         assert self.distance is not None  # known to the caller
         return {
-            "levels": {
-                name: {"n_images": len(within), "distance": [float(within.min()), float(within.max())]}
-                for number, name in enumerate(LEVELS)
-                if (within := self.distance[self.levels == number]).size
-            }
+            name: {"n_images": len(within), "distance": [float(within.min()), float(within.max())]}
+            for number, name in enumerate(LEVELS)
+            if (within := self.distance[self.levels == number]).size
         }
 
-    def _roi_json(self, number: int, roi: Roi, null: Array) -> dict[str, Any]:
+    def _region(self, number: int, roi: Roi, null: Array) -> RegionScores:
         n_known = int((roi.inside & ~np.isnan(self.ncsnr)).sum())
+        n_constant, ceilings = (
+            np.broadcast_to(one, len(self.rois))[number] for one in (self.sums.constant, self.sums.ceiling)
+        )
         confidence = self.options.confidence
         empty = None if roi.n_units else "no unit lies in this region"
         empty = empty or (None if roi.is_complete else _PARTIAL)
         no_ceiling = empty or (_ONE_IMAGE if self.has_one_image else METRICS[HEADLINE].empty)
         headline = self._ratio(HEADLINE, number)
-        found: dict[str, Any] = {
-            "atlas": roi.atlas,
-            "roi": roi.name,
-            "n_units": roi.n_units,
-            "n_units_predicted": int(roi.inside.sum()),
-            "n_units_constant_predictions": int(np.broadcast_to(self.sums.constant, len(self.rois))[number]),
-            "noise_ceiling": float(np.broadcast_to(self.sums.ceiling, len(self.rois))[number] / n_known)
-            if n_known
-            else None,
-            "scores": {
-                name: uncertain_json(self._score(name, number), confidence, empty or self._reason(name))
+        oracle_reason = empty or "no image has repeats, or no ceiling"
+        return RegionScores(
+            atlas=roi.atlas,
+            roi=roi.name,
+            n_units=roi.n_units,
+            n_units_predicted=int(roi.inside.sum()),
+            n_units_constant_predictions=int(n_constant),
+            noise_ceiling=float(ceilings / n_known) if n_known else None,
+            scores={
+                name: uncertain(self._score(name, number), confidence, empty or self._reason(name))
                 for name in METRICS
                 if self.options.patterns or name not in PATTERN_METRICS
             },
-            "anchors": {
-                "null": self._null_json(headline, number, null, no_ceiling),
+            anchors=Anchors(
+                self._null(headline, number, null, no_ceiling),
                 # The training mean predicts the same for every image, and a constant's r is 0 by definition.
-                "train_mean": without_value(no_ceiling)
-                if headline is None
-                else {"value": 0.0, "interval": None, "reason": None},
-                "oracle": uncertain_json(
-                    self._ratio("oracle", number), confidence, empty or "no image has repeats, or no ceiling"
-                ),
-            },
+                without_value(no_ceiling) if headline is None else anchor(0.0, None, None),
+                uncertain(self._ratio("oracle", number), confidence, oracle_reason),
+            ),
+            difficulty=self._difficulty(number, headline, empty, no_ceiling),
+        )
+
+    def _difficulty(
+        self, number: int, headline: Jackknife | None, empty: str | None, no_ceiling: str
+    ) -> dict[str, Score] | None:
+        if self.levels is None:
+            return None
+        few = np.bincount(self.levels, minlength=len(LEVELS)) < 2
+        reasons = [empty or _ONE_IMAGE if is_few else no_ceiling for is_few in few]
+        slope = no_ceiling if headline is None else "all images are equally far"
+        return {
+            name: uncertain(self._ratio(name, number), self.options.confidence, reason)
+            for name, reason in zip((*LEVELS, "slope"), (*reasons, slope), strict=True)
         }
-        if self.levels is not None:
-            few = np.bincount(self.levels, minlength=len(LEVELS)) < 2
-            reasons = [empty or _ONE_IMAGE if is_few else no_ceiling for is_few in few]
-            slope = no_ceiling if headline is None else "all images are equally far"
-            found["difficulty"] = {
-                name: uncertain_json(self._ratio(name, number), confidence, reason)
-                for name, reason in zip((*LEVELS, "slope"), (*reasons, slope), strict=True)
-            }
-        return found
 
     def _reason(self, name: str) -> str:
         """Say why a region whose units were all predicted has no score."""
@@ -306,12 +304,10 @@ class TierSums:
         roi = self.rois[number]
         return self._ratio(name, number) if name in RATIOS else self.other.get((roi.atlas, roi.name, name))
 
-    def _null_json(
-        self, headline: Jackknife | None, number: int, null: Array, no_ceiling: str
-    ) -> dict[str, Any]:
+    def _null(self, headline: Jackknife | None, number: int, null: Array, no_ceiling: str) -> Score:
         if not len(null) or headline is None:
             return without_value(no_ceiling if len(null) else "no draws were asked for")
         scores = null / self.sums.bottom[HEADLINE][number, 0]
         tail = 50 * (1 - self.options.confidence)
-        ends = np.percentile(scores, [tail, 100 - tail])
-        return {"value": float(scores.mean()), "interval": ends.tolist(), "reason": None}
+        low, high = np.percentile(scores, [tail, 100 - tail]).tolist()
+        return anchor(float(scores.mean()), (low, high), None)

@@ -13,12 +13,14 @@ from nsd_bench.imagery.reliability import pooled_ncsnr
 from nsd_bench.package.read import Package
 from nsd_bench.package.submission import Submission
 from nsd_bench.package.truth import Truth
+from nsd_bench.scoring.align import AlignedTier, align
 from nsd_bench.scoring.jackknife import Jackknife, unpaired
 from nsd_bench.scoring.metrics import HEADLINE, PATTERN_METRICS, PATTERNS_FEWEST
-from nsd_bench.scoring.options import Options
-from nsd_bench.scoring.patterns import chance, mean_top1, mean_two_way, patterns_of
-from nsd_bench.scoring.score import SubjectScores, score
-from nsd_bench.scoring.scores import uncertain_json
+from nsd_bench.scoring.options import ScoreOptions
+from nsd_bench.scoring.patterns import chance, mean_top1, mean_two_way
+from nsd_bench.scoring.score import score_aligned, score_subject
+from nsd_bench.scoring.scores import SubjectScores
+from nsd_bench.scoring.values import uncertain
 from nsd_bench.transfer.companions import rows_of_tier, tier_truth
 from nsd_bench.transfer.results import by_stimulus, missing, unavailable
 
@@ -82,7 +84,7 @@ def _tie_probabilities(n_worse: int, n_tied: int, n: int, n_drawn: int) -> Array
 
 
 def identification_json(
-    submission: Submission, truth: Truth, classes: npt.NDArray[Any], options: Options
+    part: AlignedTier, classes: npt.NDArray[Any], options: ScoreOptions
 ) -> dict[str, Any]:
     """Identify every observed pattern, the mean over an image's trials, by the predicted ones.
 
@@ -93,10 +95,8 @@ def identification_json(
 
     Parameters
     ----------
-    submission
-        Predictions of these trials.
-    truth
-        What was observed.
+    part
+        Predictions and responses of all trials.
     classes : array of shape (n_trials,)
         Class of every trial's image.
     options
@@ -108,13 +108,12 @@ def identification_json(
         JSON-able: `two_way` and `top1` among all images, `balanced` among `per_class` of every class, each
         with its `chance`; and `by_class`, the balanced score of every class' images.
     """
-    images, first, code = np.unique(truth.frame_image_id, return_index=True, return_inverse=True)
-    if len(images) < 2 or len(truth.unit_ids) < 2:
+    if len(part.k) < 2 or len(part.unit) < 2:
         return unavailable("there are fewer than two images or fewer than two units")
-    similarity = patterns_of(submission, truth, np.arange(len(code)), code).similarity
-    names, of_image, sizes = np.unique(classes[first], return_inverse=True, return_counts=True)
+    similarity = part.patterns().similarity
+    names, of_image, sizes = np.unique(classes[part.first], return_inverse=True, return_counts=True)
     per_class = min(PER_CLASS, int(sizes.min()))
-    n, n_ways = len(images), per_class * len(names)
+    n, n_ways = len(part.k), per_class * len(names)
     balanced = balanced_top1(similarity, of_image, per_class)
     means = np.stack([_means(balanced, of_image == number) for number in range(len(names))])
     return {
@@ -145,10 +144,10 @@ def _means(accuracy: Array, inside: npt.NDArray[np.bool_]) -> Array:
     return means
 
 
-def _json(means: Array, guessed: float, options: Options, **interval: Any) -> dict[str, Any]:
+def _json(means: Array, guessed: float, options: ScoreOptions, **interval: Any) -> dict[str, Any]:
     """Put together a mean with its interval; `interval`: how that is had, see `Jackknife`."""
     found = Jackknife(float(means[0]), means[1:], **interval)
-    return {**uncertain_json(found, options.confidence, "nothing varies"), "chance": guessed}
+    return {**uncertain(found, options.confidence, "nothing varies").to_json(), "chance": guessed}
 
 
 FORMAT: Final = "nsd_bench.ood/1"
@@ -160,7 +159,7 @@ def evaluate_ood(
     submission: Submission,
     companion: Package,
     in_distribution: SubjectScores | None = None,
-    options: Options | None = None,
+    options: ScoreOptions | None = None,
 ) -> dict[str, Any]:
     """Score the tier `ood`, all of it and class by class.
 
@@ -188,12 +187,13 @@ def evaluate_ood(
     Raises
     ------
     SubmissionError, PackageError
-        As `nsd_bench.scoring.score.score`, or if there is no such tier.
+        As `nsd_bench.scoring.score.score_subject`, or if there is no such tier.
     """
-    options = options or Options()
+    options = options or ScoreOptions()
     truth = tier_truth(companion, "ood")
     classes = companion.trials["frame_image_class"].to_numpy()[rows_of_tier(companion, "ood")]
-    whole = score(submission, truth, options, tiers=("test",))
+    aligned = align(submission, truth, ("test",))
+    whole = score_aligned(aligned, options)
     ood = whole.scores.get(_ALL)
     known = None if in_distribution is None else in_distribution.scores.get(_ALL)
     by_class = {
@@ -211,11 +211,17 @@ def evaluate_ood(
         "repeats": _repeat_pattern(images),
         "noise_ceiling": "ncsnr from repeats of this session, noise pooled over degrees of freedom",
         "ood": _by_image(ood, images, options),
-        "in_distribution": uncertain_json(known, options.confidence, "no score of tier 'test' was given"),
+        "in_distribution": uncertain(
+            known, options.confidence, "no score of tier 'test' was given"
+        ).to_json(),
         "drop": _drop(ood, known, options),
         "classes": by_class,
-        "identification": identification_json(submission, truth, classes, options),
-        "warnings": whole.summary["warnings"],
+        "identification": (
+            identification_json(aligned.of_tier("test"), classes, options)
+            if aligned.rois[0].is_complete
+            else unavailable("not all units were predicted")
+        ),
+        "warnings": list(whole.warnings),
     }
 
 
@@ -226,7 +232,7 @@ def _repeat_pattern(images: npt.NDArray[np.int64]) -> dict[str, int]:
 
 
 def _class_score(
-    submission: Submission, truth: Truth, chosen: npt.NDArray[np.bool_], options: Options
+    submission: Submission, truth: Truth, chosen: npt.NDArray[np.bool_], options: ScoreOptions
 ) -> dict[str, Any]:
     rows = np.flatnonzero(chosen)
     part = truth.of_trials(rows)
@@ -237,7 +243,7 @@ def _class_score(
         trial_idx=submission.trial_idx[predicted],
         predictions=submission.predictions[predicted],
     )
-    found = score(given, part, options, tiers=("test",)).scores.get(_ALL)
+    found = score_subject(given, part, options, tiers=("test",)).scores.get(_ALL)
     n_images = len(np.unique(part.frame_image_id))
     return {
         "n_trials": len(rows),
@@ -246,15 +252,17 @@ def _class_score(
     }
 
 
-def _by_image(score: Jackknife | None, images: npt.NDArray[np.int64], options: Options) -> dict[str, Any]:
+def _by_image(
+    score: Jackknife | None, images: npt.NDArray[np.int64], options: ScoreOptions
+) -> dict[str, Any]:
     """Return a score with its value without each image, where each can be left out."""
-    found, numbers = uncertain_json(score, options.confidence, _NO_CEILING), np.unique(images)
+    found, numbers = uncertain(score, options.confidence, _NO_CEILING).to_json(), np.unique(images)
     if score is None or len(score.without) != len(numbers):
         return found
     return by_stimulus(found, np.r_[score.value, score.without], numbers)
 
 
-def _drop(ood: Jackknife | None, known: Jackknife | None, options: Options) -> dict[str, Any]:
+def _drop(ood: Jackknife | None, known: Jackknife | None, options: ScoreOptions) -> dict[str, Any]:
     if ood is None or known is None:
         return missing("one of the two scores is missing")
     found = unpaired(ood, known, options.confidence)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,9 +12,10 @@ import numpy as np
 
 from nsd_bench.errors import SubmissionError
 from nsd_bench.inputs import parse_json, read_text, reading
-from nsd_bench.leaderboard.reading import SCORES, fault
 from nsd_bench.scoring.jackknife import Jackknife, fixed
-from nsd_bench.scoring.scores import SCORES_FORMAT
+from nsd_bench.scoring.records import read_record
+from nsd_bench.scoring.scores import SCORES_FORMAT, PooledRegion, PooledTier, Scores
+from nsd_bench.scoring.values import Score
 from nsd_bench.transfer.results import missing
 
 __all__ = [
@@ -21,7 +23,7 @@ __all__ = [
     "IN_DISTRIBUTION",
     "REGIMES",
     "gather_regimes",
-    "read_scores",
+    "read_result",
     "regime_table",
     "with_regimes",
 ]
@@ -79,13 +81,13 @@ def gather_regimes(
     return {"format": FORMAT, "model": model, "region": {"atlas": atlas, "roi": roi}, "regimes": regimes}
 
 
-def with_regimes(scores: Mapping[str, Any], gathered: Mapping[str, Any]) -> dict[str, Any]:
+def with_regimes(scores: Scores, gathered: Mapping[str, Any]) -> Scores:
     """Add the regimes beside the tiers to what `nsd-bench score` wrote, for report and leaderboard.
 
     Parameters
     ----------
     scores
-        scores.json.
+        As they were read; not modified.
     gathered
         See `gather_regimes`; its region must be all units.
 
@@ -95,7 +97,7 @@ def with_regimes(scores: Mapping[str, Any], gathered: Mapping[str, Any]) -> dict
         With `"regimes"`: regime to column to the same form as `"pooled"`. A column says what it measures, if
         that is not the headline. A regime that was not scored is left out, and thus missing.
     """
-    headline, regimes = str(scores["headline"]), {}
+    headline, regimes = scores.headline, {}
     for name, found in gathered["regimes"].items():
         if name == "in_distribution" or not found["columns"]:
             continue
@@ -103,19 +105,14 @@ def with_regimes(scores: Mapping[str, Any], gathered: Mapping[str, Any]) -> dict
         for column in found["columns"]:
             same = column["metric"] in (headline, column["name"])
             title = column["name"] if same else f"{column['name']} ({column['metric']})"
-            score = {
-                "reason": None,
-                **{key: column[key] for key in ("value", "interval", "reason") if key in column},
-            }
-            row = {
-                "atlas": "all",
-                "roi": "all",
-                "n_subjects": column["n_subjects"],
-                "scores": {headline: score},
-            }
-            columns[title] = {"n_subjects": column["n_subjects"], "rois": [row]}
+            ends = column["interval"] and tuple(column["interval"])
+            keys = ("reason", "value", "interval")
+            score = Score(column["value"], ends, column.get("reason"), keys=keys)
+            n = column["n_subjects"]
+            row = PooledRegion(atlas="all", roi="all", n_subjects=n, scores={headline: score})
+            columns[title] = PooledTier(n, (row,))
         regimes[name.replace("_", " ")] = columns
-    return {**scores, "regimes": regimes}
+    return replace(scores, regimes=regimes)
 
 
 def _regime(name: str, results: Sequence[Mapping[str, Any]], atlas: str, roi: str) -> dict[str, Any]:
@@ -208,15 +205,16 @@ def _independent(columns: Sequence[dict[str, Any]]) -> list[float] | None:
 
 
 def _of_scores(scores: Mapping[str, Any], atlas: str, roi: str, place: str) -> list[dict[str, Any]]:
-    lacking = fault(scores, {name: SCORES[name] for name in ("headline", "pooled")})
-    if lacking:
-        raise _refused(f"not a score file: {lacking}", place, _SCORED[1])
-    metric, columns = str(scores["headline"]), []
-    for tier, pooled in scores["pooled"].items():
-        row = next((one for one in pooled["rois"] if (one["atlas"], one["roi"]) == (atlas, roi)), None)
-        score = row["scores"].get(metric) if row else None
-        n_subjects = row["n_subjects"] if row else 0
-        columns.append(_column(tier, metric, score or missing(f"no score of {atlas}/{roi}"), n_subjects))
+    try:
+        found = read_record(Scores, dict(scores))
+    except ValueError as error:
+        raise _refused(f"not a score file: {error}", place, _SCORED[1]) from error
+    columns = []
+    for tier, pooled in found.pooled.items():
+        row = pooled.region(atlas, roi)
+        score = row.scores.get(found.headline) if row else None
+        known = missing(f"no score of {atlas}/{roi}") if score is None else score.to_json()
+        columns.append(_column(tier, found.headline, known, (row and row.n_subjects) or 0))
     return columns
 
 
@@ -249,8 +247,13 @@ def _column(name: str, metric: str, score: Mapping[str, Any], n_subjects: int) -
     return {**column, "n_subjects": n_subjects}
 
 
-def read_scores(path: Path) -> dict[str, Any]:
-    """Read a result.
+def read_result(path: Path) -> dict[str, Any]:
+    """Read a result of any regime.
+
+    Parameters
+    ----------
+    path
+        A JSON file.
 
     Parameters
     ----------

@@ -12,7 +12,7 @@ import pandas as pd
 
 from nsd_bench.scoring.jackknife import Jackknife
 from nsd_bench.scoring.options import DrawOptions, refuse_options, whole_number
-from nsd_bench.scoring.scores import uncertain_json
+from nsd_bench.scoring.values import uncertain
 
 __all__ = [
     "FORMAT",
@@ -109,7 +109,7 @@ def valued(values: Array, confidence: float, reason: str = "not a number: nothin
     """
     value = float(values[0])
     found = Jackknife(value, values[1:]) if np.isfinite(value) else None
-    return uncertain_json(found, confidence, reason)
+    return uncertain(found, confidence, reason).to_json()
 
 
 def by_stimulus(score: Mapping[str, Any], values: Array, stimuli: Iterable[Any]) -> dict[str, Any]:
