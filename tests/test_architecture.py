@@ -200,8 +200,6 @@ def test_one_head_holds_the_house():
 
 TOO_OFTEN = {"options.py"}
 """File names that still stand four times; none is added."""
-TWICE = {"Options", "Scatter", "Season"}
-"""Class names that still stand twice; none is added."""
 
 
 def test_file_names_tell_files_apart():
@@ -216,7 +214,7 @@ def test_a_class_name_stands_once():
         for node in ast.parse(path.read_text()).body
         if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
     )
-    assert {name for name, n in classes.items() if n > 1} <= TWICE
+    assert {name for name, n in classes.items() if n > 1} == set()
 
 
 def test_another_projects_exporters_is_named(monkeypatch):

@@ -23,7 +23,7 @@ from PIL import Image
 from nsd_bench.cli.leaderboard import codabench_command as command
 from nsd_bench.cli.score import score_command
 from nsd_bench.errors import NsdBenchError, OptionError, OutputError, PackageError
-from nsd_bench.leaderboard.codabench_texts import MOST_CHARACTERS, MOST_REGIONS, Schedule, columns, phases
+from nsd_bench.leaderboard.codabench_texts import MOST_CHARACTERS, MOST_REGIONS, PhaseDates, columns, phases
 from nsd_bench.package import spec
 from nsd_bench.package.read import Package
 from nsd_bench.package.submission import Submission
@@ -205,7 +205,7 @@ def test_one_tier_makes_one_phase(tmp_path):
 
 
 def test_a_final_phase_before_the_live_one():
-    season = Schedule(datetime(2027, 3, 1), datetime(2027, 1, 1))
+    season = PhaseDates(datetime(2027, 3, 1), datetime(2027, 1, 1))
     with pytest.raises(OptionError) as caught:
         phases(season, [LIVE, FINAL])
     assert str(caught.value) == (
@@ -217,7 +217,7 @@ def test_a_final_phase_before_the_live_one():
 
 @pytest.mark.parametrize("step", [0.0, -1.0, float("nan")])
 def test_live_scores_need_a_step(step):
-    season = Schedule(datetime(2027, 1, 1), datetime(2027, 3, 1), live_step=step)
+    season = PhaseDates(datetime(2027, 1, 1), datetime(2027, 3, 1), live_step=step)
     with pytest.raises(OptionError) as caught:
         phases(season, [LIVE, FINAL])
     assert str(caught.value) == (

@@ -282,13 +282,13 @@ def codabench_command(
 ) -> None:
     """Write OUT, a .zip for Codabench: pages, this scorer, the truth as reference data, a starting kit."""
     from nsd_bench.leaderboard.codabench import DEFAULT_IMAGE, write_bundle
-    from nsd_bench.leaderboard.codabench_texts import Schedule
+    from nsd_bench.leaderboard.codabench_texts import PhaseDates
     from nsd_bench.package.read import Package
 
     if out.suffix != ".zip":
         raise click.BadParameter(f"'{out}' does not end in .zip, which Codabench wants", param_hint="'OUT'")
     start = start or datetime.combine(datetime.now(UTC).date(), datetime.min.time())
-    season = Schedule(start, final or start + timedelta(days=_DAYS), budget, per_day, live_step=live_step)
+    season = PhaseDates(start, final or start + timedelta(days=_DAYS), budget, per_day, live_step=live_step)
     plan = write_bundle(
         out,
         [Package(path) for path in packages_below(packages)],

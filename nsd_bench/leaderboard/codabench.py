@@ -21,7 +21,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from nsd_bench.errors import OutputError, PackageError
-from nsd_bench.leaderboard.codabench_texts import Column, Phase, Schedule, columns, phases, texts
+from nsd_bench.leaderboard.codabench_texts import Column, Phase, PhaseDates, columns, phases, texts
 from nsd_bench.outputs import new_file, refuse_existing
 from nsd_bench.package import spec
 from nsd_bench.package.read import Package
@@ -176,7 +176,7 @@ def write_bundle(
     out: Path,
     packages: Sequence[Package],
     truths: Sequence[Path],
-    season: Schedule,
+    season: PhaseDates,
     *,
     title: str = "nsd_bench",
     docker_image: str = DEFAULT_IMAGE,

@@ -25,7 +25,7 @@ __all__ = [
     "TIME_LIMIT_S",
     "Column",
     "Phase",
-    "Schedule",
+    "PhaseDates",
     "columns",
     "phases",
     "texts",
@@ -35,7 +35,7 @@ _FORMAT: Final = "%Y-%m-%d %H:%M:%S"
 
 
 @dataclass(frozen=True)
-class Schedule:
+class PhaseDates:
     """When what is scored.
 
     Parameters
@@ -74,7 +74,7 @@ class Phase:
     max_submissions_per_day: int
 
 
-def phases(season: Schedule, tiers: list[str]) -> list[Phase]:
+def phases(season: PhaseDates, tiers: list[str]) -> list[Phase]:
     """Return a live phase on `test` and a final one on `final_test`, or one alone if there is one tier.
 
     Parameters
@@ -200,7 +200,7 @@ TIME_LIMIT_S: Final = 3600
 def texts(
     packages: Sequence[Package],
     plan: Sequence[Phase],
-    season: Schedule,
+    season: PhaseDates,
     columns: Sequence[Column],
     *,
     title: str,

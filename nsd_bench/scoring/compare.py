@@ -255,11 +255,6 @@ class Comparison(JsonRecord):
         who = ", ".join(f"subj{one.subject:02}" for one in self.subjects)
         return f"<Comparison of {who}: {HEADLINE} {', '.join(found)}>"
 
-    def __str__(self) -> str:
-        from nsd_bench.scoring.tables import comparison_lines
-
-        return "\n".join(comparison_lines(self))
-
 
 def compare(
     first: Given,

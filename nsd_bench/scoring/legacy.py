@@ -14,11 +14,12 @@ from nsd_bench.errors import OptionError, SubmissionError, choices
 from nsd_bench.scoring.align import Aligned, AlignedTier
 from nsd_bench.scoring.metrics import noise_ceiling
 from nsd_bench.scoring.patterns import column_correlations, image_means, rdm
-from nsd_bench.scoring.scores import LegacyValue
+from nsd_bench.scoring.records import JsonRecord
 
 __all__ = [
     "LEGACY",
     "LegacyScore",
+    "LegacyValue",
     "Trials",
     "algonauts2023",
     "berg",
@@ -420,6 +421,31 @@ class LegacyScore:
     units: str
     faults: str
     undefined: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class LegacyValue(JsonRecord):
+    """A score of another benchmark: see `LegacyScore`.
+
+    Parameters
+    ----------
+    version, units, source, faults
+        See there.
+    value
+        Over all subjects; None where there is none.
+    reason
+        Why there is none.
+    subjects
+        The score of each subject alone.
+    """
+
+    version: int | str = 1
+    value: float | None
+    reason: str | None = None
+    units: str = ""
+    subjects: tuple[float | None, ...] = ()
+    source: str = ""
+    faults: str = ""
 
 
 def legacy_trials(part: AlignedTier) -> Trials:

@@ -19,6 +19,7 @@ from nsd_bench.inputs import reading
 from nsd_bench.outputs import json_bytes, new_file, refuse_existing, write_npz
 from nsd_bench.package.storage import read_npz
 from nsd_bench.scoring.jackknife import Jackknife
+from nsd_bench.scoring.legacy import LegacyValue
 from nsd_bench.scoring.metrics import HEADLINE, METRICS, PATTERN_METRICS
 from nsd_bench.scoring.options import ScoreOptions
 from nsd_bench.scoring.records import IN_MEMORY, ONLY_IF_SET, JsonRecord, read_file
@@ -38,7 +39,6 @@ __all__ = [
     "SCORES_FORMAT",
     "Anchors",
     "Key",
-    "LegacyValue",
     "MetricNote",
     "PooledRegion",
     "PooledTier",
@@ -268,31 +268,6 @@ class Scorer(JsonRecord):
     interval: str = THESE_SUBJECTS
     new_subjects: str = NEW_SUBJECTS
     not_included: str = "the uncertainty of ncsnr"
-
-
-@dataclass(frozen=True, kw_only=True)
-class LegacyValue(JsonRecord):
-    """A score of another benchmark: see `nsd_bench.scoring.legacy.LegacyScore`.
-
-    Parameters
-    ----------
-    version, units, source, faults
-        See there.
-    value
-        Over all subjects; None where there is none.
-    reason
-        Why there is none.
-    subjects
-        The score of each subject alone.
-    """
-
-    version: int | str = 1
-    value: float | None
-    reason: str | None = None
-    units: str = ""
-    subjects: tuple[float | None, ...] = ()
-    source: str = ""
-    faults: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -550,15 +525,22 @@ class Scores(JsonRecord):
             value = None if one is None else one.shown(small=self.is_small(tier))
             yield f"{self.headline} {'missing' if value is None else format(value, '.3f')} on {tier}"
 
-    def __str__(self) -> str:
-        from nsd_bench.scoring.tables import table
-
-        return table(self)
-
     def _repr_html_(self) -> str:
-        from nsd_bench.scoring.tables import html_table
-
-        return html_table(self)
+        frame = self.to_frame()
+        shown = frame[frame["metric"] == self.headline]
+        columns = [
+            "package",
+            "tier",
+            "atlas",
+            "roi",
+            "value",
+            "corrected",
+            "low",
+            "high",
+            "n_units",
+            "n_images",
+        ]
+        return str(shown[columns].to_html(index=False, float_format="{:.3f}".format, na_rep=""))
 
 
 def units_path(path: Path) -> Path:

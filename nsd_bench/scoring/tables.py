@@ -1,8 +1,7 @@
-"""Scores and comparisons as text of at most 100 columns, and as HTML for notebooks."""
+"""Scores and comparisons as text of at most 100 columns."""
 
 from __future__ import annotations
 
-import html
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
@@ -22,7 +21,7 @@ from nsd_bench.scoring.values import (
 if TYPE_CHECKING:
     from nsd_bench.scoring.compare import Comparison, Difference, Side
 
-__all__ = ["comparison_lines", "html_table", "legacy_lines", "table"]
+__all__ = ["comparison_lines", "legacy_lines", "table"]
 
 _OTHERS = {"single_trial_correlation": "trial", "correlation_to_average": "avg", "feve": "FEVE"}
 _NONE = Score(None)
@@ -58,36 +57,6 @@ def legacy_lines(scores: Scores) -> Iterator[str]:
         for name, one in others.items():
             value = "no number" if one.value is None else f"{one.value:.4g} ({one.units})"
             yield f"{tier}, {name}: {value}"
-
-
-def html_table(scores: Scores) -> str:
-    """Lay out the headline of all units and every region, a row each, as HTML.
-
-    Parameters
-    ----------
-    scores
-        See `table`.
-    """
-    head = ("package", "tier", "region", "units", "noise ceiling", scores.headline, "interval")
-    rows = [
-        (
-            subject.package,
-            tier,
-            _name(row),
-            str(row.n_units),
-            _number(row.noise_ceiling, 0),
-            _number(row.scores.get(scores.headline, _NONE).shown(small=is_small([found.n_images])), 0),
-            _interval(row.scores.get(scores.headline, _NONE).interval),
-        )
-        for subject in scores.subjects
-        for tier, found in subject.tiers.items()
-        for row in found.rois
-        if row.n_units
-    ]
-    cells = ["".join(f"<td>{html.escape(text)}</td>" for text in row) for row in rows]
-    body = "".join(f"<tr>{row}</tr>" for row in cells)
-    titles = "".join(f"<th>{html.escape(text)}</th>" for text in head)
-    return f"<table><thead><tr>{titles}</tr></thead><tbody>{body}</tbody></table>"
 
 
 def _subject(subject: SubjectScores) -> Iterator[str]:
