@@ -60,6 +60,11 @@ def pair_conditions(perception: pd.DataFrame, imagery: pd.DataFrame) -> pd.DataF
 def common_subjects(*tables: pd.DataFrame) -> list[str]:
     """Return the subjects that all indices have, ascending.
 
+    Parameters
+    ----------
+    *tables
+        Indices, see `nsd_bench.imagery.index.read_index`.
+
     Raises
     ------
     OptionError

@@ -17,6 +17,11 @@ __all__ = ["Claim", "check_step", "climb", "plan"]
 def check_step(step: float) -> None:
     """Refuse a step that no score could be rounded to.
 
+    Parameters
+    ----------
+    step
+        What a published score is rounded to.
+
     Raises
     ------
     OptionError
@@ -96,6 +101,22 @@ class Claim:
 
 def plan(lines: Sequence[Line], rules: Opening, claims: Sequence[Claim], time: str) -> list[Record]:
     """Return the lines to be added for the submissions that are not there yet, in the given order.
+
+    Parameters
+    ----------
+    lines
+        What is in the ledger.
+    rules
+        Of the season that runs.
+    claims
+        Submissions, in the order in which they came.
+    time
+        ISO 8601 in UTC, of all new lines.
+
+    Returns
+    -------
+    new
+        Lines to add; none for what is there already.
 
     Raises
     ------

@@ -105,6 +105,11 @@ class Ledger:
     def check_head(self, head: str) -> None:
         """Check that a digest that was published earlier is that of one of the lines.
 
+        Parameters
+        ----------
+        head
+            SHA-256 digest in hex, as it was published.
+
         Raises
         ------
         SubmissionError
@@ -187,6 +192,11 @@ class Ledger:
     def close(self, time: str) -> Closing:
         """Close the season: from now on its final scores are shown, and nothing is recorded any more.
 
+        Parameters
+        ----------
+        time
+            ISO 8601 in UTC.
+
         Raises
         ------
         SubmissionError
@@ -212,6 +222,8 @@ class Ledger:
 
         Parameters
         ----------
+        claims
+            What was submitted, in the order in which it came.
         time
             ISO 8601 in UTC.
         before

@@ -23,6 +23,13 @@ _IGNORABLE: Final = re.compile(
 def tidy(name: str) -> str:
     r"""Leave out what leaves no ink, and put one space where there is any other white space.
 
+    Parameters
+    ----------
+    name
+        As an entrant wrote it.
+
+    Examples
+    --------
     >>> tidy("  Team\u00a0\u200b A ")
     'Team A'
     """
@@ -34,6 +41,8 @@ def printable(text: str, most: int = 2000) -> str:
 
     Parameters
     ----------
+    text
+        As an entrant wrote it; of several lines one is made.
     most
         Letters; what is longer is cut, and ends in an ellipsis.
 
@@ -51,6 +60,13 @@ def team_key(team: str) -> str:
     Compatible forms, case, white space, kinds of dashes, what leaves no ink, and the order of names after
     commas make no difference. Letters of other alphabets that look alike do.
 
+    Parameters
+    ----------
+    team
+        Name as an entrant wrote it.
+
+    Examples
+    --------
     >>> len({team_key(name) for name in ("Team A", "TEAM  a", "\uff34eam\u200b A", "team\u00a0a")})
     1
     >>> team_key("Ada, Bo") == team_key("bo,Ada"), team_key("Team 1") == team_key("Team 11")
@@ -69,6 +85,13 @@ def team_key(team: str) -> str:
 def team_fault(team: str) -> str:
     r"""Say why a name cannot be a team's; empty if it can.
 
+    Parameters
+    ----------
+    team
+        Name as an entrant wrote it.
+
+    Examples
+    --------
     >>> team_fault(" \u200b "), team_fault("a\ud800"), team_fault("Team A")
     ('it is empty', 'it holds half of a character, at place 2', '')
     """

@@ -28,7 +28,18 @@ NOT_SCORED = "This submission was not scored; the reason is in its detailed resu
 
 
 def main(arguments: list[str]) -> int:
-    """Score; return 0, or 1 if there is no score that could rank."""
+    """Score a submission; what goes wrong is said on a page, without a traceback, which might show truths.
+
+    Parameters
+    ----------
+    arguments
+        Folder of Codabench's input, folder for its output, tier, and of a live phase the Ladder's step.
+
+    Returns
+    -------
+    status
+        0, or 1 if there is no score that could rank.
+    """
     output = Path(arguments[1]).resolve()
     try:
         output.mkdir(parents=True, exist_ok=True)
