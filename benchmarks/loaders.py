@@ -35,7 +35,7 @@ Epoch = Callable[[], Iterator[int]]
 
 def make(path: Path, kind: str, n_trials: int) -> None:
     """Write a package as folder, zip and packed twin."""
-    from nsd_bench.loaders.packing import pack
+    from nsd_bench.loaders.opened import pack
     from nsd_bench.package.read import Package
 
     if path.exists():

@@ -19,7 +19,7 @@ from nsd_bench.errors import OptionError, PackageError
 from nsd_bench.loaders import JointLoader, joint_dataloaders
 from nsd_bench.loaders.batch import Buffers
 from nsd_bench.loaders.dataset import TierDataset, _Repeats
-from nsd_bench.loaders.options import Options, read_options
+from nsd_bench.loaders.loader_options import LoaderOptions, read_options
 from nsd_bench.outputs import array_to_bytes
 from nsd_bench.package import spec
 
@@ -314,7 +314,7 @@ def test_one_name_need_not_be_a_list(path):
 
 def test_the_text_of_errors(path):
     with pytest.raises(OptionError) as caught:
-        Options(unit_ids=[3], areas=["V1"])
+        LoaderOptions(unit_ids=[3], areas=["V1"])
     assert str(caught.value) == (
         "options of the loader: 'unit_ids' and 'areas' exclude each other.\n"
         "  Expected: units by id, or by area, layer, region and number.\n"

@@ -15,7 +15,7 @@ from click.testing import CliRunner
 import nsd_bench
 from nsd_bench.cli.packages import pack_command as command
 from nsd_bench.errors import OutputError, PackageError
-from nsd_bench.loaders.packing import pack
+from nsd_bench.loaders.opened import pack
 from nsd_bench.package import spec
 from nsd_bench.package.packed import PackedStore
 from nsd_bench.package.read import Package

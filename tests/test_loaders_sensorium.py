@@ -307,7 +307,7 @@ def test_neuralpredictors_data_set(path, tmp_path):
     data = nsd_bench.open(path).as_neuralpredictors("images", "responses", "pupil_center")
     loader = static_loaders([path], 4, tier="test", cuda=False, include_eye_position=True)["test"][KEY]
     assert_same(loader, data, np.flatnonzero(TIERS == "test"))
-    from nsd_bench.loaders.packing import pack
+    from nsd_bench.loaders.opened import pack
 
     packed = nsd_bench.open(pack(nsd_bench.open(path), tmp_path))
     with pytest.raises(PackageError) as caught:

@@ -30,7 +30,7 @@ from exporters.packages.export import export_packages
 from exporters.packages.recipe import load_recipe
 from nsd_bench.cli import cli
 from nsd_bench.errors import OptionError, OutputError, PackageError, RecipeError
-from nsd_bench.loaders.packing import pack
+from nsd_bench.loaders.opened import pack
 from nsd_bench.package import keys, spec
 from nsd_bench.package.keys import read_key
 from nsd_bench.package.lock import read_lock, verify_lock

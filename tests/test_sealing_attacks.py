@@ -31,7 +31,7 @@ from entrant import (
 from exports import recipe
 
 from exporters.packages.export import export_packages
-from nsd_bench.loaders.packing import pack
+from nsd_bench.loaders.opened import pack
 from nsd_bench.package.read import Package
 from tiers import load_tier_file
 from tiers.rewrite.apply import apply_tiers

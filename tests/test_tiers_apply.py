@@ -18,7 +18,7 @@ from exporters.packages.export import export_packages
 from exporters.packages.recipe import load_recipe
 from nsd_bench.cli.tiers import tiers_command as command
 from nsd_bench.errors import NsdBenchError, TierError
-from nsd_bench.loaders.packing import pack
+from nsd_bench.loaders.opened import pack
 from nsd_bench.package.lock import read_lock, verify_lock
 from nsd_bench.package.read import Package
 from nsd_bench.package.truth import Truth

@@ -164,7 +164,7 @@ def verify_command(
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder for the packed packages.")
 def pack_command(packages: tuple[Path, ...], out: Path) -> None:
     """Write the packed twin of PACKAGES, folders, zips or folders of them; zarr opens it too."""
-    from nsd_bench.loaders.packing import pack
+    from nsd_bench.loaders.opened import pack
     from nsd_bench.package.read import Package
 
     for path in packages_below(packages):

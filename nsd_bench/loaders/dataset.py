@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 
 from nsd_bench.loaders.affine import Affine, Resample, standardisations
 from nsd_bench.loaders.batch import Batch, Buffers, Gathered, make_batch
-from nsd_bench.loaders.options import Options
+from nsd_bench.loaders.loader_options import LoaderOptions
 from nsd_bench.loaders.selection import extra_keys, select_channels, select_trials, select_units, trial_ids
 from nsd_bench.package import spec
 from nsd_bench.package.read import Package
@@ -48,8 +48,8 @@ class TierDataset(Dataset[Batch]):
         What standardised each field, with its inverse.
     """
 
-    def __init__(self, package: Package, tier: str | None, options: Options | None = None) -> None:
-        options = Options() if options is None else options
+    def __init__(self, package: Package, tier: str | None, options: LoaderOptions | None = None) -> None:
+        options = LoaderOptions() if options is None else options
         self.package, self.tier, self.options = package, tier, options
         self.units = select_units(package, options)
         self._n_units = package.n_units if self.units is None else len(self.units)

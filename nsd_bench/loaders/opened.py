@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+import numpy as np
 
 from nsd_bench.errors import PackageError, choices
 from nsd_bench.package import spec
+from nsd_bench.package.packed import write_packed
 from nsd_bench.package.read import Package
 
 if TYPE_CHECKING:
@@ -19,7 +23,9 @@ if TYPE_CHECKING:
     from nsd_bench.loaders.views import Matrices
     from nsd_bench.package.submission import Submission
 
-__all__ = ["OpenPackage", "joint_dataloaders", "open"]
+__all__ = ["OpenPackage", "joint_dataloaders", "open", "pack"]
+
+_BLOCK_BYTES: Final = 1 << 24
 
 
 class OpenPackage(Package):
@@ -77,7 +83,7 @@ class OpenPackage(Package):
             `DistributedSampler`: call `loader.sampler.set_epoch(epoch)` before every epoch. Other tiers are
             whole in every process.
         **options
-            See `nsd_bench.loaders.options.Options`: areas, units, images, behaviour, scale, ...
+            See `nsd_bench.loaders.loader_options.LoaderOptions`: areas, units, images, behaviour, scale, ...
 
         Raises
         ------
@@ -95,7 +101,7 @@ class OpenPackage(Package):
         """
         from nsd_bench.loaders.dataloaders import refuse_loader_arguments, tier_loader
         from nsd_bench.loaders.dataset import TierDataset
-        from nsd_bench.loaders.options import read_options
+        from nsd_bench.loaders.loader_options import read_options
 
         if tiers is None:
             tiers = [tier for tier in spec.TIERS if self.rows(tier).size]
@@ -169,7 +175,7 @@ class OpenPackage(Package):
         features
             Makes numbers of images; see there. By default the inputs are the standardised pixels.
         **options
-            See `nsd_bench.loaders.options.Options`.
+            See `nsd_bench.loaders.loader_options.LoaderOptions`.
 
         Raises
         ------
@@ -201,7 +207,7 @@ class OpenPackage(Package):
         tier
             One tier; all trials, in the order of the files, by default.
         **options
-            `standardise`, by default False, and those of `nsd_bench.loaders.options.Options`.
+            `standardise`, by default False, and those of `nsd_bench.loaders.loader_options.LoaderOptions`.
         """
         from nsd_bench.loaders.views import to_numpy
 
@@ -215,7 +221,7 @@ class OpenPackage(Package):
         tier
             One tier; all trials, in the order of the files, by default.
         **options
-            `standardise`, by default False, and those of `nsd_bench.loaders.options.Options`.
+            `standardise`, by default False, and those of `nsd_bench.loaders.loader_options.LoaderOptions`.
         """
         from nsd_bench.loaders.views import to_pandas
 
@@ -229,7 +235,7 @@ class OpenPackage(Package):
         tier
             One tier; all trials, in the order of the files, by default.
         **options
-            `standardise`, by default False, and those of `nsd_bench.loaders.options.Options`.
+            `standardise`, by default False, and those of `nsd_bench.loaders.loader_options.LoaderOptions`.
         """
         from nsd_bench.loaders.views import to_xarray
 
@@ -243,7 +249,7 @@ class OpenPackage(Package):
         tier
             One tier; all trials, in the order of the files, by default.
         **options
-            `standardise`, by default False, and those of `nsd_bench.loaders.options.Options`.
+            `standardise`, by default False, and those of `nsd_bench.loaders.loader_options.LoaderOptions`.
         """
         from nsd_bench.loaders.views import to_datasets
 
@@ -337,6 +343,35 @@ def joint_dataloaders(
     return together
 
 
+def pack(package: Package, parent: str | os.PathLike[str]) -> Path:
+    """Write a package's packed twin: the same tables, and a few large files in place of many small ones.
+
+    Parameters
+    ----------
+    package
+        A folder or a zip.
+    parent
+        Folder in which `<name>.packed` appears.
+
+    Returns
+    -------
+    path
+        The packed package.
+
+    Raises
+    ------
+    OutputError
+        If it exists already, or the disk is full.
+    PackageError
+        If a file of the package is missing or damaged.
+    """
+    path = Path(parent) / (spec.package_stem(package.path.name) + spec.PACKED_SUFFIX)
+    names = [name for name in package.store.names() if spec.data_key_of(name) is None]
+    files = {name: package.store.view(name) for name in names}
+    write_packed(path, files, {key: _blocks(package, key) for key in package.data_keys})
+    return path
+
+
 def _opened(item: Package | str | os.PathLike[str]) -> OpenPackage:
     return OpenPackage(item.path if isinstance(item, Package) else item)
 
@@ -353,3 +388,11 @@ def _refuse_errors(package: Package) -> None:
             expected="a package without errors",
             fix=f"{first.fix[:1].lower()}{first.fix[1:]}; 'nsd-bench validate' lists them all",
         )
+
+
+def _blocks(package: Package, key: str) -> Iterator[npt.NDArray[Any]]:
+    arrays = package.trial_arrays(key)
+    trial_bytes = max(1, int(np.prod(arrays.shape)) * arrays.dtype.itemsize)
+    step = max(1, _BLOCK_BYTES // trial_bytes)
+    for start in range(0, package.n_trials, step):
+        yield arrays.gather(np.arange(start, min(start + step, package.n_trials)))

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nsd_bench.errors import OptionError, choices
-from nsd_bench.loaders.options import Options
+from nsd_bench.loaders.loader_options import LoaderOptions
 from nsd_bench.package import spec
 from nsd_bench.package.read import Package
 from nsd_bench.package.spec import labels_by_roi
@@ -21,7 +21,7 @@ Numbers: TypeAlias = npt.NDArray[np.int64]
 _SEEDS: Final = 1 << 32
 
 
-def select_units(package: Package, options: Options) -> Numbers | None:
+def select_units(package: Package, options: LoaderOptions) -> Numbers | None:
     """Return columns of the responses, or None for all.
 
     Parameters
@@ -59,7 +59,7 @@ def select_units(package: Package, options: Options) -> Numbers | None:
     return None if np.array_equal(columns, np.arange(len(unit_ids))) else columns
 
 
-def select_trials(package: Package, tier: str | None, options: Options) -> Numbers:
+def select_trials(package: Package, tier: str | None, options: LoaderOptions) -> Numbers:
     """Return file numbers of the trials of a tier, or of all, ascending.
 
     Parameters
@@ -95,7 +95,7 @@ def select_trials(package: Package, tier: str | None, options: Options) -> Numbe
     return rows
 
 
-def extra_keys(package: Package, options: Options) -> list[str]:
+def extra_keys(package: Package, options: LoaderOptions) -> list[str]:
     """Return the kinds of data that are given beside images and responses.
 
     Parameters
@@ -131,7 +131,7 @@ def extra_keys(package: Package, options: Options) -> list[str]:
     return keys
 
 
-def select_channels(package: Package, options: Options) -> list[int] | None:
+def select_channels(package: Package, options: LoaderOptions) -> list[int] | None:
     """Return channels of the images, or None for all.
 
     Parameters

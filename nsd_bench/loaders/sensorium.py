@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Sampler, SubsetRandomSampler
 from nsd_bench.errors import OptionError
 from nsd_bench.loaders.batch import Batch, make_batch, whole
 from nsd_bench.loaders.dataset import TierDataset
-from nsd_bench.loaders.options import Options
+from nsd_bench.loaders.loader_options import LoaderOptions
 from nsd_bench.loaders.selection import draw, select_trials, trial_ids
 from nsd_bench.package import spec
 from nsd_bench.package.read import Package
@@ -44,7 +44,7 @@ class SensoriumDataset(TierDataset):
         Columns of the unit and of the trial table as attributes; units are those that are given.
     """
 
-    def __init__(self, package: Package, options: Options, *, as_float: Sequence[str] = ()) -> None:
+    def __init__(self, package: Package, options: LoaderOptions, *, as_float: Sequence[str] = ()) -> None:
         super().__init__(package, None, options)
         units = package.units if self.units is None else package.units.iloc[self.units]
         self.neurons = SimpleNamespace(**{str(name): units[name].to_numpy() for name in units})
@@ -160,8 +160,8 @@ def static_loaders(
     }
     loaders: Loaders = OrderedDict((name, OrderedDict()) for name in ([tier] if tier else spec.TIERS))
     for path, units, ids in zip_longest(paths, neuron_ids or [], image_ids or []):
-        dataset = SensoriumDataset(Package(path), Options(unit_ids=units, **shared), as_float=info)
-        asked = Options(image_ids=ids, **images)
+        dataset = SensoriumDataset(Package(path), LoaderOptions(unit_ids=units, **shared), as_float=info)
+        asked = LoaderOptions(image_ids=ids, **images)
         _add(loaders, path, dataset, asked, batch_size=batch_size, seed=seed, cuda=cuda)
     return loaders
 
@@ -184,7 +184,9 @@ def _units(
     return {"n_units": n_units, "unit_seed": seed}
 
 
-def _add(loaders: Loaders, path: str, dataset: SensoriumDataset, asked: Options, **batches: Any) -> None:
+def _add(
+    loaders: Loaders, path: str, dataset: SensoriumDataset, asked: LoaderOptions, **batches: Any
+) -> None:
     """Add a package's loaders, one a tier."""
     key = _data_key(str(path), dataset.package)
     for tier, by_key in loaders.items():
@@ -231,10 +233,10 @@ def _to_gpu(trials: Sequence[Batch]) -> Batch:
     return make_batch({name: values.cuda() for name, values in whole(trials)._asdict().items()})
 
 
-def _rows(package: Package, tier: str, options: Options) -> npt.NDArray[np.int64]:
+def _rows(package: Package, tier: str, options: LoaderOptions) -> npt.NDArray[np.int64]:
     """Select trials as Sensorium does, which takes one trial of an image, and draws trials, not images."""
     if options.image_condition is not None or tier != "train":
-        return select_trials(package, tier, Options(image_condition=options.image_condition))
+        return select_trials(package, tier, LoaderOptions(image_condition=options.image_condition))
     train = package.rows("train")
     if options.image_ids is not None:
         ids = trial_ids(package)[0]
@@ -268,7 +270,7 @@ def _data_key(path: str, package: Package) -> str:
 
 
 def _floats(
-    package: Package, name: str, values: npt.NDArray[Any], options: Options
+    package: Package, name: str, values: npt.NDArray[Any], options: LoaderOptions
 ) -> npt.NDArray[np.float32]:
     """Return a column as Sensorium's transforms leave it, shape (n_trials, 1): trial_idx is z-scored."""
     if values.dtype.kind not in "biuf":

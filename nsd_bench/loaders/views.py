@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from nsd_bench.errors import OptionError
 from nsd_bench.loaders.dataset import TierDataset
-from nsd_bench.loaders.options import read_options
+from nsd_bench.loaders.loader_options import read_options
 from nsd_bench.package import spec
 from nsd_bench.package.read import Package
 
@@ -34,7 +34,7 @@ def to_numpy(
     standardise
         Whether to give what loaders give; by default everything is as it is stored.
     **options
-        See `nsd_bench.loaders.options.Options`.
+        See `nsd_bench.loaders.loader_options.LoaderOptions`.
 
     Returns
     -------
@@ -84,7 +84,8 @@ def to_matrices(
         numbers for each, shape (n, n_features). It is called with 64 images at a time, so that not all of
         them need fit into memory. None: the standardised pixels.
     **options
-        See `nsd_bench.loaders.options.Options`; `average_repeats=True` gives a row for each image.
+        See `nsd_bench.loaders.loader_options.LoaderOptions`; `average_repeats=True` gives a row for each
+        image.
 
     Raises
     ------

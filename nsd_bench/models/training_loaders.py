@@ -15,7 +15,7 @@ from nsd_bench.errors import ModelError
 from nsd_bench.loaders.batch import Batch, whole
 from nsd_bench.loaders.dataloaders import JointLoader
 from nsd_bench.loaders.dataset import TierDataset
-from nsd_bench.loaders.options import Options
+from nsd_bench.loaders.loader_options import LoaderOptions
 from nsd_bench.models.distributed import Processes
 from nsd_bench.models.guard import FittingView, fitting_view
 from nsd_bench.models.training_options import TrainingOptions
@@ -99,8 +99,8 @@ def training_loaders(
             expected="at least one item for each process",
             fix="give a larger batch_size",
         )
-    asked = Options(images=images, behavior="none", average_repeats=options.average_repeats)
-    every_image = Options(images=images, behavior="none", average_repeats=True)
+    asked = LoaderOptions(images=images, behavior="none", average_repeats=options.average_repeats)
+    every_image = LoaderOptions(images=images, behavior="none", average_repeats=True)
     train: dict[str, DataLoader[Batch]] = {}
     validation: dict[str, DataLoader[Batch]] = {}
     samplers: list[DistributedSampler[Any]] = []
@@ -129,7 +129,7 @@ def _digest(view: FittingView) -> str:
     return sha256(view.manifest_sha256.encode() + view.rows("train").tobytes()).hexdigest()
 
 
-def _dataset(package: Package, tier: str, options: Options) -> TierDataset:
+def _dataset(package: Package, tier: str, options: LoaderOptions) -> TierDataset:
     dataset = TierDataset(package, tier, options)
     if len(dataset) < _FEWEST_IMAGES:
         raise ModelError(

@@ -8,13 +8,13 @@ from typing import Any, Literal, TypeAlias
 
 from nsd_bench.errors import OptionError, choices
 
-__all__ = ["Options", "Presence", "read_options"]
+__all__ = ["LoaderOptions", "Presence", "read_options"]
 
 Presence: TypeAlias = Literal["apart", "channels", "none"]
 
 
 @dataclass(frozen=True)
-class Options:
+class LoaderOptions:
     """What a loader gives.
 
     Parameters
@@ -154,7 +154,7 @@ _NEEDS = (
 )
 
 
-def read_options(given: Mapping[str, Any]) -> Options:
+def read_options(given: Mapping[str, Any]) -> LoaderOptions:
     """Return options from keyword arguments.
 
     Parameters
@@ -167,11 +167,11 @@ def read_options(given: Mapping[str, Any]) -> Options:
     OptionError
         If there is no such option, or two exclude each other.
     """
-    known = [field.name for field in fields(Options)]
+    known = [field.name for field in fields(LoaderOptions)]
     for name in given:
         if name not in known:
             raise _refused(f"there is no option {name!r}", choices(name, known), "give one of these")
-    return Options(**given)
+    return LoaderOptions(**given)
 
 
 def _refused(problem: str, expected: str, fix: str) -> OptionError:
