@@ -11,6 +11,7 @@ import numpy.typing as npt
 from nsd_bench.errors import OptionError, choices
 from nsd_bench.loaders.loader_options import LoaderOptions
 from nsd_bench.package import spec
+from nsd_bench.package.ids import locate
 from nsd_bench.package.read import Package
 from nsd_bench.package.spec import labels_by_roi
 
@@ -228,8 +229,7 @@ def _positions(package: Package, option: str, known: npt.NDArray[Any], wanted: I
     if counts.max() > 1:
         problem = f"{option} asks for {once[counts.argmax()].item()!r} {counts.max()} times"
         raise _cannot(package, problem, "every unit once", f"correct {option!r}")
-    order = np.argsort(known, kind="stable")
-    return order[np.searchsorted(known, wanted, sorter=order)].astype(np.int64)
+    return locate(wanted, known)[0]
 
 
 def _names(package: Package, option: str, wanted: Sequence[str], known: npt.NDArray[Any]) -> list[str]:

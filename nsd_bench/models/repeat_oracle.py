@@ -16,6 +16,7 @@ from nsd_bench.models.guard import fitting_view
 from nsd_bench.models.image_means import base_card, image_means, unit_ids
 from nsd_bench.models.model import Model
 from nsd_bench.package import spec
+from nsd_bench.package.ids import locate
 from nsd_bench.package.read import Package
 from nsd_bench.package.truth import Truth, load_truth
 
@@ -191,11 +192,9 @@ def others_mean(responses: Floats, images: npt.NDArray[Any], otherwise: Floats) 
 
 def _from_truth(truth: Truth, package: Package, rows: npt.NDArray[np.int64]) -> Floats:
     trial_idx = package.array(spec.trials_file("trial_idx"))[rows]
-    order = np.argsort(truth.trial_idx)
-    found = np.searchsorted(truth.trial_idx, trial_idx, sorter=order)
-    at = order[np.minimum(found, len(order) - 1)]
+    at, found = locate(trial_idx, truth.trial_idx)
     same_units = np.array_equal(truth.unit_ids, package.units["unit_ids"])
-    if not same_units or not np.array_equal(truth.trial_idx[at], trial_idx):
+    if not same_units or not found.all():
         raise ModelError(
             f"has no responses to {'these units' if not same_units else 'some of these trials'}",
             place=f"truth of {truth.package!r}",

@@ -527,19 +527,8 @@ class Scores(JsonRecord):
 
     def _repr_html_(self) -> str:
         frame = self.to_frame()
-        shown = frame[frame["metric"] == self.headline]
-        columns = [
-            "package",
-            "tier",
-            "atlas",
-            "roi",
-            "value",
-            "corrected",
-            "low",
-            "high",
-            "n_units",
-            "n_images",
-        ]
+        shown = frame[frame["metric"] == self.headline].fillna({"package": "mean of subjects"})
+        columns = ["package", "tier", "atlas", "roi", "value", "corrected", "low", "high"]
         return str(shown[columns].to_html(index=False, float_format="{:.3f}".format, na_rep=""))
 
 

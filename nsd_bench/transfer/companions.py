@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from nsd_bench.errors import PackageError, SubmissionError, choices
+from nsd_bench.package.ids import align_ids
 from nsd_bench.package.read import Package
 from nsd_bench.package.submission import Submission
 from nsd_bench.package.truth import Truth
@@ -148,7 +149,16 @@ def evaluate_companion(
             fix="give what 'nsd-bench transfer predict' wrote for this companion",
         )
     rows, table, stimuli = imagery_trials(companion)
-    predictions = _aligned(submission, table["trial_id"], companion.units["unit_ids"], companion.name)
+    trial, unit = align_ids(
+        f"submission for {companion.name!r}",
+        {
+            "trial_idx": (submission.trial_idx, table["trial_id"].to_numpy()),
+            "unit_ids": (submission.unit_ids, companion.units["unit_ids"].to_numpy()),
+        },
+        expected="every trial and unit of the companion",
+        fix="predict it with 'nsd-bench transfer predict'",
+    )
+    predictions = submission.predictions[trial][:, unit].astype(np.float64)
     per_stimulus = pd.DataFrame(predictions).groupby(table["stimulus"].to_numpy()).mean()
     found = evaluate_encoder(
         per_stimulus.loc[stimuli["stimulus"]].to_numpy(),
@@ -197,19 +207,3 @@ def imagery_trials(
     distinct = trials.drop_duplicates("frame_image_id").sort_values("frame_image_id", ignore_index=True)
     names = {"frame_image_id": "stimulus", "frame_image_class": "stimulus_type"}
     return rows, table, distinct[list(names)].rename(columns=names)
-
-
-def _aligned(
-    submission: Submission, trial_idx: pd.Series[int], unit_ids: pd.Series[int], name: str
-) -> npt.NDArray[np.float64]:
-    rows = pd.Index(submission.trial_idx).get_indexer(pd.Index(trial_idx))
-    columns = pd.Index(submission.unit_ids).get_indexer(pd.Index(unit_ids))
-    if (rows < 0).any() or (columns < 0).any():
-        raise SubmissionError(
-            f"{(rows < 0).sum()} of {len(rows)} trials and {(columns < 0).sum()} of {len(columns)} units "
-            "are missing",
-            place=f"submission for {name!r}",
-            expected="every trial and unit of the companion",
-            fix="predict it with 'nsd-bench transfer predict'",
-        )
-    return np.asarray(submission.predictions[rows][:, columns], dtype=np.float64)

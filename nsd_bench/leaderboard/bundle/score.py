@@ -62,11 +62,11 @@ def _score(source: Path, output: Path, tier: str, step: float | None) -> None:
         with contextlib.chdir(scratch), contextlib.redirect_stdout(table), hidden:
             command.main(words, standalone_mode=False)
     columns = json.loads(Path(__file__).with_name("columns.json").read_bytes())
-    full = json.loads(scores.read_bytes())
-    found = _columns(full["pooled"], tier, columns, step)
+    full = importlib.import_module("nsd_bench.scoring.scores").Scores.load(scores)
+    found = _columns(full.pooled.get(tier), columns, step)
     if columns[0]["key"] not in found:
         raise LookupError("no headline")
-    warnings = "".join(f"{warning}\n" for subject in full["subjects"] for warning in subject["warnings"])
+    warnings = "".join(f"{warning}\n" for subject in full.subjects for warning in subject.warnings)
     shown = table.getvalue() if step is None else _live(found, step)
     _page(output, f"Scores on {tier}", shown + warnings)
     (output / "scores.json").write_text(json.dumps(found, indent=1, allow_nan=False) + "\n")
@@ -90,11 +90,9 @@ def _reason(problem: Exception) -> str:
     return f"The scorer stopped: {type(problem).__name__} in {where}. Please tell the organisers."
 
 
-def _columns(
-    pooled: dict[str, Any], tier: str, columns: list[dict[str, str]], step: float | None
-) -> dict[str, float]:
+def _columns(pooled: Any, columns: list[dict[str, str]], step: float | None) -> dict[str, float]:
     """Return column to number; what has no score is left out, for 0 would be one."""
-    rows = {(row["atlas"], row["roi"]): row["scores"] for row in pooled.get(tier, {"rois": []})["rois"]}
+    rows = {(row.atlas, row.roi): row.scores for row in pooled.rois} if pooled else {}
     found: dict[str, float] = {}
     for column in columns if step is None else columns[:1]:
         score = rows.get((column["atlas"], column["roi"]), {}).get(column["metric"])
@@ -104,11 +102,11 @@ def _columns(
     return found
 
 
-def _part(score: dict[str, Any], part: str) -> float | None:
-    if part == "value" or score["interval"] is None:
-        found = score["value"] if part == "value" else None
+def _part(score: Any, part: str) -> float | None:
+    if part == "value" or score.interval is None:
+        found = score.value if part == "value" else None
     else:
-        found = score["interval"][part == "high"]
+        found = score.interval[part == "high"]
     return None if found is None else float(found)
 
 
