@@ -10,7 +10,14 @@ import pytest
 from click.testing import CliRunner
 from cortex_trees import make_sheets, picture
 
-from exporters.cortex.masks import SAMPLERS, choose_regions, label_regions, read_ribbon, write_masks
+from exporters.cortex.masks import (
+    SAMPLERS,
+    choose_regions,
+    label_regions,
+    read_ribbon,
+    region_masks,
+    write_masks,
+)
 from exporters.cortex.placing import volume_labels, volume_values
 from nsd_bench.cli.cortex import cortex_command as command
 from nsd_bench.cortex.figure import Scale
@@ -371,6 +378,15 @@ def test_masks_of_a_drawing_and_of_an_atlas(sheets, tmp_path):
     assert "give --labels together with --names" in run(*given, tmp_path / "x", "--names", names)
     assert "--threshold needs --sampler" in run(*given, tmp_path / "x", "--threshold", 0.2)
     assert "does not exist" in run(*given, tmp_path / "x", *atlas[:3], "--names", tmp_path / "absent.ctab")
+
+
+def test_masks_that_cannot_be_what_was_asked_for(sheets, tmp_path):
+    out, everywhere = tmp_path / "masks", np.ones(len(LEFT), dtype=bool)
+    with pytest.raises(OptionError, match=r"threshold = 0.2 changes nothing with sampler 'cortical'"):
+        region_masks(sheets, "grid", {"V1": everywhere}, out, threshold=0.2)
+    with pytest.raises(OptionError, match="a region is named cortex"):
+        region_masks(sheets, "grid", {"cortex": everywhere}, out, with_cortex=True)
+    assert not out.exists()
 
 
 def test_a_picture_from_voxels_or_vertices(sheets, tmp_path):

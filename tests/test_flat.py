@@ -77,6 +77,26 @@ def options(nsd_root, tmp_path_factory) -> FlatOptions:
     )
 
 
+@pytest.mark.parametrize(
+    ("option", "value", "named"),
+    [
+        ("pixel_mm", 0, "--pixel-mm"),
+        ("fwhm", float("nan"), "--fwhm"),
+        ("image_size", 0, "--image-size"),
+        ("rect_mm", (5, 5, 0, 1), "--rect"),
+        ("sessions", (), "--sessions"),
+        ("sessions", (0, 1), "--sessions"),
+        ("subjects", (9,), "--subjects"),
+        ("subjects", (), "--subjects"),
+    ],
+)
+def test_options_that_are_not_possible_are_refused(option, value, named):
+    with pytest.raises(OptionError) as error:
+        FlatOptions(**{"subjects": (1,), "surface": "fsaverage5", option: value})
+    assert message(error).startswith(f"flat-map data set: {option} = {value!r} is not possible")
+    assert message(error).endswith(f"correct {named}.")
+
+
 @pytest.fixture(scope="module")
 def made(options, nsd_root, tmp_path_factory) -> Path:
     pytest.importorskip("datasets")
@@ -887,8 +907,8 @@ def test_a_subject_that_nsd_does_not_have():
     assert "Invalid value for --subjects: 9 is none of NSD's subjects, 1 to 8" in result.output
 
 
-def test_an_empty_rectangle_is_refused(small, nsd_root, tmp_path):
-    wanted = replace(small, rect_mm=(5.0, 5.0, 0.0, 9.0))
+def test_a_rectangle_without_a_pixel_is_refused(small, nsd_root, tmp_path):
+    wanted = replace(small, rect_mm=(5.0, 5.5, 0.0, 9.0))
     assert "has no pixel" in refused(wanted, nsd_root, tmp_path, OptionError)
 
 

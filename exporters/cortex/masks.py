@@ -28,6 +28,7 @@ __all__ = [
     "label_regions",
     "named_regions",
     "read_ribbon",
+    "region_masks",
     "write_masks",
 ]
 
@@ -305,6 +306,90 @@ def choose_regions(
         expected=choices(missing[0] if missing else "", regions) if regions else "a region that is drawn",
         fix="correct the name, or draw it with 'nsd-bench cortex outlines'; --skip-missing leaves it out",
     )
+
+
+def region_masks(
+    subject: PycortexSubject,
+    transform: str,
+    regions: Mapping[str, Mask],
+    out: Path,
+    *,
+    wanted: Sequence[str] = (),
+    place: str = "regions",
+    sampler: str = "cortical",
+    threshold: float | None = None,
+    split: bool = False,
+    keep_overlap: bool = False,
+    skip_missing: bool = False,
+    skip_empty: bool = False,
+    with_cortex: bool = False,
+) -> dict[str, int]:
+    """Write which voxels of a functional grid belong to regions, as `nsd-bench cortex masks` does.
+
+    Parameters
+    ----------
+    subject, transform
+        The subject, and which of its transforms leads to the grid.
+    regions
+        Name to a bool array of shape (n_vertices,), left hemisphere first: what
+        `nsd_bench.cortex.overlays.drawn_vertices` or `named_regions` returns.
+    out
+        New folder for NAME.nii.gz.
+    wanted
+        Names of the regions to write; all if none is named.
+    place
+        Where the regions come from, named in errors.
+    sampler
+        Which voxels are cortex, one of `SAMPLERS`.
+    threshold
+        Of "cortical-conservative" and "cortical-liberal", see `Ribbon.masks`; None is 0.5.
+    split
+        Whether to part every region into NAME_L and NAME_R.
+    keep_overlap
+        Whether voxels of several regions belong to all of them instead of to none.
+    skip_missing, skip_empty
+        Whether to leave out regions that there are not, and those without a voxel.
+    with_cortex
+        Whether to write cortex.nii.gz as well: all voxels that are cortex.
+
+    Returns
+    -------
+    n_voxels
+        File name to number of voxels.
+
+    Raises
+    ------
+    OptionError
+        If there is no such subject, transform, sampler or region, a region is empty or called "cortex" beside
+        `with_cortex`, or a threshold is given that changes nothing.
+    SourceError
+        If the subject lacks white matter or pia.
+    OutputError
+        If `out` is there already.
+    """
+    ribbon = read_ribbon(subject, transform, sampler)
+    if threshold is not None and ribbon.shares is None:
+        raise OptionError(
+            f"threshold = {threshold} changes nothing with sampler {sampler!r}",
+            place=str(subject.path),
+            expected="cortical-conservative or cortical-liberal",
+            fix="choose one of these, or leave the threshold out",
+        )
+    found = ribbon.masks(
+        choose_regions(regions, wanted, place, skip_missing=skip_missing),
+        threshold=0.5 if threshold is None else threshold,
+        keep_overlap=keep_overlap,
+        split=split,
+    )
+    if with_cortex and "cortex" in found:
+        raise OptionError(
+            "a region is named cortex, as the mask of all of it is",
+            place=place,
+            expected="another name",
+            fix="leave --cortex out, or name the region differently",
+        )
+    whole = {"cortex": ribbon.voxels} if with_cortex else {}
+    return write_masks(out, ribbon, found | whole, skip_empty=skip_empty)
 
 
 def write_masks(

@@ -24,10 +24,11 @@ from nsd_bench.cortex.placing import Placement
 from nsd_bench.cortex.store import PycortexSubject
 from nsd_bench.cortex.surfaces import read_cortex, read_flat
 from nsd_bench.errors import OptionError
-from nsd_bench.outputs import new_file, refuse_existing
+from nsd_bench.outputs import new_file, refuse_existing, write_npz
 from nsd_bench.package.read import Package
 
 __all__ = [
+    "keep_placement",
     "mni_to_subject",
     "nsd_placements",
     "resample",
@@ -95,6 +96,34 @@ def transform_placement(subject: PycortexSubject, name: str, *, n_depths: int = 
     """
     transform = read_transform(subject.require_transform(name))
     return vertexwise(read_cortex(subject.path), transform, between(n_depths))
+
+
+def keep_placement(subject: PycortexSubject, name: str, out: Path) -> Path:
+    """Write which voxels a subject's vertices show, as `nsd-bench cortex place` does.
+
+    Parameters
+    ----------
+    subject, name
+        The subject, and which of its transforms.
+    out
+        File to write, PACKAGE.placement.npz: `DrawingOptions.placements` names its folder.
+
+    Returns
+    -------
+    out
+
+    Raises
+    ------
+    OptionError
+        If there is no such subject or transform.
+    SourceError
+        If a file is damaged.
+    OutputError
+        If `out` is there already.
+    """
+    refuse_existing(out)
+    write_npz(out, transform_placement(subject, name).arrays())
+    return out
 
 
 def volume_values(

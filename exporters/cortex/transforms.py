@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Final, Literal
 
 import nibabel as nib
@@ -24,6 +25,7 @@ __all__ = [
     "ALIGNERS",
     "CONVENTIONS",
     "Convention",
+    "add_transform",
     "align",
     "anatomy_to_functional",
     "flirt_to_world",
@@ -107,6 +109,7 @@ def _flirt_space(image: Any) -> Matrix:
 _WITHOUT = "give the matrix of an alignment made elsewhere with --register, --flirt or --affine"
 ALIGNERS: Final = {"bbregister": "FreeSurfer", "flirt": "FSL"}
 """Program to what brings it."""
+_PROGRAMS: Final = {"register": "bbregister", "flirt": "flirt"}  # who writes such a matrix
 
 
 def require_tool(name: str) -> str:
@@ -240,6 +243,61 @@ def anatomy_to_functional(
 
 def _inverse(matrix: Matrix) -> Matrix:
     return np.asarray(np.linalg.inv(matrix), dtype=np.float64)
+
+
+def add_transform(
+    subject: PycortexSubject,
+    name: str,
+    reference: Path,
+    convention: Convention | None = None,
+    file: Path | None = None,
+    *,
+    freesurfer: Path | None = None,
+    delete_masks: bool = False,
+) -> Path:
+    """Give a subject a transform from its surfaces to a grid, as `nsd-bench cortex transform` does.
+
+    Parameters
+    ----------
+    subject, name
+        Whose, and what it is called.
+    reference
+        A volume of the functional grid.
+    convention
+        Who wrote the matrix, one of `CONVENTIONS`; None takes the volume's mm for the anatomy's.
+    file
+        The matrix. Without one it is made now, by bbregister ("register") or FLIRT ("flirt").
+    freesurfer
+        The subject's FreeSurfer folder; "register" needs it.
+    delete_masks
+        See `save_transform`.
+
+    Returns
+    -------
+    path
+        The transform's folder.
+
+    Raises
+    ------
+    OptionError
+        If there is no such subject, "affine" comes without a file, or "register" without `freesurfer`.
+    NsdBenchError
+        If a program is needed that is not installed.
+    OutputError
+        If there is a transform of this name already, and `delete_masks` is false.
+    SourceError
+        If a file is missing or damaged, or the program fails.
+    """
+    subject.require()
+    anatomy = subject.require_anatomy() if convention == "flirt" else subject.anatomy
+    with TemporaryDirectory() as work:
+        matrix = np.eye(4)
+        if convention is not None:
+            if file is None:
+                file = Path(work) / "matrix.txt"
+                align(_PROGRAMS.get(convention, convention), reference, anatomy, file, freesurfer)
+            matrix = anatomy_to_functional(file, convention, reference, anatomy, freesurfer)
+        return save_transform(subject, name, matrix, reference, delete_masks=delete_masks)
 
 
 def save_transform(

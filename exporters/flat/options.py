@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+from exporters.nsd.layout import SESSIONS
+from nsd_bench.errors import OptionError
 
 __all__ = ["FORMS", "RECT_MM", "FlatOptions"]
 
@@ -46,6 +50,11 @@ class FlatOptions:
     legacy
         Whether to keep what NSD-Flat got wrong: vertices that were cut out of the flat map, and objects'
         outlines that are folded into the crop and measured by their first polygon.
+
+    Raises
+    ------
+    OptionError
+        If there is no such subject or session, or a size is not above 0; found before any file is read.
     """
 
     subjects: tuple[int, ...]
@@ -62,3 +71,24 @@ class FlatOptions:
     coco: Path | None = None
     incomplete: bool = False
     legacy: bool = False
+
+    def __post_init__(self) -> None:
+        left, right, bottom, top = self.rect_mm
+        _require(set(self.subjects) <= set(SESSIONS), "subjects", self.subjects, "some of 1 to 8")
+        _require(len(self.subjects) > 0, "subjects", self.subjects, "one subject or more")
+        sessions = (1,) if self.sessions is None else self.sessions
+        _require(min(sessions, default=0) >= 1, "sessions", self.sessions, "numbers from 1, or None for all")
+        _require(left < right and bottom < top, "rect_mm", self.rect_mm, "left < right and bottom < top")
+        for name in ("pixel_mm", "fwhm", "image_size"):
+            value = getattr(self, name)
+            _require(0 < value < math.inf, name, value, "a number above 0")
+
+
+def _require(is_right: bool, name: str, value: object, expected: str) -> None:
+    if not is_right:
+        raise OptionError(
+            f"{name} = {value!r} is not possible",
+            place="flat-map data set",
+            expected=expected,
+            fix=f"correct --{name.removesuffix('_mm') if name == 'rect_mm' else name.replace('_', '-')}",
+        )

@@ -1,10 +1,10 @@
-"""The parts of `nsd-bench cortex` that draw regions, and turn drawings into masks."""
+"""`nsd-bench cortex`: subjects for pycortex, their transforms, drawings of regions, and masks."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -12,9 +12,6 @@ from nsd_bench.cli import Group
 from nsd_bench.cli.options import check_exporters, echo_files, numbers
 
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
-
     from exporters.cortex.transforms import Convention
 
 __all__ = ["ATLASES_HELP", "cortex_command", "image", "masks", "outlines", "store_option"]
@@ -172,7 +169,7 @@ def masks(
 ) -> None:
     """Write the voxels of SUBJECT's regions on the grid of TRANSFORM: those drawn, or those of an atlas."""
     from exporters.cortex.freesurfer import read_labels
-    from exporters.cortex.masks import choose_regions, named_regions, read_ribbon, write_masks
+    from exporters.cortex.masks import named_regions, region_masks
     from nsd_bench.cortex.overlays import drawn_vertices
     from nsd_bench.cortex.store import PycortexSubject
 
@@ -181,21 +178,26 @@ def masks(
     if threshold is not None and not sampler.startswith("cortical-"):
         raise click.UsageError("--threshold needs --sampler cortical-conservative or cortical-liberal")
     whose = PycortexSubject(store, subject)
-    ribbon = read_ribbon(whose, transform, sampler)
-    if labels is not None and names is not None:
-        regions = named_regions(read_labels(labels), names)
+    if labels is None or names is None:
+        regions, place = drawn_vertices(whose), whose.drawing
     else:
-        regions = drawn_vertices(whose)
-    place = str(whose.drawing if names is None else names)
-    chosen = choose_regions(regions, wanted, place, skip_missing=skip_missing)
-    found = ribbon.masks(
-        chosen, threshold=0.5 if threshold is None else threshold, keep_overlap=keep_overlap, split=split
+        regions, place = named_regions(read_labels(labels), names), names
+    written = region_masks(
+        whose,
+        transform,
+        regions,
+        out,
+        wanted=wanted,
+        place=str(place),
+        sampler=sampler,
+        threshold=threshold,
+        split=split,
+        keep_overlap=keep_overlap,
+        skip_missing=skip_missing,
+        skip_empty=skip_empty,
+        with_cortex=with_cortex,
     )
-    if with_cortex and "cortex" in found:
-        raise click.UsageError("a region is named cortex: leave --cortex out")
-    if with_cortex:
-        found["cortex"] = ribbon.voxels
-    for file, count in write_masks(out, ribbon, found, skip_empty=skip_empty).items():
+    for file, count in written.items():
         click.echo(f"{out / file}: {count} voxels")
 
 
@@ -321,37 +323,23 @@ def transform(
     delete_masks: bool,
 ) -> None:
     """Give SUBJECT the transform NAME, from its surfaces to a functional grid."""
-    from tempfile import TemporaryDirectory
-
-    from exporters.cortex.transforms import align as align_with
-    from exporters.cortex.transforms import save_transform
+    from exporters.cortex.transforms import add_transform
     from nsd_bench.cortex.store import PycortexSubject
 
-    given = {"register": register, "flirt": flirt, "affine": affine}
-    files = {convention: file for convention, file in given.items() if file is not None}
+    given: dict[Convention, Path | None] = {"register": register, "flirt": flirt, "affine": affine}
+    files: dict[Convention | None, Path | None] = {
+        convention: file for convention, file in given.items() if file is not None
+    }
     if len(files) + identity + (align is not None) != 1:
         raise click.UsageError("give one of --register, --flirt, --affine, --identity and --align")
-    whose = PycortexSubject(store, subject).require()
-    anatomy = whose.require_anatomy() if "flirt" in {align, *files} else whose.anatomy
-    with TemporaryDirectory() as work:
-        if align is not None:
-            convention = "register" if align == "bbregister" else "flirt"
-            files = {convention: Path(work) / "matrix.txt"}
-            align_with(align, reference, anatomy, files[convention], freesurfer)
-        matrix = _matrix(files, reference, anatomy, freesurfer)
-    click.echo(str(save_transform(whose, name, matrix, reference, delete_masks=delete_masks)))
-
-
-def _matrix(
-    files: dict[str, Path], reference: Path, anatomy: Path, freesurfer: Path | None
-) -> npt.NDArray[np.float64]:
-    import numpy as np
-
-    from exporters.cortex.transforms import anatomy_to_functional
-
-    for convention, file in files.items():
-        return anatomy_to_functional(file, cast("Convention", convention), reference, anatomy, freesurfer)
-    return np.eye(4)
+    if align is not None:
+        files = {"flirt" if align == "flirt" else "register": None}
+    ((convention, file),) = files.items() or [(None, None)]
+    whose = PycortexSubject(store, subject)
+    path = add_transform(
+        whose, name, reference, convention, file, freesurfer=freesurfer, delete_masks=delete_masks
+    )
+    click.echo(str(path))
 
 
 @cortex_command.command("place")
@@ -361,12 +349,10 @@ def _matrix(
 @click.option("--out", type=_PATH, required=True, help="File to write, PACKAGE.placement.npz.")
 def place(store: Path, subject: str, transform: str, out: Path) -> None:
     """Write which voxels SUBJECT's vertices show, for --placements of flatmap and view."""
-    from exporters.cortex.placing import transform_placement
+    from exporters.cortex.placing import keep_placement
     from nsd_bench.cortex.store import PycortexSubject
-    from nsd_bench.outputs import refuse_existing, write_npz
 
-    refuse_existing(out)
-    write_npz(out, transform_placement(PycortexSubject(store, subject), transform).arrays())
+    keep_placement(PycortexSubject(store, subject), transform, out)
     click.echo(f"{out}: give its folder to 'nsd-bench flatmap' or 'view' with --placements")
 
 
