@@ -22,7 +22,8 @@ import numpy.typing as npt
 from nsd_bench.package.submission import Submission
 from nsd_bench.package.truth import Truth
 from nsd_bench.scoring import ScoreOptions, score_subject
-from nsd_bench.scoring.legacy import LEGACY, Trials
+from nsd_bench.scoring.legacy import LEGACY
+from nsd_bench.scoring.legacy_formulas import Trials
 from nsd_bench.scoring.metrics import MEDIANS, PATTERN_METRICS
 
 N_REPEATS = 3

@@ -10,11 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-LACKING = {
-    "nsd_bench": 1,
-    "nsd_bench/leaderboard": 47,
-    "nsd_bench/scoring": 68,
-}
+LACKING: dict[str, int] = {}
 """Room to how many of its callables may still lack names; these numbers only fall, and a room of 0 goes."""
 
 Callable = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef

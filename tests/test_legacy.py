@@ -12,15 +12,8 @@ from nsd_bench.errors import OptionError, SubmissionError
 from nsd_bench.package.submission import Submission
 from nsd_bench.package.truth import Truth
 from nsd_bench.scoring.align import align_tier
-from nsd_bench.scoring.legacy import (
-    LEGACY,
-    Trials,
-    clipped_percent,
-    legacy_scores,
-    legacy_trials,
-    response_ncsnr,
-    split_half_ceiling,
-)
+from nsd_bench.scoring.legacy import LEGACY, legacy_scores, legacy_trials
+from nsd_bench.scoring.legacy_formulas import Trials, clipped_percent, response_ncsnr, split_half_ceiling
 
 N_UNITS = 11
 

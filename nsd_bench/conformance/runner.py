@@ -22,7 +22,8 @@ from nsd_bench.package.storage import read_json
 from nsd_bench.package.submission import Submission
 from nsd_bench.package.truth import Truth, load_truth
 from nsd_bench.scoring.align import align_tier
-from nsd_bench.scoring.legacy import Trials, legacy_scores, legacy_trials
+from nsd_bench.scoring.legacy import legacy_scores, legacy_trials
+from nsd_bench.scoring.legacy_formulas import Trials
 from nsd_bench.scoring.metrics import METRICS
 from nsd_bench.scoring.options import ScoreOptions
 from nsd_bench.scoring.score import score_subject

@@ -18,6 +18,11 @@ _SAME: Final = 1e-6
 def refuse_twice(entries: Sequence[Entry]) -> None:
     """Refuse the same submission of one team in two score files.
 
+    Parameters
+    ----------
+    entries
+        In the order in which they were read.
+
     Raises
     ------
     SubmissionError
@@ -41,6 +46,15 @@ def of_other_teams(entry: Entry, entries: Iterable[Entry], board: BoardKey) -> l
 
     By the digest of what was predicted, or else by the headline in every region to within 1e-6: correlations
     are the same for a copy that was scaled or shifted, and nearly so for one with some noise.
+
+    Parameters
+    ----------
+    entry
+        Whose predictions are looked for.
+    entries
+        Among which; it may be one of them.
+    board
+        Regime and tier.
     """
     others = [one for one in entries if one is not entry and one.team_key != entry.team_key]
     return [one for one in others if _same(entry, one, board)]
@@ -59,6 +73,11 @@ def _same(entry: Entry, other: Entry, board: BoardKey) -> bool:
 
 def refuse_mixed(entries: Sequence[Entry]) -> None:
     """Refuse entries whose scores do not mean the same.
+
+    Parameters
+    ----------
+    entries
+        In the order in which they were read.
 
     Raises
     ------

@@ -73,7 +73,13 @@ class Board:
         return self.regime, self.tier
 
     def row(self, name: str) -> Row:
-        """Return the row of an entry, by its name."""
+        """Return the row of an entry, by its name.
+
+        Parameters
+        ----------
+        name
+            Of its page.
+        """
         return next(row for row in self.rows if row.entry.name == name)
 
     def regions(self) -> dict[str, list[str]]:

@@ -51,6 +51,10 @@ class Archive:
 
         Parameters
         ----------
+        name
+            Path in the archive.
+        content
+            Bytes, or the path of what to copy.
         compress
             Deflate it; else it is stored.
         """
@@ -129,7 +133,17 @@ _CLICK: Final = "click"
 
 
 def scoring_program(phase: Phase, live_step: float, columns: Iterable[Column]) -> dict[str, bytes]:
-    """Return the files of a phase's scoring program; it needs Python 3.11, numpy and scipy."""
+    """Return the files of a phase's scoring program; it needs Python 3.11, numpy and scipy.
+
+    Parameters
+    ----------
+    phase
+        Which tier it scores, and whether that is live.
+    live_step
+        Live scores are rounded to multiples of this.
+    columns
+        Scores that the leaderboard shows.
+    """
     step = f" {live_step:g}" if phase.live else ""
     command = f"python3 /app/program/score.py /app/input /app/output {phase.tier}{step}"
     own = Path(str(resources("nsd_bench.leaderboard"))) / "bundle" / "score.py"

@@ -62,7 +62,23 @@ class PhaseDates:
 
 @dataclass(frozen=True)
 class Phase:
-    """One phase: a tier, scored between two times."""
+    """One phase: a tier, scored between two times.
+
+    Parameters
+    ----------
+    name
+        What participants read.
+    tier
+        What is scored.
+    live
+        Whether only one rounded score is shown.
+    description
+        A sentence.
+    start, end
+        UTC, as Codabench writes times; no end: None.
+    max_submissions, max_submissions_per_day
+        Of a participant.
+    """
 
     name: str
     tier: str
@@ -79,6 +95,8 @@ def phases(season: PhaseDates, tiers: list[str]) -> list[Phase]:
 
     Parameters
     ----------
+    season
+        When what is scored, and the budgets.
     tiers
         What the truth has of `test` and `final_test`.
 

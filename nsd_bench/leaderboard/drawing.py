@@ -25,7 +25,13 @@ _MOST_CHARACTERS: Final = 28
 
 @dataclass(frozen=True)
 class Mark:
-    """A score with its interval on a short axis in a cell, all in px of a width of 96."""
+    """A score with its interval on a short axis in a cell, all in px of a width of 96.
+
+    Parameters
+    ----------
+    value, low, high, zero
+        Where the score, the ends of its interval and 0 lie; None: there is no interval.
+    """
 
     value: float
     low: float | None
@@ -36,6 +42,15 @@ class Mark:
 def mark(score: Score, span: tuple[float, float]) -> Mark | None:
     """Place a score on an axis from `span[0]` to `span[1]`; None if there is nothing to place.
 
+    Parameters
+    ----------
+    score
+        With or without an interval.
+    span
+        Lowest and highest score that the axis holds.
+
+    Examples
+    --------
     >>> mark(Score(0.5, (0.25, 0.75)), (0.0, 1.0))
     Mark(value=48.0, low=26.0, high=70.0, zero=4.0)
     """
@@ -52,14 +67,30 @@ def mark(score: Score, span: tuple[float, float]) -> Mark | None:
 
 @dataclass(frozen=True)
 class Axis:
-    """Ticks of an axis: where they lie in px, and what they say."""
+    """Ticks of an axis: where they lie in px, and what they say.
+
+    Parameters
+    ----------
+    ticks
+        Place and text of each.
+    """
 
     ticks: list[tuple[float, str]]
 
 
 @dataclass(frozen=True)
 class Point:
-    """An entry in the plot, and its label, which lies left of it if `before`."""
+    """An entry in the plot, and its label, which lies left of it if `before`.
+
+    Parameters
+    ----------
+    entry, hours
+        Whose score, and what it cost in GPU hours.
+    x, y, low, high
+        Where the score and the ends of its interval lie.
+    before, label, label_y
+        Whether the label lies left of it, what it says, and where.
+    """
 
     entry: Entry
     hours: float
@@ -74,7 +105,15 @@ class Point:
 
 @dataclass(frozen=True)
 class ComputePlot:
-    """Score against compute: points and axes in px of a drawing of 480 x 300."""
+    """Score against compute: points and axes in px of a drawing of 480 x 300.
+
+    Parameters
+    ----------
+    points
+        One an entry that says what it cost.
+    x, y
+        Axes of GPU hours and of scores.
+    """
 
     points: list[Point]
     x: Axis

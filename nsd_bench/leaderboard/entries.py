@@ -54,6 +54,11 @@ class Cards:
         """Return the first of `keys` that is there, as text; what differs between subjects, after commas.
 
         It can be printed and is short enough for a heading.
+
+        Parameters
+        ----------
+        keys
+            Of a card, the preferred one first.
         """
         for key in keys:
             found = [tidy(_words(card[key])) for card in self._cards.values() if card.get(key)]
@@ -68,7 +73,13 @@ class Cards:
         return list(by_key.values())[::-1]
 
     def total(self, read: Callable[[Card], Any]) -> float | None:
-        """Return a number from 1e-4 to 1e15: that of all cards, or their sum if subjects have their own."""
+        """Return a number from 1e-4 to 1e15: that of all cards, or their sum if subjects have their own.
+
+        Parameters
+        ----------
+        read
+            From a card to its number; anything that is none counts as not said.
+        """
         found = [value for card in self._cards.values() if (value := _positive(read(card))) is not None]
         if not found:
             return None
@@ -87,7 +98,13 @@ class Cards:
 
 
 def gpu_hours(card: Card) -> Any:
-    """Return `gpu_hours` of a card, or of its `compute`."""
+    """Return `gpu_hours` of a card, or of its `compute`.
+
+    Parameters
+    ----------
+    card
+        Of one submission.
+    """
     compute = card.get("compute")
     return card.get("gpu_hours", compute.get("gpu_hours") if isinstance(compute, Mapping) else compute)
 
@@ -216,7 +233,13 @@ class Entry:
         return hashlib.sha256("\n".join(self.submissions).encode()).hexdigest()
 
     def predictions(self, board: BoardKey) -> str | None:
-        """Return the digest of what was predicted for a tier of NSD; None if the score file does not say."""
+        """Return the digest of what was predicted for a tier of NSD; None if the score file does not say.
+
+        Parameters
+        ----------
+        board
+            Regime and tier.
+        """
         regime, tier = board
         found = [one.tiers[tier].predictions_sha256 for one in self.scores.subjects if tier in one.tiers]
         if regime != IN_DISTRIBUTION or not found or None in found:
@@ -224,7 +247,13 @@ class Entry:
         return hashlib.sha256("\n".join(map(str, found)).encode()).hexdigest()
 
     def with_scores(self, scores: Scores) -> Entry:
-        """Return it with other scores."""
+        """Return it with other scores.
+
+        Parameters
+        ----------
+        scores
+            What is left of them where some may not be shown.
+        """
         return Entry(self.path, self.name, scores, self.cards)
 
     @cached_property
@@ -238,7 +267,13 @@ class Entry:
         return self.scores.headline
 
     def standard_error(self, board: BoardKey) -> float | None:
-        """Return that of the headline over all units, for these subjects; None where there is no interval."""
+        """Return that of the headline over all units, for these subjects; None where there is no interval.
+
+        Parameters
+        ----------
+        board
+            Regime and tier.
+        """
         return self.score(board).se
 
     def boards(self) -> list[BoardKey]:
@@ -257,21 +292,49 @@ class Entry:
         }
 
     def rois(self, board: BoardKey) -> dict[tuple[str, str], PooledRegion]:
-        """Return (atlas, roi) to its row, pooled over subjects: all units, early visual areas, the others."""
+        """Return (atlas, roi) to its row, pooled over subjects: all units, early visual areas, the others.
+
+        Parameters
+        ----------
+        board
+            Regime and tier.
+        """
         return self._rois.get(board, {})
 
     def n_subjects(self, board: BoardKey) -> int:
-        """Return how many subjects were scored."""
+        """Return how many subjects were scored.
+
+        Parameters
+        ----------
+        board
+            Regime and tier.
+        """
         regime, tier = board
         return self.regimes[regime][tier].n_subjects if board in self._rois else 0
 
     def n_scored(self, board: BoardKey) -> int:
-        """Return over how many subjects the headline over all units was averaged."""
+        """Return over how many subjects the headline over all units was averaged.
+
+        Parameters
+        ----------
+        board
+            Regime and tier.
+        """
         row, n = self.rois(board).get(("all", "all")), self.score(board).n_subjects
         return ((row and row.n_subjects) or 0) if n is None else n
 
     def score(self, board: BoardKey, roi: tuple[str, str] = ("all", "all"), metric: str = "") -> Score:
-        """Return a score pooled over subjects, of all units and the headline if nothing else is asked for."""
+        """Return a score pooled over subjects, of all units and the headline if nothing else is asked for.
+
+        Parameters
+        ----------
+        board
+            Regime and tier.
+        roi
+            Atlas and region.
+        metric
+            Name; empty for the headline.
+        """
         if board not in self._rois:
             return Score(None, None, f"not scored on {board[1]}")
         row = self.rois(board).get(roi)
@@ -280,12 +343,24 @@ class Entry:
 
 
 def atlas_order(atlas: str) -> int:
-    """Order atlases: all units, then those that everybody asks for, then the others as they are."""
+    """Order atlases: all units, then those that everybody asks for, then the others as they are.
+
+    Parameters
+    ----------
+    atlas
+        Name.
+    """
     return _FIRST_ATLASES.index(atlas) if atlas in _FIRST_ATLASES else len(_FIRST_ATLASES)
 
 
 def tier_order(board: BoardKey) -> tuple[int, str, int]:
-    """Order boards: NSD's own tiers first, and of those the last tier, which is scored once, first."""
+    """Order boards: NSD's own tiers first, and of those the last tier, which is scored once, first.
+
+    Parameters
+    ----------
+    board
+        Regime and tier.
+    """
     regime, tier = board
     known = spec.TIERS.index(tier) if tier in spec.TIERS else -1
     return int(regime != IN_DISTRIBUTION), regime, -known

@@ -80,12 +80,26 @@ class Comparisons:
             self._paths[sides] = path
 
     def unused(self, entries: Iterable[Entry]) -> list[Path]:
-        """Return the files that compare a submission that is none of `entries`."""
+        """Return the files that compare a submission that is none of `entries`.
+
+        Parameters
+        ----------
+        entries
+            Those of a leaderboard.
+        """
         known = {entry.submissions for entry in entries}
         return [path for sides, path in self._paths.items() if not sides <= known]
 
     def p(self, first: Entry, second: Entry, board: BoardKey) -> float | None:
-        """Return p of the difference in the headline over all units, None where they were not compared."""
+        """Return p of the difference in the headline over all units, None where they were not compared.
+
+        Parameters
+        ----------
+        first, second
+            Two entries, in any order.
+        board
+            Regime and tier.
+        """
         regime, tier = board
         regimes = self._found.get(frozenset((first.submissions, second.submissions)), {})
         rows = regimes.get(regime, {}).get(tier, ())

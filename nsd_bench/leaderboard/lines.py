@@ -160,6 +160,13 @@ def encode(line: Line) -> bytes:
 
     Submissions do not say their kind, nor what is None: so they stood in the first ledgers.
 
+    Parameters
+    ----------
+    line
+        Of any kind.
+
+    Examples
+    --------
     >>> encode(Closing(1, "0", "now"))
     b'{"kind": "closing", "number": 1, "previous": "0", "time": "now"}'
     """
@@ -172,12 +179,23 @@ def encode(line: Line) -> bytes:
 
 
 def digest(line: Line) -> str:
-    """Return the SHA-256 digest of a line."""
+    """Return the SHA-256 digest of a line.
+
+    Parameters
+    ----------
+    line
+        Of any kind.
+    """
     return hashlib.sha256(encode(line)).hexdigest()
 
 
 def decode(text: bytes) -> Line:
     """Read a line.
+
+    Parameters
+    ----------
+    text
+        A line of the file, without its newline.
 
     Raises
     ------
@@ -196,25 +214,55 @@ def decode(text: bytes) -> Line:
 
 
 def records_of(lines: Sequence[Line]) -> list[Record]:
-    """Return the lines of submissions."""
+    """Return the lines of submissions.
+
+    Parameters
+    ----------
+    lines
+        Of a ledger, from the first on.
+    """
     return [line for line in lines if isinstance(line, Record)]
 
 
 def is_closed(lines: Sequence[Line]) -> bool:
-    """Return whether a season is over."""
+    """Return whether a season is over.
+
+    Parameters
+    ----------
+    lines
+        Of a ledger, from the first on.
+    """
     return any(isinstance(line, Closing) for line in lines)
 
 
 def head_of(lines: Sequence[Line]) -> str:
-    """Return the digest of the last line."""
+    """Return the digest of the last line.
+
+    Parameters
+    ----------
+    lines
+        Of a ledger, from the first on.
+    """
     return place_after(lines)[1]
 
 
 def place_after(lines: Sequence[Line]) -> tuple[int, str]:
-    """Return number and previous of the line that comes next."""
+    """Return number and previous of the line that comes next.
+
+    Parameters
+    ----------
+    lines
+        Of a ledger, from the first on.
+    """
     return len(lines) + 1, digest(lines[-1]) if lines else GENESIS
 
 
 def opening_of(lines: Sequence[Line]) -> Opening | None:
-    """Return the rules that hold; None if no season was opened."""
+    """Return the rules that hold; None if no season was opened.
+
+    Parameters
+    ----------
+    lines
+        Of a ledger, from the first on.
+    """
     return next((line for line in reversed(lines) if isinstance(line, Opening)), None)

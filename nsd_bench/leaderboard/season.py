@@ -49,6 +49,13 @@ class Season:
         """Say what an entry leaves out of a tier, or has beside it; empty if nothing, or if it has no score.
 
         Of another regime than NSD's own tiers, score files hold the number of subjects alone.
+
+        Parameters
+        ----------
+        entry
+            What was submitted.
+        board
+            Regime and tier.
         """
         regime, tier = board
         if not self.asked or not entry.n_subjects(board):
@@ -70,6 +77,11 @@ class Season:
     def refuse_other_truths(self, entries: Iterable[Entry]) -> None:
         """Refuse entries that were scored against another truth than the season's.
 
+        Parameters
+        ----------
+        entries
+            What was submitted.
+
         Raises
         ------
         SubmissionError
@@ -88,7 +100,13 @@ class Season:
                     )
 
     def shown(self, entry: Entry) -> Entry:
-        """Leave out of an entry what may not be shown, so that nothing downstream can show it."""
+        """Leave out of an entry what may not be shown, so that nothing downstream can show it.
+
+        Parameters
+        ----------
+        entry
+            With all its scores.
+        """
         return entry.with_scores(entry.scores.without_tiers(self.hidden, live=self.live))
 
 
@@ -108,6 +126,13 @@ def season_of(lines: Sequence[Line], *, publish_final: bool = False) -> Season:
 
     While it runs, its live tier shows what was published, and other withheld tiers nothing, unless
     `publish_final`. When it is closed they are shown; the live one never is in full, as it may be used again.
+
+    Parameters
+    ----------
+    lines
+        Of a ledger, from the first on.
+    publish_final
+        Show the withheld tiers though the season runs.
     """
     rules = next(line for line in reversed(lines) if isinstance(line, Opening))
     shown = {rules.live} | (set(spec.WITHHELD_TIERS) if publish_final or is_closed(lines) else set())
@@ -117,6 +142,13 @@ def season_of(lines: Sequence[Line], *, publish_final: bool = False) -> Season:
 
 def claims_of(entries: Iterable[Entry], season: Season) -> list[Claim]:
     """Return what is to be recorded of the entries that were scored on the live tier.
+
+    Parameters
+    ----------
+    entries
+        What was submitted.
+    season
+        Of the ledger.
 
     Raises
     ------
@@ -154,7 +186,13 @@ def _team(entry: Entry) -> str:
 
 
 def asked_of(package: Package) -> Asked:
-    """Return what a complete submission predicts of a package."""
+    """Return what a complete submission predicts of a package.
+
+    Parameters
+    ----------
+    package
+        That entrants predict.
+    """
     n_trials = {tier: len(package.rows(tier)) for tier in spec.TIERS[1:]}
     return Asked(
         package.subject,

@@ -121,7 +121,15 @@ def publish(
 
 
 def write_pages(folder: Path, written: Mapping[str, str]) -> None:
-    """Write pages, name to HTML, to a folder that exists."""
+    """Write pages, name to HTML, to a folder that exists.
+
+    Parameters
+    ----------
+    folder
+        Where; it exists.
+    written
+        Path of a page to its HTML.
+    """
     for name, page in written.items():
         path = folder / name
         path.parent.mkdir(exist_ok=True)
@@ -136,6 +144,11 @@ def pages(
     title: str = "nsd_bench leaderboard",
 ) -> dict[str, str]:
     """Make every page, name to HTML; see `write_site`.
+
+    Parameters
+    ----------
+    entries, comparisons, season, title
+        See `write_site`.
 
     Raises
     ------
@@ -273,6 +286,15 @@ def _ledger_table(records: Sequence[Record]) -> list[Mapping[str, Any]]:
 def number(value: float | None, digits: int = 3) -> str:
     """Write a score, with a true minus sign; "missing" for None, never 0.
 
+    Parameters
+    ----------
+    value
+        A score; None: there is none.
+    digits
+        Behind the point.
+
+    Examples
+    --------
     >>> number(None), number(0.5), number(-1e-9), number(-0.25, 1)
     ('missing', '0.500', '0.000', '\u22120.2')
     """

@@ -252,7 +252,13 @@ class Aligned:
     warnings: list[str]
 
     def of_tier(self, tier: str) -> AlignedTier:
-        """Return the trials of a tier."""
+        """Return the trials of a tier.
+
+        Parameters
+        ----------
+        tier
+            One of `tiers`.
+        """
         return align_tier(self.submission, self.truth, tier)
 
 
@@ -340,7 +346,13 @@ class AlignedTier:
         return self.truth.responses[self.rows] * self.precision
 
     def moments(self, columns: slice) -> Moments:
-        """Return the sums over the repeats of every image, for some units."""
+        """Return the sums over the repeats of every image, for some units.
+
+        Parameters
+        ----------
+        columns
+            Which units, in the order of the truth.
+        """
         in_order = np.array_equal(self.unit, np.arange(len(self.unit)))
         return accumulate(
             self.truth.responses[:, columns],

@@ -27,12 +27,30 @@ _DIGITS: Final = 53  # of a float64
 
 
 def generator(seed: int, *purpose: int) -> np.random.Generator:
-    """Return a counter-based generator of its own for each purpose (numbers)."""
+    """Return a counter-based generator of its own for each purpose (numbers).
+
+    Parameters
+    ----------
+    seed
+        Of all draws.
+    purpose
+        Numbers that no other purpose has: their order counts.
+    """
     return np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, *purpose])))
 
 
 def permutations(k: Array, n: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
-    """Permute images among those with as many repeats, shape (n, n_images)."""
+    """Permute images among those with as many repeats, shape (n, n_images).
+
+    Parameters
+    ----------
+    k : float64 array of shape (n_images,)
+        Number of repeats of every image.
+    n
+        How many permutations.
+    rng
+        What draws them.
+    """
     out = np.tile(np.arange(len(k)), (n, 1))
     for repeats in np.unique(k):
         group = np.flatnonzero(k == repeats)
@@ -66,7 +84,13 @@ class NullProducts:
         self._waiting: list[tuple[Array, Array, npt.NDArray[np.bool_]]] = []
 
     def rounded(self, z: Array) -> Array:
-        """Return z-scores as whole numbers of 2^-digits."""
+        """Return z-scores as whole numbers of 2^-digits.
+
+        Parameters
+        ----------
+        z : float64 array
+            Z-scores, of any shape.
+        """
         whole: Array = np.rint(z * 2.0**self._digits)
         return whole
 
@@ -99,7 +123,13 @@ class NullProducts:
                 )
 
     def sums(self, permuted: npt.NDArray[np.int64]) -> Array:
-        """Return sum of r for every permutation and region, shape (n_permutations, n_rois)."""
+        """Return sum of r for every permutation and region, shape (n_permutations, n_rois).
+
+        Parameters
+        ----------
+        permuted : int64 array of shape (n_permutations, n_images)
+            From `permutations`: which image takes the place of each.
+        """
         self._multiply()
         n_images = permuted.shape[1]
         places = permuted * n_images + np.arange(n_images)
@@ -110,7 +140,13 @@ class NullProducts:
 
 
 def z_scored_means(moments: Moments) -> tuple[Array, Array]:
-    """Return image means of responses and of predictions, z-scored over images: r is their mean product."""
+    """Return image means of responses and of predictions, z-scored over images: r is their mean product.
+
+    Parameters
+    ----------
+    moments
+        Of some units, over all images.
+    """
     return _z_score(moments.y / moments.k), _z_score(moments.p / moments.k)
 
 

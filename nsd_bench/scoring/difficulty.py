@@ -77,6 +77,11 @@ class Distances:
 def read_distances(path: str | os.PathLike[str]) -> Distances:
     """Read the distances from what `nsd-bench tiers audit` wrote.
 
+    Parameters
+    ----------
+    path
+        An audit.json.
+
     Raises
     ------
     SubmissionError
@@ -136,6 +141,13 @@ def read_audits(paths: Iterable[Path]) -> dict[str, Distances]:
 def levels(distance: Array) -> npt.NDArray[np.int64]:
     """Put images into thirds by distance, 0 the nearest; ties by position.
 
+    Parameters
+    ----------
+    distance : float64 array of shape (n_images,)
+        From the nearest training image.
+
+    Examples
+    --------
     >>> levels(np.array([0.3, 0.1, 0.2])).tolist()
     [2, 0, 1]
     """
@@ -155,6 +167,8 @@ def slope_terms(moments: Moments, distance: Array) -> Array:
 
     Parameters
     ----------
+    moments
+        Of some units, over all images.
     distance : float64 array of shape (n_images,)
 
     Returns

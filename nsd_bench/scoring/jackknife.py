@@ -137,6 +137,11 @@ def difference(first: Jackknife, second: Jackknife) -> Jackknife:
 
     What makes an image hard for both cancels.
 
+    Parameters
+    ----------
+    first, second
+        Of the same metric.
+
     Raises
     ------
     SubmissionError
@@ -175,6 +180,8 @@ def unpaired(first: Jackknife, second: Jackknife, confidence: float = 0.95) -> U
 
     Parameters
     ----------
+    first, second
+        Of the same metric; their images are told apart even where their ids are the same.
     confidence
         Of the interval.
     """

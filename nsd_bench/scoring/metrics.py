@@ -81,6 +81,13 @@ class UnitValues:
 def signal_variance(ncsnr: npt.NDArray[np.floating]) -> Array:
     """Return the variance of the signal in units of that of the noise; without noise a huge number, not inf.
 
+    Parameters
+    ----------
+    ncsnr : array
+        Noise-ceiling signal-to-noise ratio; NaN where unknown.
+
+    Examples
+    --------
     >>> signal_variance(np.array([2.0, np.nan])).tolist()
     [4.0, nan]
     """
@@ -93,6 +100,15 @@ def noise_ceiling(ncsnr: npt.NDArray[np.floating], mean_inverse_k: Array | float
 
     ncsnr^2 / (ncsnr^2 + mean_i 1/k_i); NSD data manual, "Noise ceiling". 1 for an infinite ncsnr.
 
+    Parameters
+    ----------
+    ncsnr : array
+        Noise-ceiling signal-to-noise ratio; NaN where unknown.
+    mean_inverse_k
+        Mean over images of 1 / number of repeats; an array must broadcast with `ncsnr`.
+
+    Examples
+    --------
     >>> noise_ceiling(np.array([1.0, np.inf]), 1 / 3).tolist()
     [0.75, 1.0]
     """
@@ -106,6 +122,11 @@ def correlation(scatter: Scatter) -> Array:
 
     A prediction that does not vary has 0: it says nothing, and leaving the unit out would reward that. r is
     NaN where the responses do not vary: nobody can be right or wrong about them.
+
+    Parameters
+    ----------
+    scatter
+        Sums over trials or over images.
     """
     still_y, still_p = (
         _still(scatter.yy, scatter.n, scatter.y_mean),
@@ -123,6 +144,11 @@ def sensoriums_correlation(scatter: Scatter) -> Array:
     """Return r with population standard deviations + 1e-8, so that a constant gives 0.
 
     Sensorium 2022 (sensorium/utility/measure_helpers.py; neuralpredictors' corr).
+
+    Parameters
+    ----------
+    scatter
+        Sums over trials or over images.
     """
     inverse = 1 / scatter.n
     still = _still(scatter.yy, scatter.n, scatter.y_mean) | _still(scatter.pp, scatter.n, scatter.p_mean)
@@ -176,6 +202,13 @@ def _feve(moments: Moments) -> Array:
 def kinds_of_images(k: Array) -> tuple[Array, npt.NDArray[np.int64]]:
     """Return the different numbers of repeats, and which column of a `ceiling` each column of an r goes with.
 
+    Parameters
+    ----------
+    k : float64 array of shape (n_images,)
+        Number of repeats of every image.
+
+    Examples
+    --------
     >>> [found.tolist() for found in kinds_of_images(np.array([3.0, 1.0, 3.0]))]
     [[1.0, 3.0], [0, 2, 1, 2]]
     """
@@ -208,6 +241,8 @@ def unit_values(moments: Moments, ncsnr: npt.NDArray[np.floating]) -> UnitValues
 
     Parameters
     ----------
+    moments
+        Of these units, over all images.
     ncsnr : array of shape (n_units,)
     """
     with np.errstate(divide="ignore", invalid="ignore"):  # without the only image there is nothing
@@ -226,6 +261,13 @@ def headline_terms(moments: Moments, ncsnr: npt.NDArray[np.floating]) -> tuple[A
     """Return numerator and denominator of the headline over some images.
 
     The noise ceiling takes the signal's variance over these images to be that over all.
+
+    Parameters
+    ----------
+    moments
+        Of some units, over some images.
+    ncsnr : array of shape (n_units,)
+        Of these units.
     """
     with np.errstate(divide="ignore", invalid="ignore"):
         r = correlation(over_images(moments))

@@ -57,13 +57,25 @@ class Moments:
     p_mean: Array
 
     def of_units(self, units: slice | npt.NDArray[np.int64]) -> Moments:
-        """Return those of some units."""
+        """Return those of some units.
+
+        Parameters
+        ----------
+        units
+            A slice, or int64 indices.
+        """
         by_unit = (self.y, self.p, self.yy, self.pp, self.yp, self.y_mean, self.p_mean)
         y, p, yy, pp, yp, y_mean, p_mean = (one[units] for one in by_unit)
         return Moments(self.k, y, p, yy, pp, yp, y_mean, p_mean)
 
     def of_images(self, images: npt.NDArray[np.bool_]) -> Moments:
-        """Return those of some images; `images` has shape (n_images,). What was taken off stays the same."""
+        """Return those of some images; `images` has shape (n_images,). What was taken off stays the same.
+
+        Parameters
+        ----------
+        images : bool array of shape (n_images,)
+            Which.
+        """
         if images.all():
             return self
         y, p, yy, pp, yp = (one[:, images] for one in (self.y, self.p, self.yy, self.pp, self.yp))
@@ -159,14 +171,26 @@ class Scatter:
 
 
 def over_trials(moments: Moments) -> Scatter:
-    """Take every trial as an observation."""
+    """Take every trial as an observation.
+
+    Parameters
+    ----------
+    moments
+        Of some units.
+    """
     y, p = _Sum(moments.y, moments.k), _Sum(moments.p, moments.k)
     yy, pp, yp = y.about_mean(moments.yy, y), p.about_mean(moments.pp, p), y.about_mean(moments.yp, p)
     return Scatter(y.n, yy, pp, yp, moments.y_mean, moments.p_mean)
 
 
 def over_images(moments: Moments) -> Scatter:
-    """Take the mean over the repeats of every image as an observation."""
+    """Take the mean over the repeats of every image as an observation.
+
+    Parameters
+    ----------
+    moments
+        Of some units.
+    """
     once = np.ones(len(moments.k))
     y, p = _Sum(moments.y / moments.k, once), _Sum(moments.p / moments.k, once)
     yy, pp, yp = (one.about_mean(one.own * other.own, other) for one, other in ((y, y), (p, p), (y, p)))
@@ -178,6 +202,11 @@ def leave_one_out(moments: Moments) -> Scatter:
 
     With Y the sum over the k repeats of an image, the prediction of response y is (Y - y)/(k - 1); its sums
     follow from those of y alone. All images must have two repeats or more.
+
+    Parameters
+    ----------
+    moments
+        Of images with two repeats or more.
     """
     k, y = moments.k, _Sum(moments.y, moments.k)
     squared = moments.y * moments.y
@@ -222,6 +251,13 @@ class _Sum:
 def total_and_without(own: Array) -> Array:
     """Return the sum over the last axis and, behind it, the sum without each: one longer along that axis.
 
+    Parameters
+    ----------
+    own : float64 array
+        What each adds, along the last axis.
+
+    Examples
+    --------
     >>> total_and_without(np.array([1.0, 2.0, 4.0])).tolist()
     [7.0, 6.0, 5.0, 3.0]
     """

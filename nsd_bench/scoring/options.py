@@ -73,6 +73,15 @@ class ScoreOptions(DrawOptions):
 def whole_number(value: Any, least: int = 0) -> bool:
     """Whether a value is a whole number, of Python or numpy, and not less than another.
 
+    Parameters
+    ----------
+    value
+        Anything.
+    least
+        The smallest number that is one.
+
+    Examples
+    --------
     >>> [whole_number(value) for value in (3, 3.0, True, float("nan"), -1)]
     [True, False, False, False, False]
     """
@@ -84,6 +93,15 @@ def whole_number(value: Any, least: int = 0) -> bool:
 
 def refuse_options(options: Any, wrong: list[str], expected: str) -> None:
     """Refuse options that cannot be; nothing if `wrong` is empty.
+
+    Parameters
+    ----------
+    options
+        Whose values are named.
+    wrong
+        Names of options that cannot be.
+    expected
+        What they must be.
 
     Raises
     ------

@@ -87,7 +87,13 @@ def column_correlations(
 
 
 def unit_rows(values: npt.NDArray[np.floating[Any]]) -> Array:
-    """Centre every row and scale it to length 1, whatever its scale; a constant row becomes NaN."""
+    """Centre every row and scale it to length 1, whatever its scale; a constant row becomes NaN.
+
+    Parameters
+    ----------
+    values : array of shape (n_rows, n_columns)
+        Not modified.
+    """
     rows = values.astype(np.float64)
     varies = (rows != rows[:, :1]).any(axis=1, keepdims=True)
     rows -= rows.mean(axis=1, keepdims=True)
@@ -285,6 +291,13 @@ def mean_top1(similarity: npt.NDArray[np.floating]) -> Array:
 def chance(n_ways: int) -> float:
     """Return the accuracy of guessing among `n_ways` candidates.
 
+    Parameters
+    ----------
+    n_ways
+        The right candidate included.
+
+    Examples
+    --------
     >>> chance(2)
     0.5
     """

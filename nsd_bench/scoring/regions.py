@@ -44,6 +44,8 @@ def rois_of(truth: Truth, predicted: npt.NDArray[np.bool_]) -> list[Roi]:
 
     Parameters
     ----------
+    truth
+        Whose regions are listed.
     predicted : bool array of shape (n_units,)
         Which of the truth's units were predicted.
     """
@@ -75,7 +77,13 @@ class Regions:
         return np.asarray(self.inside.sum(axis=0))
 
     def sum(self, values: Array) -> Array:
-        """Return the sum over each region's units of values of shape (n_units, ...)."""
+        """Return the sum over each region's units of values of shape (n_units, ...).
+
+        Parameters
+        ----------
+        values : float64 array of shape (n_units, ...)
+            One row a unit.
+        """
         total: Array = self._members @ values
         return total
 
@@ -111,6 +119,10 @@ class RegionSums:
 
         Parameters
         ----------
+        name
+            Of the score.
+        regions
+            In which the units lie.
         top, bottom
             See `nsd_bench.scoring.metrics.Metric`. A unit without a value counts nowhere.
         """
@@ -121,7 +133,13 @@ class RegionSums:
         self.counted[name] = regions.n_units
 
     def add(self, other: RegionSums) -> None:
-        """Add those of other units."""
+        """Add those of other units.
+
+        Parameters
+        ----------
+        other
+            Of the same scores and regions.
+        """
         if not self.top:
             self.top, self.bottom, self.counted = dict(other.top), dict(other.bottom), dict(other.counted)
         else:

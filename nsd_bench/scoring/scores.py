@@ -225,7 +225,13 @@ class PooledTier(JsonRecord):
     rois: tuple[PooledRegion, ...]
 
     def region(self, atlas: str = "all", roi: str = "all") -> PooledRegion | None:
-        """Return a region, all units together by default; None where no subject has a score."""
+        """Return a region, all units together by default; None where no subject has a score.
+
+        Parameters
+        ----------
+        atlas, roi
+            Which.
+        """
         return next((one for one in self.rois if (one.atlas, one.roi) == (atlas, roi)), None)
 
 
@@ -423,7 +429,13 @@ class Scores(JsonRecord):
         return list(dict.fromkeys(tier for one in self.subjects for tier in one.tiers))
 
     def is_small(self, tier: str) -> bool:
-        """Whether a subject has so few images of a tier that its scores are shown corrected."""
+        """Whether a subject has so few images of a tier that its scores are shown corrected.
+
+        Parameters
+        ----------
+        tier
+            Name of a tier.
+        """
         return is_small([one.tiers[tier].n_images for one in self.subjects if tier in one.tiers])
 
     def without_tiers(self, hidden: Iterable[str], *, live: str | None = None) -> Scores:
@@ -535,6 +547,13 @@ class Scores(JsonRecord):
 def units_path(path: Path) -> Path:
     """Return where what single units have lies, beside a scores.json.
 
+    Parameters
+    ----------
+    path
+        Of scores.json.
+
+    Examples
+    --------
     >>> units_path(Path("mine/scores.json")).as_posix()
     'mine/scores.units.npz'
     """

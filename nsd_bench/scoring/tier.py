@@ -104,7 +104,15 @@ class TierSums:
         self.other: dict[Key, Jackknife] = {}
 
     def block(self, moments: Moments, columns: slice) -> RegionSums:
-        """Sum over a block of units, for `add`; several blocks may be summed at once."""
+        """Sum over a block of units, for `add`; several blocks may be summed at once.
+
+        Parameters
+        ----------
+        moments
+            Of these units.
+        columns
+            Which units of the tier.
+        """
         starts = range(columns.start, columns.stop, _UNITS_IN_CACHE)
         parts = [
             self._terms(
@@ -143,7 +151,13 @@ class TierSums:
         return terms
 
     def add(self, sums: RegionSums) -> None:
-        """Add what `block` returned, in the order of the units."""
+        """Add what `block` returned, in the order of the units.
+
+        Parameters
+        ----------
+        sums
+            Of the units that follow those that were added.
+        """
         if sums.null is not None:
             self.null.add(*sums.null)
         self.sums.add(sums)

@@ -89,6 +89,13 @@ class Score(JsonRecord):
     def shown(self, *, small: bool) -> float | None:
         """Return the value to show: where images are few (`small`), corrected if it can be.
 
+        Parameters
+        ----------
+        small
+            Whether images are few; see `is_small`.
+
+        Examples
+        --------
         >>> [Score(0.5, corrected=corrected).shown(small=True) for corrected in (0.51, None)]
         [0.51, 0.5]
         """
@@ -116,6 +123,13 @@ def uncertain(score: Jackknife | None, confidence: float, reason: str) -> Score:
 def without_value(reason: str) -> Score:
     """Return an anchor without a value, and why.
 
+    Parameters
+    ----------
+    reason
+        Why.
+
+    Examples
+    --------
     >>> without_value("no unit lies in this region").to_json()
     {'value': None, 'interval': None, 'reason': 'no unit lies in this region'}
     """
@@ -157,6 +171,13 @@ def _score(found: Uncertainty) -> Score:
 def new_subjects(n_subjects: int | None) -> str:
     """Say what the interval under `new_subjects` is.
 
+    Parameters
+    ----------
+    n_subjects
+        From how many it was computed.
+
+    Examples
+    --------
     >>> new_subjects(8)
     'for new subjects, from 8 subjects'
     """
@@ -166,6 +187,13 @@ def new_subjects(n_subjects: int | None) -> str:
 def is_small(n_images: Iterable[int | None]) -> bool:
     """Whether a tier has so few images that a score is shown corrected; None: it was not scored there.
 
+    Parameters
+    ----------
+    n_images
+        Of every subject; None: it was not scored there.
+
+    Examples
+    --------
     >>> is_small([515, None]), is_small([515, 60])
     (False, True)
     """
@@ -175,6 +203,13 @@ def is_small(n_images: Iterable[int | None]) -> bool:
 def no_interval(score: Score | NewSubjects) -> str:
     """Say why a score has no interval.
 
+    Parameters
+    ----------
+    score
+        Without an interval.
+
+    Examples
+    --------
     >>> no_interval(Score(0.5, None, "too few subjects: 2, and 4 are needed"))
     'no interval (too few subjects: 2, and 4 are needed)'
     """
