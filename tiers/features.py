@@ -13,6 +13,7 @@ from sklearn.cluster import KMeans
 
 from nsd_bench.errors import TierError
 from nsd_bench.inputs import reading
+from nsd_bench.package.storage import read_npy
 from tiers.audit.similarity import nearest, unit_length
 
 __all__ = ["N_CLUSTERS", "read_features", "with_feature_columns"]
@@ -46,8 +47,7 @@ def read_features(path: Path) -> npt.NDArray[np.floating[Any]]:
         fix="check the path, or save it with numpy.save",
     )
     with reading(path, refusal, "not a .npy of features"):
-        features: npt.NDArray[np.floating[Any]] = np.load(path, mmap_mode="r", allow_pickle=False)[:]
-    return features
+        return read_npy(path, mapped=True)
 
 
 def with_feature_columns(

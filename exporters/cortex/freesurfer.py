@@ -78,7 +78,8 @@ def read_patch(path: Path, n_vertices: int) -> FreeSurferPatch:
     SourceError
         If it is not a whole patch, or one of a larger surface.
     """
-    data = path.read_bytes()
+    with whole(path):
+        data = path.read_bytes()
     magic, count = np.frombuffer(data[:8], _HEADER).tolist() if len(data) >= 8 else (0, 0)
     if magic != _MAGIC or len(data) != 8 + count * _VERTEX.itemsize:
         raise _broken(path, f"{len(data)} bytes that begin with {magic}, {count}")

@@ -22,6 +22,7 @@ from nsd_bench.cortex.polygons import Polygon, multi_polygon, region_polygons
 from nsd_bench.cortex.raster import PixelGrid, gaussian_raster
 from nsd_bench.cortex.surfaces import coarsened
 from nsd_bench.errors import SourceError
+from nsd_bench.package.storage import read_npy
 
 __all__ = [
     "SubjectMap",
@@ -171,7 +172,7 @@ def read_mask_file(path: Path, n_vertices: int) -> npt.NDArray[np.bool_]:
 
 def _read_npy(path: Path) -> npt.NDArray[Any]:
     with whole(path):
-        return np.asarray(np.load(path, allow_pickle=False))
+        return read_npy(path)
 
 
 def _read_gifti(path: Path) -> npt.NDArray[Any]:

@@ -28,7 +28,8 @@ __all__ = [
 HEMISPHERES: Final = ("lh", "rh")
 MGH_DATA_OFFSET: Final = 284
 _GZIP: Final = 16
-_MOST_MGH_BYTES: Final = 1 << 28
+_MOST_MGH_BYTES: Final = 1 << 26
+"""32 times three coordinates a vertex of fsaverage."""
 _LEAST_RETURNING: Final = 0.1
 """Share of the coarser surface's vertices that are their match's match: most of one subject's, few of two."""
 
@@ -150,7 +151,7 @@ def mgh_image(path: Path) -> Any:
         unpacking = zlib.decompressobj(zlib.MAX_WBITS | _GZIP)
         data = unpacking.decompress(data, _MOST_MGH_BYTES)
         if not unpacking.eof:
-            problem = "it ends early" if len(data) < _MOST_MGH_BYTES else "it swells beyond 256 MiB"
+            problem = "it ends early" if len(data) < _MOST_MGH_BYTES else "it swells beyond 64 MiB"
             raise ValueError(problem)
     return nib.MGHImage.from_bytes(data)
 

@@ -17,6 +17,7 @@ from exporters.packages.recipe import Recipe
 from nsd_bench.errors import RecipeError, SourceError
 from nsd_bench.inputs import reading
 from nsd_bench.package import spec
+from nsd_bench.package.storage import read_npy
 
 __all__ = ["Units", "read_geometry", "select_units", "unit_files", "unit_table"]
 
@@ -204,7 +205,7 @@ def _read_array(path: Path, shape: tuple[int, ...]) -> npt.NDArray[Any]:
     if path.suffix != ".npy":
         raise _not_a_mask(path, "is not a .npy file", shape)
     with reading(path, lambda problem: _not_a_mask(path, problem, shape)):
-        values: npt.NDArray[Any] = np.load(path, allow_pickle=False)
+        values = read_npy(path)
     if not isinstance(values, np.ndarray) or values.dtype.kind not in "buif":
         raise _not_a_mask(path, f"holds {getattr(values, 'dtype', 'several arrays')}", shape)
     if values.shape != shape:

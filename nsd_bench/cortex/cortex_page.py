@@ -194,7 +194,7 @@ def view_page(
         **_geometry(surface),
     }
     return _template().render(
-        title=title, content=json.dumps(content, separators=(",", ":")).replace("</", "<\\/")
+        title=title, content=json.dumps(content, separators=(",", ":")).replace("<", "\\u003c")
     )
 
 

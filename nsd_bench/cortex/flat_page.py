@@ -6,7 +6,7 @@ import base64
 import io
 import json
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, partial
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final
@@ -19,7 +19,8 @@ from PIL import Image
 from nsd_bench.cortex.flat import LIMIT, FlatMap, Record, load, read_manifest, read_regions
 from nsd_bench.cortex.geometry import signed_area
 from nsd_bench.cortex.raster import PixelGrid
-from nsd_bench.errors import NsdBenchError, OptionError, PackageError
+from nsd_bench.errors import OptionError, PackageError
+from nsd_bench.inputs import reading
 from nsd_bench.outputs import new_file, refuse_existing
 
 __all__ = ["view_flat", "viewer_page"]
@@ -54,17 +55,7 @@ def view_flat(path: Path, out: Path, split: str | None = None, *, n_records: int
         If it is not a data set, has no such split, or a file of it is missing or damaged.
     """
     refuse_existing(out)
-    try:
-        page = viewer_page(path, split, n_records=n_records, seed=seed)
-    except NsdBenchError:
-        raise
-    except (OSError, ValueError) as error:  # A file was removed or cut off; pyarrow's errors are ValueErrors.
-        raise PackageError(
-            f"a file of it is missing or damaged ({error})",
-            place=str(path),
-            expected="every file that 'nsd-bench export-flat' wrote, whole",
-            fix="copy the data set again, or export it again",
-        ) from error
+    page = viewer_page(path, split, n_records=n_records, seed=seed)
     with new_file(out) as file:
         file.write(page.encode())
     return out
@@ -104,33 +95,43 @@ def viewer_page(path: Path, split: str | None = None, *, n_records: int = 24, se
             expected="1 or more",
             fix="give a larger number",
         )
-    manifest = read_manifest(path)
-    split = split or next(iter(manifest["n_records"]))
-    records = load(path, split)
-    rng = np.random.Generator(np.random.Philox(key=seed))
-    chosen = np.sort(rng.permutation(len(records))[:n_records]).tolist()
-    sample = [records[index] for index in chosen]
-    subjects = sorted({record["subject_id"] + 1 for record in sample})
-    maps = {subject: FlatMap.read(path, subject) for subject in subjects}
-    content = {
-        "records": [_shown(record, maps[record["subject_id"] + 1].mask) for record in sample],
-        "regions": {
-            f"subj{subject:02}": _regions(read_regions(path, subject), maps[subject]) for subject in subjects
-        },
-        "side": _IMAGE_SIDE,
-    }
-    return _template().render(
-        name=manifest["name"],
-        split=split,
-        n_shown=len(sample),
-        n_records=len(records),
-        limit=LIMIT,
-        gradient=", ".join("rgb({}, {}, {})".format(*colour) for colour in _palette()[:_OUTSIDE:2].tolist()),
-        size=maps[subjects[0]].mask.shape[::-1],
-        terms=manifest["terms"],
-        citation=manifest["citation"],
-        content=json.dumps(content, separators=(",", ":")).replace("</", "<\\/"),
+    refusal = partial(
+        PackageError,
+        place=str(path),
+        expected="every file that 'nsd-bench export-flat' wrote, whole",
+        fix="copy the data set again, or export it again",
     )
+    with reading(path, refusal, "is not built as 'nsd-bench export-flat' builds it"):
+        manifest = read_manifest(path)
+        split = split or next(iter(manifest["n_records"]))
+        records = load(path, split)
+        rng = np.random.Generator(np.random.Philox(key=seed))
+        chosen = np.sort(rng.permutation(len(records))[:n_records]).tolist()
+        sample = [records[index] for index in chosen]
+        subjects = sorted({record["subject_id"] + 1 for record in sample})
+        maps = {subject: FlatMap.read(path, subject) for subject in subjects}
+        content = {
+            "records": [_shown(record, maps[record["subject_id"] + 1].mask) for record in sample],
+            "regions": {
+                f"subj{subject:02}": _regions(read_regions(path, subject), maps[subject])
+                for subject in subjects
+            },
+            "side": _IMAGE_SIDE,
+        }
+        return _template().render(
+            name=manifest["name"],
+            split=split,
+            n_shown=len(sample),
+            n_records=len(records),
+            limit=LIMIT,
+            gradient=", ".join(
+                "rgb({}, {}, {})".format(*colour) for colour in _palette()[:_OUTSIDE:2].tolist()
+            ),
+            size=maps[subjects[0]].mask.shape[::-1],
+            terms=manifest["terms"],
+            citation=manifest["citation"],
+            content=json.dumps(content, separators=(",", ":")).replace("<", "\\u003c"),
+        )
 
 
 @cache

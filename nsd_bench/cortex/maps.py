@@ -16,7 +16,7 @@ from nsd_bench.errors import OptionError, PackageError, SubmissionError, choices
 from nsd_bench.inputs import reading
 from nsd_bench.package.read import Package
 from nsd_bench.package.spec import roi_column
-from nsd_bench.package.storage import read_npz
+from nsd_bench.package.storage import read_npy, read_npz
 
 __all__ = [
     "DERIVED",
@@ -284,9 +284,7 @@ def array_map(package: Package, path: Path, key: str | None = None) -> UnitMap:
     """
     ids = package.units["unit_ids"].to_numpy()
     with reading(path, lambda problem: _not_values(str(path), problem, len(ids))):
-        found = (
-            read_npz(path) if path.suffix == ".npz" else {path.stem: np.load(path, allow_pickle=False)[...]}
-        )
+        found = read_npz(path) if path.suffix == ".npz" else {path.stem: read_npy(path)}
     key = next(iter(found)) if key is None and len(found) == 1 else key or path.stem
     if key not in found:
         raise OptionError(

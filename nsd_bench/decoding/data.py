@@ -78,7 +78,7 @@ def load_curated(
     """
     folder = Path(folder)
     _check_subject(folder, subject)
-    labels = _array(folder / files.labels_file(subject))
+    labels = _labels(folder / files.labels_file(subject))
     runs = _runs(folder / files.runs_file(subject), len(labels))
     rows = np.flatnonzero(np.isin(labels, _known(labels, classes)))
     images = _images(folder / files.trials_file(subject), len(labels))
@@ -140,6 +140,13 @@ def _array(path: Path) -> npt.NDArray[Any]:
         )
     with reading(path, partial(broken_set, path)):
         return array_from_bytes(path.read_bytes(), str(path))
+
+
+def _labels(path: Path) -> npt.NDArray[Any]:
+    labels = _array(path)
+    if labels.ndim != 1 or labels.dtype.kind not in "USiu":
+        raise broken_set(path, f"holds {labels.dtype} of shape {labels.shape}, not a label a volume")
+    return labels
 
 
 def _dtype(path: Path) -> np.dtype[Any]:

@@ -136,6 +136,9 @@ def open_volumes(path: Path) -> VolumeFile:
     if stored.inter != 0:
         problem = f"its numbers have an offset of {stored.inter:g}"
         raise ValueError(problem)
+    if image.get_data_dtype().kind not in "iuf" or not np.isfinite(stored.slope):
+        problem = f"its numbers are {image.get_data_dtype()}, times {stored.slope}"
+        raise ValueError(problem)
     if stored.offset < FIRST_VOXEL_BYTE:
         problem = f"vox_offset is {stored.offset:g}: its first voxels would be bytes of the header"
         raise ValueError(problem)

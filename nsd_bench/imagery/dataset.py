@@ -21,6 +21,7 @@ from nsd_bench.imagery.trial import ImageryTrial
 from nsd_bench.imagery.volumes import read_volume_at
 from nsd_bench.inputs import reading
 from nsd_bench.outputs import array_to_bytes, new_file
+from nsd_bench.package.storage import read_npy
 
 __all__ = ["FeatureCache", "ImageryDataset"]
 
@@ -282,7 +283,7 @@ class FeatureCache:
         """
         path = self._path(nsd_id)
         with reading(path, lambda problem: _no_vector(path, nsd_id, problem)):
-            vector = np.load(path, allow_pickle=False)[...]
+            vector = read_npy(path)
         if vector.ndim != 1 or vector.dtype != np.float32:
             raise _no_vector(path, nsd_id, f"is {vector.dtype} of shape {vector.shape}")
         return np.asarray(vector, dtype=np.float32)

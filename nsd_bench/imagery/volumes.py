@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from nsd_bench.errors import PackageError
 from nsd_bench.inputs import reading
+from nsd_bench.package.storage import read_npy
 
 __all__ = ["n_volumes", "read_volume_at", "volume_shape"]
 
@@ -53,6 +54,9 @@ def read_volume_at(path: Path, index: int) -> npt.NDArray[np.float32]:
         else:
             data = _opened(path)
             values = np.asarray(data[..., index] if len(data.shape) == 4 else data)
+        if values.dtype.kind not in "iuf":
+            problem = f"it holds {values.dtype}"
+            raise ValueError(problem)
     scale = _PER_PERCENT if values.dtype == np.int16 else 1
     return np.asarray(values / np.float32(scale), dtype=np.float32)
 
@@ -71,7 +75,8 @@ def volume_shape(path: Path) -> tuple[int, ...]:
         If the file is missing or broken.
     """
     data = _opened(path)
-    shape = tuple(int(n) for n in data.shape)
+    with reading(path, partial(_broken, path)):
+        shape = tuple(int(n) for n in data.shape)
     return shape[::-1] if path.suffix == ".hdf5" else shape
 
 
@@ -95,7 +100,7 @@ def _open(path: Path, modified_ns: int, n_bytes: int, process: int) -> Any:
     share its position.
     """
     if path.suffix == ".npy":
-        return np.load(path, mmap_mode="r", allow_pickle=False)
+        return read_npy(path, mapped=True)
     if path.suffix == ".hdf5":
         import h5py
 

@@ -514,4 +514,11 @@ def load_model(path: str | os.PathLike[str]) -> Model:
     if card.get("kind") not in MODELS:
         raise broken_model(path, f"is of kind {card.get('kind')!r}", choices(card.get("kind"), MODELS))
     with fitting_card(path):
-        return MODELS[card["kind"]].from_tensors(tensors, card)
+        try:
+            return MODELS[card["kind"]].from_tensors(tensors, card)
+        except ModelError as error:  # of its features, which do not know whose they are
+            if str(path) in error.place:
+                raise
+            raise ModelError(
+                error.problem, place=f"{path}, {error.place}", expected=error.expected, fix=error.fix
+            ) from error

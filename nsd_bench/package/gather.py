@@ -93,6 +93,13 @@ class TrialArrays:
         data = store.view(name)
         first = array_from_bytes(data, f"{store.path}, {name}")
         self.shape, self.dtype = first.shape, first.dtype
+        if self.dtype.kind not in "biuf":
+            raise PackageError(
+                f"holds {self.dtype}",
+                place=f"{store.path}, {name}",
+                expected="numbers",
+                fix="run 'nsd-bench validate' to list every such file, then export the package again",
+            )
         self._store, self._key, self._reader = store, key, reader
         # A flat array has no .npy headers; arrays in Fortran order take the careful way.
         header = b"" if isinstance(store, PackedStore) else bytes(data[: len(data) - first.nbytes])

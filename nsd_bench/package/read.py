@@ -142,14 +142,15 @@ class Package:
         animals = self._neurons("animal_ids")
         try:
             return int(animals[0])
-        except (IndexError, TypeError, ValueError) as error:
+        except (IndexError, OverflowError, TypeError, ValueError) as error:
             problem = f"holds {animals.dtype} of shape {animals.shape}, which tell no subject"
             raise self._damaged(spec.neurons_file("animal_ids"), problem) from error
 
     @cached_property
     def data_key(self) -> str:
         """Sensorium's name of a recording: subject-session-scan."""
-        return "-".join(str(self._neurons(name)[0]) for name in ("animal_ids", "sessions", "scan_idx"))
+        with self._built("meta/neurons"):
+            return "-".join(str(self._neurons(name)[0]) for name in ("animal_ids", "sessions", "scan_idx"))
 
     def beside(self, suffix: str) -> Path:
         """Return where a file that goes with the package lies, be it a folder, a zip or packed.
@@ -207,6 +208,9 @@ class Package:
         """Tier of every trial, shape (n_trials,)."""
         tiers = self.array(spec.trials_file("tiers"))
         with self._built(spec.trials_file("tiers")):
+            if tiers.ndim != 1:
+                problem = f"its shape is {tiers.shape}"
+                raise ValueError(problem)
             for alias, tier in spec.TIER_ALIASES.items():
                 tiers = np.where(tiers == alias, tier, tiers)
         return tiers
@@ -278,7 +282,8 @@ class Package:
     @property
     def n_units(self) -> int:
         """Number of units."""
-        return len(self._neurons("unit_ids"))
+        with self._built(spec.neurons_file("unit_ids")):
+            return len(self._neurons("unit_ids"))
 
     @cached_property
     def data_keys(self) -> list[str]:
@@ -393,7 +398,12 @@ class Package:
         group
             One of `spec.STATISTICS_GROUPS`; both hold the same numbers, as all trials show an image.
         """
-        return self.array(spec.statistics_file(key, group, statistic))
+        name = spec.statistics_file(key, group, statistic)
+        values = self.array(name)
+        wanted = (self.n_units,) if key == "responses" else values.shape
+        if values.dtype.kind not in "fiu" or values.shape != wanted:
+            raise self._damaged(name, f"holds {values.dtype} of shape {values.shape}")
+        return values
 
     def array(self, name: str) -> npt.NDArray[Any]:
         """Return the array in the file called `name` inside the package.

@@ -30,6 +30,7 @@ __all__ = [
     "may_be_package",
     "open_store",
     "read_json",
+    "read_npy",
     "read_npz",
     "sha256_file",
 ]
@@ -95,7 +96,6 @@ class FolderStore:
         file = self.path / name
         with reading(file, partial(_damaged, f"{self.path}, {name}")):
             try:
-                refuse_special(file)
                 return file.read_bytes()
             except FileNotFoundError:
                 raise _missing(self.path, name) from None
@@ -167,6 +167,7 @@ class ZipStore:
             name: self._next[info.header_offset] - info.compress_size
             for name, info in self._entries.items()
             if info.compress_type == zipfile.ZIP_STORED
+            and info.compress_size < self._next[info.header_offset]
         }
 
     def __contains__(self, name: str) -> bool:
@@ -345,6 +346,41 @@ def sha256_file(path: Path) -> str:
     """
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_npy(path: str | os.PathLike[str], *, mapped: bool = False) -> npt.NDArray[Any]:
+    """Read the array of a .npy; nothing in it is ever unpickled, and no more is made room for than there is.
+
+    Parameters
+    ----------
+    path
+        The file.
+    mapped
+        Leave the numbers on disk until they are used.
+
+    Raises
+    ------
+    ValueError
+        If it is not a whole .npy, or holds Python objects.
+    OSError
+        If it cannot be read, or is a pipe or a device.
+    """
+    refuse_special(path)
+    with Path(path).open("rb") as file:
+        try:
+            shape, fortran_order, dtype, start = _npy_header(file.read(_MOST_NPY_HEADER))
+            n_bytes, n_items = os.fstat(file.fileno()).st_size - start, math.prod(shape)
+            if n_bytes < n_items * dtype.itemsize:
+                problem = f"it holds {n_bytes} bytes, and {dtype} of shape {shape} was said"
+                raise ValueError(problem)
+            file.seek(0)
+            if mapped and n_items:
+                return np.memmap(file, dtype, "r", start, shape, "F" if fortran_order else "C")
+            return np.asarray(np.lib.format.read_array(file, allow_pickle=False))
+        except OSError:
+            raise
+        except Exception as error:  # of numpy's parser of headers
+            raise ValueError(cause(error)) from error
 
 
 def read_npz(

@@ -101,6 +101,10 @@ class Submission:
         )
         with reading(path, refusal, "not a submission"):
             arrays = read_npz(path, ("trial_idx", "unit_ids", "predictions", "card"))
+            for name in ("trial_idx", "unit_ids"):
+                if arrays[name].dtype.kind not in "iufUS":
+                    problem = f"{name} holds {arrays[name].dtype}"
+                    raise ValueError(problem)
             return cls(
                 arrays["trial_idx"], arrays["unit_ids"], arrays["predictions"], _card(str(arrays["card"]))
             )

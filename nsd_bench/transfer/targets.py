@@ -184,6 +184,8 @@ def read_features(path: Path) -> KnownFeatures:
     if key not in arrays:
         raise _broken(path, "holds neither 'stimulus' nor 'nsd_id'")
     ids_of, features = arrays[key], arrays["features"]
+    if ids_of.ndim != 1 or ids_of.dtype.kind not in "iuU" or features.dtype.kind not in "iufb":
+        raise _broken(path, f"{key!r} is {ids_of.dtype} of shape {ids_of.shape}, 'features' {features.dtype}")
     if features.ndim != 2 or len(features) != len(ids_of) or len(np.unique(ids_of)) != len(ids_of):
         raise _broken(path, f"holds features of shape {features.shape} of {len(np.unique(ids_of))} stimuli")
     return KnownFeatures(key, ids_of, features.astype(np.float64), str(path))
