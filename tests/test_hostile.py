@@ -164,13 +164,13 @@ def make_submission(folder: Path) -> Path:
 
 
 def read_submission(path: Path) -> Any:
-    """Read a submission and score it, which is where odd arrays would show."""
+    """Score a submission, which is where odd arrays show."""
     from nsd_bench.package.submission import Submission
-    from nsd_bench.scoring import Options, score, scores_json
+    from nsd_bench.scoring import ScoreOptions, score_subject
 
-    submission, options = Submission.read(path), Options(n_draws=0)
+    submission = Submission.read(path)
     try:
-        return scores_json([score(submission, a_truth(), options)], options)
+        return score_subject(submission, a_truth(), ScoreOptions(n_draws=0)).to_json()
     except NsdBenchError as error:  # of what it says, not of the file
         return str(error)
 
@@ -188,12 +188,16 @@ def read_csv(path: Path) -> Any:
     return read_csv(path)
 
 
-def make_scores(folder: Path) -> Path:
-    from nsd_bench.scoring import Options, score, scores_json
+def some_scores() -> Any:
+    from nsd_bench.scoring import ScoreOptions, score_subject
 
-    options = Options(n_draws=0)
-    found = scores_json([score(a_submission(), a_truth(), options)], options)
-    (folder / "a.json").write_text(json.dumps(found))
+    return score_subject(a_submission(), a_truth(), ScoreOptions(n_draws=0))
+
+
+def make_scores(folder: Path) -> Path:
+    from nsd_bench.scoring import ScoreOptions, Scores
+
+    Scores.of([some_scores()], ScoreOptions(n_draws=0)).save(folder / "a.json")
     (folder / "a.card.json").write_text(
         json.dumps({"title": "A", "team": "us", "gpu_hours": 3, "links": ["x"]})
     )
@@ -209,19 +213,18 @@ def read_scores(folder: Path) -> Any:
 
 
 def make_comparison(folder: Path) -> Path:
-    from nsd_bench.scoring import Options, score
-    from nsd_bench.scoring.compare import comparison
+    from nsd_bench.scoring import ScoreOptions
+    from nsd_bench.scoring.compare import compare_scores
 
-    scored = score(a_submission(), a_truth(), Options(n_draws=0))
-    path = folder / "c.json"
-    path.write_text(json.dumps(comparison([scored], [scored], Options(n_draws=0))))
-    return path
+    one = some_scores()
+    compare_scores([one], [one], ScoreOptions(n_draws=0)).save(folder / "c.json")
+    return folder / "c.json"
 
 
 def read_comparison(path: Path) -> Any:
-    from nsd_bench.leaderboard.reading import read_comparison
+    from nsd_bench.scoring.compare import Comparison
 
-    return read_comparison(path)
+    return Comparison.load(path).to_frame()
 
 
 def make_ledger(folder: Path) -> Path:
@@ -573,7 +576,7 @@ def make_flat(folder: Path) -> Path:
 
 
 def read_flat(path: Path) -> Any:
-    from nsd_bench.cortex.viewer import viewer_page
+    from nsd_bench.cortex.flat_page import viewer_page
 
     return viewer_page(path, "train", n_records=3)
 
