@@ -290,7 +290,7 @@ def some_tiers() -> bytes:
 
 
 def read_key(path: Path) -> Any:
-    from tiers.withholding import read_key
+    from nsd_bench.package.keys import read_key
 
     return read_key(path)
 
@@ -375,9 +375,9 @@ def make_target_features(folder: Path) -> Path:
 
 
 def read_regime(path: Path) -> Any:
-    from nsd_bench.transfer.regimes import read_scores
+    from nsd_bench.transfer.regimes import read_result
 
-    return read_scores(path)
+    return read_result(path)
 
 
 def make_values(folder: Path) -> Path:
