@@ -195,6 +195,7 @@ def test_one_fault_is_one_error(tmp_path):
         "rois, atlas 'own': holds float64 of shape (16,)": {"rois": {"own": (np.zeros(16), {})}},
         "forms: 'tar' is unknown": {"forms": ("tar",)},
         "forms: is empty": {"forms": ()},
+        "key: is given, and not used by a package of kind 'open'": {"key": KEY},
     }.items():
         with pytest.raises(PackageError) as caught:
             write(tmp_path, **said)

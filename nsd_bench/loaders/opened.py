@@ -33,7 +33,8 @@ class OpenPackage(Package):
 
     `nsd_bench.Package`, and what `nsd_bench.open` returns. It is the package as the format has it (`trials`,
     `units`, `rows(tier)`, `images(rows)`, `responses(rows)`, ...), with what needs torch or other libraries:
-    those are imported when they are asked for.
+    those are imported when they are asked for. It is a class of its own only because the package format, on
+    which scoring rests, must not know torch: users need not tell the two apart.
 
     Parameters
     ----------

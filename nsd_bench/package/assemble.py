@@ -144,7 +144,7 @@ def write_package(
     """
     path = Path(path)
     own = _Own(images, responses, trials, units, rois, behavior)
-    _refuse(path, [*own.faults(kind), *_faults_of_names(path, subject, kind, forms)])
+    _refuse(path, [*own.faults(kind), *_faults_of_names(path, subject, kind, key, forms)])
     keyed = _keyed(own, path.name, subject, kind, key)
     contents = _contents(own, keyed, subject, kind)
     told = {
@@ -435,12 +435,21 @@ def _contents(own: _Own, keyed: _Keyed, subject: int, kind: str) -> Contents:
     )
 
 
-def _faults_of_names(path: Path, subject: int, kind: str, forms: tuple[str, ...]) -> Iterator[PackageError]:
+def _faults_of_names(
+    path: Path, subject: int, kind: str, key: bytes | None, forms: tuple[str, ...]
+) -> Iterator[PackageError]:
     for name, value, allowed in (("kind", kind, spec.KINDS), *(("forms", one, FORMS) for one in forms)):
         if value not in allowed:
             yield PackageError(
                 f"{value!r} is unknown", place=name, expected=choices(value, allowed), fix="give one of these"
             )
+    if key is not None and kind == "open":
+        yield PackageError(
+            "is given, and not used by a package of kind 'open'",
+            place="key",
+            expected="a key for packages that withhold responses alone",
+            fix="leave it out, or make a package of kind 'track1' or 'track2'",
+        )
     if not forms:
         yield PackageError("is empty", place="forms", expected=choices("", FORMS), fix="give one, or both")
     if not isinstance(subject, int | np.integer) or subject < 1:
