@@ -1,17 +1,38 @@
-"""The Natural Scenes Dataset as a fixed benchmark: export, train, submit, score."""
+"""The Natural Scenes Dataset as a fixed benchmark: open a package, train on it, submit, score, report.
+
+>>> import nsd_bench
+>>> package = nsd_bench.open("packages/nsd-subj01.zip")  # doctest: +SKIP
+>>> model = nsd_bench.train(package, "gabor-ridge")  # doctest: +SKIP
+"""
 
 import importlib
 
-__all__ = ["open", "write_package"]
-
 __version__ = "0.2.0"
 
-_HOME = {"open": "nsd_bench.loaders", "write_package": "nsd_bench.package.assemble"}
+_HOME = {
+    "Comparison": "nsd_bench.scoring.compare",
+    "Package": "nsd_bench.package.read",
+    "Scores": "nsd_bench.scoring.scores",
+    "Submission": "nsd_bench.package.submission",
+    "compare": "nsd_bench.scoring.compare",
+    "open": "nsd_bench.loaders",
+    "report": "nsd_bench.reports",
+    "score": "nsd_bench.scoring.score",
+    "train": "nsd_bench.models.zoo",
+    "write_package": "nsd_bench.package.assemble",
+}
+"""Name to where it lies; `__init__.pyi` tells type checkers the same."""
+
+__all__ = ["__version__", *_HOME]
 
 
 def __getattr__(name: str) -> object:
     # Imported on first use, so that `import nsd_bench` needs neither torch nor pandas.
     if name in _HOME:
         return getattr(importlib.import_module(_HOME[name]), name)
-    message = f"module 'nsd_bench' has no attribute {name!r}"
+    message = f"module 'nsd_bench' has no attribute {name!r}; it offers {', '.join(__all__)}"
     raise AttributeError(message)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
