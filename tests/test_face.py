@@ -37,7 +37,7 @@ def test_every_name_is_there_and_explains_itself():
 def test_the_stub_has_the_same_names():
     stub = ast.parse((ROOT / "nsd_bench/__init__.pyi").read_text())
     homes = {
-        alias.asname: node.module
+        alias.asname: (node.module, alias.name)
         for node in stub.body
         if isinstance(node, ast.ImportFrom)
         for alias in node.names
