@@ -389,7 +389,7 @@ def test_models_predict_every_distinct_image_once(made):
     with pytest.raises(SubmissionError, match="the model has"):
         predict_companion(model, imagery)
     part = Submission(submission.trial_idx[1:], submission.unit_ids, submission.predictions[1:], {})
-    with pytest.raises(SubmissionError, match="1 of 288 trials and 0 of"):
+    with pytest.raises(SubmissionError, match="trial_idx: 1 of 288 missing: 0"):
         evaluate_companion(part, imagery, TransferOptions(n_draws=2))
     card = {"package": "demo-subj01-synthetic"}
     other = Submission(submission.trial_idx, submission.unit_ids, submission.predictions, card)
