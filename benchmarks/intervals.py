@@ -274,8 +274,7 @@ def _row(label: str, cells: Sequence[str]) -> str:
 
 def one(scale: float) -> Iterator[str]:
     rows = {
-        f"{n} images": (MANY if n < 500 else FEW, Design(n_images=n, n_units=10))
-        for n in (10, 20, 30, 60, 159, 515, 1000)
+        f"{n} images": (MANY, Design(n_images=n, n_units=10)) for n in (10, 20, 30, 60, 159, 515, 1000)
     }
     columns: dict[str, dict[str, object]] = {
         "10 units": {},
@@ -384,7 +383,7 @@ def ladder(scale: float) -> Iterator[str]:
                 )
                 for n in (30, 60, 159, 515)
             }
-            yield f"\n{_subjects(subjects)}, slope {-slope:g}:\n"
+            yield f"\n{_subjects(subjects)}, slope {-slope if slope else 0:g}:\n"
             yield from of_metrics(LADDER, columns, scale, pairs=("equal", "alike"))
 
 
