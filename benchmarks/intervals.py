@@ -273,9 +273,7 @@ def _row(label: str, cells: Sequence[str]) -> str:
 
 
 def one(scale: float) -> Iterator[str]:
-    rows = {
-        f"{n} images": (MANY, Design(n_images=n, n_units=10)) for n in (10, 20, 30, 60, 159, 515, 1000)
-    }
+    rows = {f"{n} images": (MANY, Design(n_images=n, n_units=10)) for n in (10, 20, 30, 60, 159, 515, 1000)}
     columns: dict[str, dict[str, object]] = {
         "10 units": {},
         "3 units": {"n_units": 3},
