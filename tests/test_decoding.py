@@ -20,7 +20,7 @@ from sklearn.preprocessing import scale
 
 from exporters.curated.nifti import new_volumes
 from nsd_bench.cli.curated import decode_command as command
-from nsd_bench.decoding import DecodingData, decode, leave_runs_out, load_curated, standardise
+from nsd_bench.decoding import DecodingData, decode, leave_runs_out, load_curated, standardise, write_decoding
 from nsd_bench.decoding.decoder import shuffled_within_runs
 from nsd_bench.errors import NsdBenchError, OptionError, PackageError
 from nsd_bench.figures import confusion_figure
@@ -332,5 +332,9 @@ def test_command(tmp_path):
     assert np.sum(found["confusion"], axis=1).tolist() == [3, 3, 6]
     assert len(found["null"]) == 9
     assert (out / "confusion.svg").read_text().startswith("<svg")
+    same = decode(load_curated(folder, 3), n_folds=3, n_permutations=9)
+    write_decoding(tmp_path / "same", same, found["options"])
+    for file in out.iterdir():
+        assert (tmp_path / "same" / file.name).read_bytes() == file.read_bytes()
     again = CliRunner().invoke(command, arguments)
     assert "exists already; nothing was written" in str(again.exception)

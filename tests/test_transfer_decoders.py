@@ -24,7 +24,7 @@ from nsd_bench.package.read import Package
 from nsd_bench.package.spec import trials_file
 from nsd_bench.transfer import TransferOptions
 from nsd_bench.transfer.adapters import ResidualOptions, fit_residual
-from nsd_bench.transfer.decoder_files import DECODERS, FITS, load_decoder, save_decoder
+from nsd_bench.transfer.decoder_files import DECODERS, load_decoder, save_decoder, train_decoder
 from nsd_bench.transfer.decoders import (
     PENALTIES,
     RidgeDecoder,
@@ -161,6 +161,15 @@ def test_an_untrained_second_stage_is_ridge_alone():
     assert not np.allclose(trained.decode(data.x), decoder.decode(data.x), atol=1e-3)
 
 
+@pytest.mark.parametrize(
+    ("kind", "name", "value"),
+    [(MlpOptions, "dropout", 1), (MlpOptions, "n_epochs", 0), (ResidualOptions, "embedding", "mul")],
+)
+def test_options_of_decoders_are_checked(kind, name, value):
+    with pytest.raises(OptionError, match=f"{name}={value!r}"):
+        kind(**{name: value})
+
+
 @pytest.mark.parametrize("embedding", ["add", "film"])
 def test_layers_of_a_residual_adapter_are_the_adapter(embedding):
     rng = np.random.default_rng(0)
@@ -176,7 +185,6 @@ def test_layers_of_a_residual_adapter_are_the_adapter(embedding):
 
 @pytest.mark.parametrize("model_type", DECODERS)
 def test_checkpoints_come_back_and_have_the_same_bytes(model_type, tmp_path):
-    assert list(FITS) == list(DECODERS)
     decoder = fitted(model_type)
     for name in ("a", "b"):
         save_decoder(decoder, tmp_path / f"{name}.safetensors")
@@ -461,6 +469,12 @@ def test_train_puts_the_network_on_a_device_and_nothing_else(tmp_path):
     assert isinstance(train("mlp", "gpu").exception, OptionError)
     assert not out.exists()
     assert train("mlp", "cpu").exit_code == 0 and load_decoder(out).card["model_type"] == "mlp"
+    same = train_decoder(Package(core), "mlp", "pixels", device="cpu")
+    np.testing.assert_array_equal(same.enter_weight, load_decoder(out).enter_weight)
+    with pytest.raises(OptionError, match="device 'cpu' was given for 'ridge'"):
+        train_decoder(Package(core), "ridge", device="cpu")
+    with pytest.raises(OptionError, match="there is no type of decoder 'rigde'"):
+        train_decoder(Package(core), "rigde")
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +13,6 @@ from nsd_bench.cli.options import check_exporters, numbers
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from nsd_bench.decoding import Decoding
     from nsd_bench.errors import NsdBenchError
 
 __all__ = ["curate_command", "decode_command", "resample_command", "restructure_command"]
@@ -256,9 +254,8 @@ def decode_command(
     seed: int,
 ) -> None:
     """Decode labels of FOLDER, a curated set, by leaving whole runs out."""
-    from nsd_bench.decoding import decode, load_curated
-    from nsd_bench.figures import confusion_figure
-    from nsd_bench.outputs import new_folder, refuse_existing
+    from nsd_bench.decoding import decode, load_curated, write_decoding
+    from nsd_bench.outputs import refuse_existing
 
     refuse_existing(out)
     data = load_curated(folder, subject, classes=tuple(classes.split(",")) if classes else None)
@@ -266,12 +263,7 @@ def decode_command(
         data, n_folds=folds, alpha=alpha, n_permutations=permutations, seed=seed, new_images=new_images
     )
     asked = {"subject": subject, "folds": folds, "new_images": new_images, "alpha": alpha, "seed": seed}
-    with new_folder(out) as made:
-        numbers = {**_numbers(found), "options": asked}
-        (made / "decoding.json").write_text(json.dumps(numbers, indent=1), encoding="utf-8")
-        (made / "confusion.svg").write_text(
-            confusion_figure(found.classes, found.confusion), encoding="utf-8"
-        )
+    write_decoding(out, found, asked)
     n_trials, n_units = data.X.shape
     chance = f"chance {1 / len(found.classes):.3f}" + (f", p = {found.p:.4f}" if permutations else "")
     click.echo(
@@ -279,15 +271,3 @@ def decode_command(
         f"accuracy {found.accuracy:.3f}; {n_trials} trials, {n_units} voxels"
     )
     click.echo(f"{out}: decoding.json, confusion.svg")
-
-
-def _numbers(found: Decoding) -> dict[str, object]:
-    return {
-        "classes": list(found.classes),
-        "accuracy": found.accuracy,
-        "balanced_accuracy": found.balanced_accuracy,
-        "chance": 1 / len(found.classes),
-        "null": found.null.tolist(),
-        "p": None if not len(found.null) else found.p,
-        "confusion": found.confusion.tolist(),
-    }

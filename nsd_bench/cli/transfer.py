@@ -126,15 +126,12 @@ def train(
     """Fit a decoder to CORE, a package: from single trials that were seen to features of the image."""
     from nsd_bench.outputs import refuse_existing
     from nsd_bench.package.read import Package
-    from nsd_bench.transfer.decoder_files import FITS, save_decoder
-    from nsd_bench.transfer.decoders import training_data
-    from nsd_bench.transfer.targets import targets_named
+    from nsd_bench.transfer.decoder_files import save_decoder, train_decoder
 
     if device is not None and model_type != "mlp":
         raise click.UsageError("--device belongs to --model-type mlp: the others are computed on the CPU")
     refuse_existing(out, force=force)
-    data = training_data(Package(core), targets_named(features, layers))
-    decoder = FITS[model_type](data, seed, **({} if device is None else {"device": device}))
+    decoder = train_decoder(Package(core), model_type, features, layers, seed=seed, device=device)
     save_decoder(decoder, out)
     click.echo(f"{out}: {model_type}, cosine {decoder.card['validation_cosine']:.3f} on the validation tier")
 

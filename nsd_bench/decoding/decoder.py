@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,8 +15,17 @@ import scipy.linalg
 
 from nsd_bench.decoding.data import DecodingData
 from nsd_bench.errors import OptionError
+from nsd_bench.outputs import new_folder
 
-__all__ = ["Decoding", "balanced_accuracy", "confusion", "decode", "leave_runs_out", "shuffled_within_runs"]
+__all__ = [
+    "Decoding",
+    "balanced_accuracy",
+    "confusion",
+    "decode",
+    "leave_runs_out",
+    "shuffled_within_runs",
+    "write_decoding",
+]
 
 
 @dataclass(frozen=True)
@@ -46,6 +58,44 @@ class Decoding:
     balanced_accuracy: float
     null: npt.NDArray[np.float64]
     p: float
+
+    def to_json(self) -> dict[str, Any]:
+        """Return all but the single predictions, JSON-able; `p` is None without permutations."""
+        return {
+            "classes": list(self.classes),
+            "accuracy": self.accuracy,
+            "balanced_accuracy": self.balanced_accuracy,
+            "chance": 1 / len(self.classes),
+            "null": self.null.tolist(),
+            "p": self.p if len(self.null) else None,
+            "confusion": self.confusion.tolist(),
+        }
+
+
+def write_decoding(folder: str | os.PathLike[str], found: Decoding, options: Mapping[str, Any]) -> None:
+    """Write decoding.json and confusion.svg to a new folder.
+
+    Parameters
+    ----------
+    folder
+        Made; must not exist, or be empty.
+    found
+        What `decode` returned.
+    options
+        What was asked for, JSON-able: kept beside the numbers.
+
+    Raises
+    ------
+    OutputError
+        If the folder exists, or cannot be written to.
+    """
+    from nsd_bench.figures import confusion_figure  # matplotlib is for this alone
+
+    with new_folder(Path(folder)) as made:
+        text = json.dumps({**found.to_json(), "options": dict(options)}, indent=1)
+        (made / "decoding.json").write_text(text, encoding="utf-8")
+        figure = confusion_figure(found.classes, found.confusion)
+        (made / "confusion.svg").write_text(figure, encoding="utf-8")
 
 
 def decode(

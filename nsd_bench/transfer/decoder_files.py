@@ -1,17 +1,19 @@
-"""Decoders on disk: NAME.safetensors with all arrays, and beside it NAME.json, the card."""
+"""Decoders by type: fitted to a package, written as NAME.safetensors with NAME.json beside it, and read."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from nsd_bench.errors import ModelError, choices
+from nsd_bench.errors import ModelError, OptionError, choices
 from nsd_bench.models.model_files import MODEL_SUFFIX, fitting_card, read_card, read_tensors, write_tensors
-from nsd_bench.transfer.decoders import Decoder, RidgeDecoder, fit_ridge
+from nsd_bench.package.read import Package
+from nsd_bench.transfer.decoders import Decoder, RidgeDecoder, fit_ridge, training_data
 from nsd_bench.transfer.network_decoders import MlpDecoder, TwoStageDecoder, fit_mlp, fit_two_stage
+from nsd_bench.transfer.targets import targets_named
 
-__all__ = ["DECODERS", "FITS", "load_decoder", "save_decoder"]
+__all__ = ["DECODERS", "load_decoder", "save_decoder", "train_decoder"]
 
 DECODERS: Final[Mapping[str, type[Decoder]]] = {
     "ridge": RidgeDecoder,
@@ -19,13 +21,58 @@ DECODERS: Final[Mapping[str, type[Decoder]]] = {
     "two_stage": TwoStageDecoder,
 }
 """Model type, as cards have it, to the class that puts such a decoder together."""
-FITS: Final[Mapping[str, Callable[..., Decoder]]] = {
-    "ridge": lambda data, _: fit_ridge(data),
-    "mlp": fit_mlp,
-    "two_stage": fit_two_stage,
-}
-"""Model type to the function that fits one, given training data and a seed; "mlp" takes a device, too."""
 _KIND: Final = "decoder"
+
+
+def train_decoder(
+    core: Package,
+    model_type: str = "ridge",
+    features: str = "gabor",
+    layers: str | None = None,
+    *,
+    seed: int = 0,
+    device: str | None = None,
+) -> Decoder:
+    """Fit a decoder: from responses of single trials to features of the image that was seen.
+
+    Parameters
+    ----------
+    core
+        A package with tiers train and validation.
+    model_type
+        Key of `DECODERS`.
+    features, layers
+        What is decoded, see `nsd_bench.transfer.targets.targets_named`.
+    seed
+        Of the network of "mlp" and "two_stage".
+    device
+        Where "mlp" is trained, "auto" by default; the others are computed on the CPU.
+
+    Raises
+    ------
+    OptionError
+        If there is no such type or device, or the type takes no device.
+    PackageError, ModelError, SubmissionError
+        If there is no tier to fit or to choose on, or features are missing or broken.
+    """
+    if model_type not in DECODERS:
+        raise OptionError(
+            f"there is no type of decoder {model_type!r}",
+            place="transfer train",
+            expected=choices(model_type, DECODERS),
+            fix="correct 'model_type'",
+        )
+    if device is not None and model_type != "mlp":
+        raise OptionError(
+            f"device {device!r} was given for {model_type!r}",
+            place="transfer train",
+            expected="a device for 'mlp' alone: the others are computed on the CPU",
+            fix="leave out 'device'",
+        )
+    data = training_data(core, targets_named(features, layers))
+    if model_type == "mlp":
+        return fit_mlp(data, seed, device=device or "auto")
+    return fit_ridge(data) if model_type == "ridge" else fit_two_stage(data, seed)
 
 
 def save_decoder(decoder: Decoder, path: Path) -> None:
