@@ -96,6 +96,8 @@ def cause(error: BaseException) -> str:
         return "it asks for more memory than there is"
     if isinstance(error, RecursionError):
         return "it is nested too deep"
+    if isinstance(error, UnicodeDecodeError):
+        return "it is no text"
     if isinstance(error, KeyError) and error.args:
         return f"there is no {error.args[0]!r} in it"
     text = " ".join(str(getattr(error, "strerror", None) or error).split())[:_MOST_LETTERS]
@@ -202,10 +204,7 @@ def parse_json(text: bytes | memoryview | str) -> Any:
     except json.JSONDecodeError as error:
         problem = f"it is no JSON, or cut off at line {error.lineno}"
         raise ValueError(problem) from None
-    except UnicodeDecodeError:
-        problem = "it is no text"
-        raise ValueError(problem) from None
-    except (RecursionError, MemoryError) as error:
+    except (UnicodeDecodeError, RecursionError, MemoryError) as error:
         raise ValueError(cause(error)) from None
     layer, depth = [content], 0
     while layer:

@@ -334,7 +334,7 @@ def test_label_names_that_cannot_be_read(tmp_path, content, reason):
     with pytest.raises(SourceError) as caught:
         read_label_names(path)
     assert str(caught.value) == (
-        f"{path}: names of regions cannot be read: {reason}.\n"
+        f"{path}: names of regions cannot be read ({reason}).\n"
         "  Expected: text with a number and a name in each line, as in '1 V1v'.\n"
         "  What to do: fetch the file again."
     )

@@ -905,6 +905,22 @@ def bounds(tmp_path_factory) -> Iterator[None]:
     resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
+@pytest.mark.parametrize("words", [("validate",), ("info",), ("score", "x"), ("tiers", "show"), ("flatmap",)])
+@pytest.mark.parametrize("name", ["x" * 300, "x\x1b[2J", "\udcff", "loop"])
+def test_odd_names_end_in_an_error_of_ours(words, name, tmp_path, monkeypatch, capfd):
+    from nsd_bench.cli import main
+
+    (tmp_path / "loop").symlink_to("loop")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["nsd-bench", *words, name])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    said = capfd.readouterr().err
+    assert ended.value.code in (1, 2), said
+    assert "Traceback" not in said
+    assert ended.value.code == 2 or "\x1b" not in said
+
+
 @pytest.mark.parametrize("name", READERS)
 def test_hostile_files(name, tmp_path, record_property):
     found, n_inputs = problems(name, tmp_path, SCALE)

@@ -9,7 +9,7 @@ import sys
 import click
 
 from nsd_bench import __version__
-from nsd_bench.errors import NsdBenchError
+from nsd_bench.errors import NsdBenchError, legible
 
 __all__ = ["COMMANDS", "Group", "cli", "load_command", "main"]
 
@@ -159,7 +159,10 @@ def main() -> None:
     except Exception as fault:
         if debug:
             raise
-        said = " ".join(f"{type(fault).__name__}: {fault}".split())
+        if isinstance(fault, OSError) and fault.filename is not None:  # the disk's word, not a fault of ours
+            click.echo(f"Error: {legible(str(fault.filename))}: {fault.strerror}.", err=True)
+            sys.exit(1)
+        said = legible(" ".join(f"{type(fault).__name__}: {fault}".split()))
         click.echo(
             f"Error: a fault of nsd-bench {__version__} itself, not of yours: {said[:_MOST_CHARACTERS]}\n"
             "  Nothing half-written was left under the name that you gave.\n"
