@@ -30,6 +30,7 @@ _STYLE: Final[dict[Any, Any]] = {
     # Text stays text. It is laid out in the font that matplotlib brings along, so that the bytes are the same
     # everywhere; pages may show it in theirs.
     "svg.fonttype": "none",
+    "text.parse_math": False,  # names of regions and classes may hold dollars
     "svg.hashsalt": "nsd_bench",
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],

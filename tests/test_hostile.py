@@ -905,6 +905,14 @@ def bounds(tmp_path_factory) -> Iterator[None]:
     resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
+def test_dollars_in_names_are_dollars():
+    from nsd_bench.figures import confusion_figure
+
+    picture = confusion_figure(["$x^{$", "<!--<script>"], np.array([[3, 1], [1, 3]]))
+    assert "$x^{$" in picture
+    assert "&lt;!--&lt;script&gt;" in picture
+
+
 @pytest.mark.parametrize("words", [("validate",), ("info",), ("score", "x"), ("tiers", "show"), ("flatmap",)])
 @pytest.mark.parametrize("name", ["x" * 300, "x\x1b[2J", "\udcff", "loop"])
 def test_odd_names_end_in_an_error_of_ours(words, name, tmp_path, monkeypatch, capfd):

@@ -19,6 +19,7 @@ __all__ = ["transfer_figure", "transfer_readme", "write_evaluation"]
 
 _STYLE: Final[dict[Any, Any]] = {
     "svg.fonttype": "none",
+    "text.parse_math": False,
     "svg.hashsalt": "nsd_bench",
     "font.sans-serif": ["DejaVu Sans"],
     "font.size": 9,
