@@ -13,6 +13,7 @@ import os
 import random
 import resource
 import shutil
+import sys
 import threading
 import time
 import warnings
@@ -932,5 +933,5 @@ def test_odd_names_end_in_an_error_of_ours(words, name, tmp_path, monkeypatch, c
 @pytest.mark.parametrize("name", READERS)
 def test_hostile_files(name, tmp_path):
     found, n_inputs = problems(name, tmp_path, SCALE)
-    print(f"{n_inputs} inputs")
+    sys.stdout.write(f"{n_inputs} inputs\n")
     assert not found, "\n".join(found)
