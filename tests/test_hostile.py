@@ -906,6 +906,18 @@ def bounds(tmp_path_factory) -> Iterator[None]:
     resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
+def test_infinities_of_float16_are_named():
+    """The largest that may be predicted is infinity itself in float16."""
+    submission = a_submission()
+    values = submission.predictions.astype(np.float16)
+    values[3, 1] = np.inf
+    odd = dataclasses.replace(submission, predictions=values)
+    from nsd_bench.scoring import ScoreOptions, score_subject
+
+    with pytest.raises(NsdBenchError, match="predictions: 1 are NaN or infinite"):
+        score_subject(odd, a_truth(), ScoreOptions(n_draws=0))
+
+
 def test_dollars_in_names_are_dollars():
     from nsd_bench.figures import confusion_figure
 

@@ -511,7 +511,7 @@ def load_model(path: str | os.PathLike[str]) -> Model:
     """
     path = Path(path)
     card, tensors = read_card(path), read_tensors(path)
-    if card.get("kind") not in MODELS:
+    if str(card.get("kind")) not in MODELS:
         raise broken_model(path, f"is of kind {card.get('kind')!r}", choices(card.get("kind"), MODELS))
     with fitting_card(path):
         try:

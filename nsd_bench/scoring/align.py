@@ -182,7 +182,7 @@ def _check_numbers(submission: Submission) -> Iterator[Issue]:
     # One pass: a unit's extremes are finite only if all of its predictions are.
     low, high = values.min(axis=0).astype(np.float64), values.max(axis=0).astype(np.float64)
     if not ((low >= -_LARGEST) & (high <= _LARGEST)).all():
-        bad = ~(np.abs(values) <= _LARGEST)
+        bad = ~(np.abs(values) <= np.float64(_LARGEST))  # in float16 that would be infinity
         row, column = np.argwhere(bad)[0]
         what = f"beyond {_LARGEST:g}" if np.isfinite(values[bad]).all() else "NaN or infinite"
         yield Issue(

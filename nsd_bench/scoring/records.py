@@ -167,6 +167,9 @@ def _read(hint: Any, value: Any, place: str) -> Any:
         return _read_list(inner, value, place)
     if not isinstance(value, (int, float) if hint is float else hint):
         raise _other_type(value, hint.__name__, place)
+    if isinstance(value, str) and any("\ud800" <= letter <= "\udfff" for letter in value):
+        problem = f"{place!r} holds half of a character"
+        raise ValueError(problem)
     if isinstance(value, int) and abs(value) >= _MOST_WHOLE:
         problem = f"{place!r} is a whole number of {value.bit_length()} bits"
         raise ValueError(problem)
