@@ -27,7 +27,9 @@ def learnable_package(parent: Path, kind: str = "open", where: slice = slice(Non
         contrast = np.full(_PIXELS, other[row // _K])
         contrast[where] = strength[row // _K]
         image = 127 + 100 * contrast * stripes + rng.normal(0, 8, stripes.shape)
-        np.save(folder / spec.data_file("images", row), image.clip(0, 255)[None].astype(np.uint8))
+        file = folder / spec.data_file("images", row)
+        file.unlink(missing_ok=True)  # repeats of an image are links to one file
+        np.save(file, image.clip(0, 255)[None].astype(np.uint8))
         response = rng.normal(0, [0.1, 1, 1, 1, 1]) + strength[row // _K] * np.array([2, 0, 0, 0, 0])
         hidden = kind != "open" and tiers[row] == "test"
         np.save(folder / spec.data_file("responses", row), (response * (not hidden)).astype(np.float32))

@@ -272,7 +272,10 @@ def edit(what: str, where: str = "instances_val2017"):
         ("alien image", "COCO 2017, train and val: annotation 400 is of image 6, which is not there."),
         ("alien category", "COCO 2017, train and val: annotation 400 is of category 12, which is not there."),
         ("no area", "instances_val2017.json: an entry has no 'area'."),
-        ("text for a box", "instances_val2017.json: cannot be read (must be real number, not str)."),
+        (
+            "text for a box",
+            "instances_val2017.json: cannot be read (TypeError: must be real number, not str).",
+        ),
         (
             "half a corner",
             "instances_val2017.json: cannot be read (annotation 401 has a polygon of 7 numbers).",
