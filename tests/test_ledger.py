@@ -264,7 +264,7 @@ EDITS = {
         lambda found: [*found[:3], b"{}\n"],
         r"line 4 is not a line of a ledger \('number' is missing",
     ),
-    "no JSON": (lambda found: [b"x\n", *found], r"line 1 is not a line of a ledger \(Expecting value"),
+    "no JSON": (lambda found: [b"x\n", *found], r"line 1 is not a line of a ledger \(it is no JSON"),
     "no text": (lambda found: [*found[:3], b"\xff\n"], "line 4 is not a line of a ledger"),
     "no number": (
         lambda found: [*found[:3], found[3].replace(b"0.7", b"NaN")],

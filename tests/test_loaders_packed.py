@@ -191,11 +191,15 @@ def test_a_damaged_description_is_named(packed, change):
         PackedStore(packed)
 
 
-def test_text_cannot_be_packed(folder, tmp_path):
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [(["a"], r"data/words/0\.npy: holds <U1"), ([1j], r"data/words/0\.npy: holds complex128")],
+)
+def test_what_is_no_number_of_ours_cannot_be_packed(folder, tmp_path, values, said):
     for trial in range(tiny.N_TRIALS):
         (folder / "data/words").mkdir(exist_ok=True)
-        np.save(folder / f"data/words/{trial}.npy", np.array(["a"]))
-    with pytest.raises(PackageError, match="dtype <U1 cannot be packed"):
+        np.save(folder / f"data/words/{trial}.npy", np.array(values))
+    with pytest.raises(PackageError, match=said):
         pack(Package(folder), tmp_path / "out")
 
 

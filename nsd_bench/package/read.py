@@ -149,7 +149,7 @@ class Package:
     @cached_property
     def data_key(self) -> str:
         """Sensorium's name of a recording: subject-session-scan."""
-        with self._built("meta/neurons"):
+        with self._built(spec.NEURONS):
             return "-".join(str(self._neurons(name)[0]) for name in ("animal_ids", "sessions", "scan_idx"))
 
     def beside(self, suffix: str) -> Path:
