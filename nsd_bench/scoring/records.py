@@ -144,11 +144,26 @@ def read_record(cls: type[R], content: object, place: str = "") -> R:
     }
     extra = {name: value for name, value in content.items() if name not in known}
     if issubclass(cls, JsonRecord):
+        if not place:  # what is no such record, a line of a ledger, is shown with the half escaped
+            _refuse_halves(content, place)
         return cls(**given, keys=tuple(content), extra=extra)
     if extra:
         problem = f"{next(iter(extra))!r} is not known{f' in {place!r}' if place else ''}"
         raise ValueError(problem)
     return cls(**given)
+
+
+def _refuse_halves(value: object, place: str) -> None:
+    """Refuse text that holds half of a character: no file of ours could be written with it."""
+    if isinstance(value, str) and any("\ud800" <= letter <= "\udfff" for letter in value):
+        problem = f"{place!r} holds half of a character"
+        raise ValueError(problem)
+    if isinstance(value, dict):
+        for key, one in value.items():
+            _refuse_halves(one, _below(place, key))
+    elif isinstance(value, list):
+        for number, one in enumerate(value):
+            _refuse_halves(one, _below(place, str(number)))
 
 
 def _read(hint: Any, value: Any, place: str) -> Any:
@@ -167,9 +182,6 @@ def _read(hint: Any, value: Any, place: str) -> Any:
         return _read_list(inner, value, place)
     if not isinstance(value, (int, float) if hint is float else hint):
         raise _other_type(value, hint.__name__, place)
-    if isinstance(value, str) and any("\ud800" <= letter <= "\udfff" for letter in value):
-        problem = f"{place!r} holds half of a character"
-        raise ValueError(problem)
     if isinstance(value, int) and abs(value) >= _MOST_WHOLE:
         problem = f"{place!r} is a whole number of {value.bit_length()} bits"
         raise ValueError(problem)
