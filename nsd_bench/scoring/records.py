@@ -55,6 +55,8 @@ class JsonRecord:
 
 
 _MOST_WHOLE: Final = 1 << 63
+_SHOWN_PRINTABLE: Final = ("card", "warnings")
+"""Keys of what entrants say of themselves: pages make it printable."""
 
 
 class _Field(NamedTuple):
@@ -160,7 +162,7 @@ def _refuse_halves(value: object, place: str) -> None:
         raise ValueError(problem)
     if isinstance(value, dict):
         for key, one in value.items():
-            if key != "card":  # what entrants say of themselves is made printable where it is shown
+            if key not in _SHOWN_PRINTABLE:
                 _refuse_halves(one, _below(place, key))
     elif isinstance(value, list):
         for number, one in enumerate(value):
