@@ -106,7 +106,7 @@ def report(
     page = report_page(shown, units, evidence, tier=tier, images=images, flatmaps=pictures)
     if out is not None:
         with new_file(Path(out)) as file:
-            file.write(page.encode())
+            file.write(page.encode(errors="backslashreplace"))
     return page
 
 

@@ -155,6 +155,15 @@ def test_same_arguments_same_bytes(folder):
     assert report(folder, "--force") == first
 
 
+def test_halves_of_characters_in_what_an_entrant_says_are_shown_escaped(folder):
+    scores, _ = scored(folder)
+    scores["subjects"][0]["card"]["title"] = "half \ud800"
+    scores["subjects"][0]["warnings"].append("half \udfff")
+    (folder / "scores.json").write_text(json.dumps(scores))
+    page = report(folder)
+    assert "half \\ud800" in page and "half \\udfff" in page
+
+
 def test_numbers_are_those_of_the_scores(folder):
     scores, _ = scored(folder)
     row = scores["subjects"][0]["tiers"]["test"]["rois"][0]
